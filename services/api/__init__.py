@@ -1,0 +1,1 @@
+"""Programs and participants: the only public door."""

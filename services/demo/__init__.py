@@ -1,0 +1,1 @@
+"""A demonstration that uses the public API as any outside client would."""

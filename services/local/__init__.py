@@ -1,0 +1,1 @@
+"""One machine as a whole installation: database, processes, captured mail."""

@@ -1,0 +1,1 @@
+"""Turns a matching problem into an explained solution; stores nothing."""

@@ -1,0 +1,1 @@
+"""Decides wording, channel, time and attempts; never what happened."""

@@ -1,0 +1,1 @@
+"""PostgreSQL for one organization at a time."""

@@ -1,0 +1,1 @@
+"""Conventions of the public API, implemented once."""

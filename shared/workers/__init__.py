@@ -1,0 +1,1 @@
+"""The loop every background job shares."""
