@@ -8,26 +8,11 @@ from typing import Any
 import structlog
 
 ALLOWED = frozenset(
-    [
-        "time",
-        "level",
-        "event",
-        "service",
-        "version",
-        "request_id",
-        "trace_id",
-        "organization_id",
-        "actor_id",
-        "client_id",
-        "operation",
-        "status",
-        "duration_ms",
-        "code",
-        "object_id",
-        "attempt",
-        "error_type",
-        "count",
-    ]
+    {
+        *("time", "level", "event", "service", "version", "request_id", "trace_id"),
+        *("organization_id", "actor_id", "client_id", "operation", "status", "duration_ms"),
+        *("code", "object_id", "attempt", "error_type", "count"),
+    }
 )
 
 

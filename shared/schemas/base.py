@@ -109,13 +109,10 @@ class Whole(GroupedMetadata):
 
     def __iter__(self) -> Iterator[object]:
         """Expand into what Pydantic understands."""
+        # The bounds come first: wrapped inside the validator they reach the JSON Schema.
+        yield Field(ge=self.minimum, le=self.maximum)
         yield BeforeValidator(_no_boolean)
-        yield Field(
-            ge=self.minimum,
-            le=self.maximum,
-            examples=[self.example],
-            json_schema_extra={"format": "int32"},
-        )
+        yield Field(examples=[self.example], json_schema_extra={"format": "int32"})
 
 
 @dataclass(frozen=True, slots=True)

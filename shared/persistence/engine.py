@@ -1,0 +1,64 @@
+"""Connections to PostgreSQL, with every wait bounded: a database that hangs fails in seconds."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+CONNECT_SECONDS = 2
+COMMAND_SECONDS = 6
+POOL_WAIT_SECONDS = 2
+
+# lock < statement < command < request deadline, so that the innermost limit speaks first.
+SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "lock_timeout": "1000",
+        "statement_timeout": "5000",
+        "idle_in_transaction_session_timeout": "10000",
+        "client_connection_check_interval": "2000",
+        "timezone": "UTC",
+    }
+)
+
+
+def create_engine(url: str, *, size: int, service: str) -> AsyncEngine:
+    """Return the engine that writes go through; nothing connects yet."""
+    return create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": COMMAND_SECONDS,
+            "server_settings": {**SERVER_SETTINGS, "application_name": service},
+        },
+    )
+
+
+class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """A pooled connection whose release costs no query: nothing here ever sets session state."""
+
+    def get_reset_query(self) -> str:
+        """Return the empty query; every setting is made with `set_config(..., true)`."""
+        return ""
+
+
+async def create_read_pool(url: str, *, size: int, service: str) -> Any:
+    """Return the asyncpg pool of hot reads; it connects when first used."""
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS,
+        connection_class=PooledConnection,
+        max_inactive_connection_lifetime=300,
+        server_settings={**SERVER_SETTINGS, "application_name": f"{service}-read"},
+    )

@@ -1,0 +1,135 @@
+"""Hot reads: SQLAlchemy Core composes the statement once, asyncpg runs it ever after.
+
+A read transaction is READ ONLY and knows its tenant, as a writing one does.
+"""
+
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache, wraps
+from typing import Any, Protocol
+
+from sqlalchemy import Select
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.persistence.tenancy import Tenant
+
+SET_TENANT = (
+    "SELECT set_config('app.organization_id', $1, true), set_config('app.person_id', $2, true)"
+)
+
+_DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A SELECT as text with numbered parameters, the names those stand for, and its source."""
+
+    text: str
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
+    source: Select[Any]
+
+
+def compiled(select: Select[Any]) -> Statement:
+    """Compile a SELECT whose changing values are `bindparam`s.
+
+    Lists are compared with `= ANY(:names)`: an expanding IN would need compiling for each length.
+    """
+    result = select.compile(dialect=_DIALECT)
+    if result.positiontup is None:
+        raise TypeError("the dialect does not number its parameters")
+    constants = {name: value for name, value in result.params.items() if value is not None}
+    return Statement(str(result), tuple(result.positiontup), constants, select)
+
+
+def once[**P](build: Callable[P, Select[Any]]) -> Callable[P, Statement]:
+    """Compile one statement per shape: the arguments name the shape and must be hashable."""
+
+    @cache
+    def compile_shape(*arguments: Hashable, **options: Hashable) -> Statement:
+        return compiled(build(*arguments, **options))  # type: ignore[arg-type]  # P is hashable here
+
+    @wraps(build)
+    def statement(*args: P.args, **kwargs: P.kwargs) -> Statement:
+        return compile_shape(*args, **kwargs)  # type: ignore[arg-type]  # as above
+
+    return statement
+
+
+class Reader(Protocol):
+    """Whatever can run a compiled read: a read transaction, or a writing session."""
+
+    async def fetch(self, statement: Statement, /, **values: object) -> list[Mapping[str, Any]]:
+        """Return all rows."""
+        ...
+
+    async def fetch_one(
+        self, statement: Statement, /, **values: object
+    ) -> Mapping[str, Any] | None:
+        """Return the first row, or None."""
+        ...
+
+
+class ReadTransaction:
+    """One READ ONLY transaction on the read pool."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Any) -> None:
+        """Take the asyncpg connection whose transaction is open."""
+        self._connection = connection
+
+    async def fetch(self, statement: Statement, /, **values: object) -> list[Mapping[str, Any]]:
+        """Return all rows."""
+        rows: list[Mapping[str, Any]] = await self._connection.fetch(
+            statement.text, *_arguments(statement, values)
+        )
+        return rows
+
+    async def fetch_one(
+        self, statement: Statement, /, **values: object
+    ) -> Mapping[str, Any] | None:
+        """Return the first row, or None."""
+        row: Mapping[str, Any] | None = await self._connection.fetchrow(
+            statement.text, *_arguments(statement, values)
+        )
+        return row
+
+
+def _arguments(statement: Statement, values: Mapping[str, object]) -> list[object]:
+    constants = statement.constants
+    return [values[name] if name in values else constants[name] for name in statement.names]
+
+
+class SessionReader:
+    """The same reads inside a writing session, where they see what it has flushed."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: AsyncSession) -> None:
+        """Take the session whose transaction the reads belong to."""
+        self._session = session
+
+    async def fetch(self, statement: Statement, /, **values: object) -> list[Mapping[str, Any]]:
+        """Return all rows."""
+        await self._session.flush()
+        connection = await self._session.connection()
+        result = await connection.execute(statement.source, values)
+        return [row._mapping for row in result]  # noqa: SLF001 - the documented way to a mapping
+
+    async def fetch_one(
+        self, statement: Statement, /, **values: object
+    ) -> Mapping[str, Any] | None:
+        """Return the first row, or None."""
+        rows = await self.fetch(statement, **values)
+        return rows[0] if rows else None
+
+
+@asynccontextmanager
+async def read_transaction(pool: Any, tenant: Tenant) -> AsyncIterator[ReadTransaction]:
+    """Open a READ ONLY transaction of one organization."""
+    async with pool.acquire(timeout=2) as connection, connection.transaction(readonly=True):
+        await connection.fetch(SET_TENANT, str(tenant.organization_id), str(tenant.person_id or ""))
+        yield ReadTransaction(connection)

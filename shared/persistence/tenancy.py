@@ -1,0 +1,41 @@
+"""Which organization a transaction belongs to; without one, no transaction begins.
+
+Row-level security compares every row with these two settings. They are made with
+`set_config(..., true)`, which ends with the transaction and cannot leak to the pool's next user.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.orm import SessionTransaction
+from sqlmodel import Session
+
+SET_TENANT = text(
+    "SELECT set_config('app.organization_id', :organization, true),"
+    " set_config('app.person_id', :person, true)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """The organization of a transaction, and the person acting in it where there is one."""
+
+    organization_id: UUID
+    person_id: UUID | None = None
+
+
+class TenantSession(Session):
+    """A session that refuses to begin without a tenant."""
+
+
+@event.listens_for(TenantSession, "after_begin")
+def put_tenant(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    """Tell the database whose rows this transaction may see."""
+    tenant = session.info.get("tenant")
+    if not isinstance(tenant, Tenant):
+        raise RuntimeError("a session was opened without a tenant")  # noqa: TRY004 - state, not type
+    connection.execute(
+        SET_TENANT,
+        {"organization": str(tenant.organization_id), "person": str(tenant.person_id or "")},
+    )

@@ -1,0 +1,55 @@
+"""The loop every background job shares: work while there is work, else wait a moment.
+
+A loop stops gracefully: on the stop signal it claims nothing more and finishes what it holds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+IDLE_SECONDS = 0.08
+FAILURE_SECONDS = 1.0
+
+logger = structlog.get_logger()
+
+type Turn = Callable[[], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class Job:
+    """A named turn of work; a turn returns how many rows it worked on."""
+
+    name: str
+    turn: Turn
+    idle_seconds: float = IDLE_SECONDS
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def run(job: Job, stop: asyncio.Event) -> None:
+    """Take turns until told to stop; a failing turn is logged and tried again."""
+    while not stop.is_set():
+        try:
+            worked = await job.turn()
+        except Exception as error:  # noqa: BLE001 - a job outlives every fault of one turn
+            logger.error("turn_failed", operation=job.name, error_type=type(error).__name__)
+            await _pause(stop, job, FAILURE_SECONDS)
+            continue
+        if not worked:
+            await _pause(stop, job, job.idle_seconds)
+
+
+async def run_all(jobs: list[Job], stop: asyncio.Event) -> None:
+    """Run all jobs side by side until told to stop."""
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(run(job, stop), name=job.name)
+
+
+async def _pause(stop: asyncio.Event, job: Job, seconds: float) -> None:
+    waiters = [asyncio.create_task(stop.wait()), asyncio.create_task(job.nudge.wait())]
+    await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    job.nudge.clear()
+    for waiter in waiters:
+        waiter.cancel()
