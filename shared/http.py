@@ -52,7 +52,10 @@ class ServiceClient:
         params: dict[str, Any] | None = None,
     ) -> httpx.Response:
         """Send one request and return the answer, whatever its status below 500."""
-        request = self._request(method, path, organization_id, subject, body, params)
+        token = self._token(method, path, organization_id, subject, content := _content(body))
+        request = self._http.build_request(
+            method, path, content=content, headers=_headers(token), params=params
+        )
         try:
             response = await self._http.send(request)
         except httpx.TransportError as error:
@@ -73,10 +76,14 @@ class ServiceClient:
         read_seconds: float,
     ) -> AsyncIterator[httpx.Response]:
         """Send one request and read the answer line by line; silence longer than given ends it."""
-        request = self._request(method, path, organization_id, subject, body, None)
-        request.extensions["timeout"] = httpx.Timeout(
-            10.0, connect=CONNECT_SECONDS, read=read_seconds
-        ).as_dict()
+        token = self._token(method, path, organization_id, subject, content := _content(body))
+        request = self._http.build_request(
+            method,
+            path,
+            content=content,
+            headers=_headers(token),
+            timeout=httpx.Timeout(10.0, connect=CONNECT_SECONDS, read=read_seconds),
+        )
         try:
             response = await self._http.send(request, stream=True)
         except httpx.TransportError as error:
@@ -90,27 +97,16 @@ class ServiceClient:
         finally:
             await response.aclose()
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        organization_id: UUID,
-        subject: str,
-        body: Any,
-        params: dict[str, Any] | None,
-    ) -> httpx.Request:
-        content = b"" if body is None else to_json(body)
-        token = self._signer.sign(
+    def _token(
+        self, method: str, path: str, organization_id: UUID, subject: str, content: bytes
+    ) -> str:
+        return self._signer.sign(
             audience=self._audience,
             organization_id=organization_id,
             subject=subject,
             method=method,
             path=path,
             body=content,
-        )
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        return self._http.build_request(
-            method, path, content=content, headers=headers, params=params
         )
 
     def _unavailable(self) -> UnavailableError:
@@ -119,3 +115,11 @@ class ServiceClient:
             code=self._unavailable_code,
             headers={"Retry-After": "5"},
         )
+
+
+def _content(body: Any) -> bytes:
+    return b"" if body is None else to_json(body)
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

@@ -53,7 +53,7 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
 
 def _candidates(
     queue: Queue, *, due: ColumnElement[bool], joined: FromClause | None, now: datetime, limit: int
-) -> Select[tuple[UUID, UUID]]:
+) -> Select[UUID, UUID]:
     table = queue.table
     source = joined if joined is not None else table
     return (

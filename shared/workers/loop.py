@@ -33,7 +33,7 @@ async def run(job: Job, stop: asyncio.Event) -> None:
         try:
             worked = await job.turn()
         except Exception as error:  # noqa: BLE001 - a job outlives every fault of one turn
-            logger.error("turn_failed", operation=job.name, error_type=type(error).__name__)
+            logger.warning("turn_failed", operation=job.name, error_type=type(error).__name__)
             await _pause(stop, job, FAILURE_SECONDS)
             continue
         if not worked:
