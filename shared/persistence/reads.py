@@ -19,6 +19,8 @@ SET_TENANT = (
     "SELECT set_config('app.organization_id', $1, true), set_config('app.person_id', $2, true)"
 )
 
+type AnySelect = Select[*tuple[Any, ...]]
+
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
 
@@ -29,10 +31,10 @@ class Statement:
     text: str
     names: tuple[str, ...]
     constants: Mapping[str, Any]
-    source: Select[Any]
+    source: AnySelect
 
 
-def compiled(select: Select[Any]) -> Statement:
+def compiled(select: AnySelect) -> Statement:
     """Compile a SELECT whose changing values are `bindparam`s.
 
     Lists are compared with `= ANY(:names)`: an expanding IN would need compiling for each length.
@@ -44,7 +46,7 @@ def compiled(select: Select[Any]) -> Statement:
     return Statement(str(result), tuple(result.positiontup), constants, select)
 
 
-def once[**P](build: Callable[P, Select[Any]]) -> Callable[P, Statement]:
+def once[**P](build: Callable[P, AnySelect]) -> Callable[P, Statement]:
     """Compile one statement per shape: the arguments name the shape and must be hashable."""
 
     @cache
@@ -117,7 +119,7 @@ class SessionReader:
         await self._session.flush()
         connection = await self._session.connection()
         result = await connection.execute(statement.source, values)
-        return [row._mapping for row in result]  # noqa: SLF001 - the documented way to a mapping
+        return [dict(row) for row in result.mappings()]
 
     async def fetch_one(
         self, statement: Statement, /, **values: object

@@ -49,6 +49,10 @@ class Body(BaseModel):
     )
 
 
+UNSET: Any = None
+"""Default of a merge-patch field that may be left out but not be null."""
+
+
 class Wire(BaseModel):
     """What crosses a service-to-service wire: readers tolerate fields they do not know."""
 

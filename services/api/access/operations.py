@@ -1,0 +1,133 @@
+"""Turn a credential into an actor, and keep what the door knows about a person current."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.access import queries, rules
+from services.api.access.roles import Role
+from services.api.access.rules import EVERY_SCOPE, Actor, KeyText, Scope
+from services.api.access.tables import AccessSubject, ApiKey
+from services.api.access.tokens import Claims
+from shared.errors import UnauthenticatedError
+from shared.persistence.reads import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """An actor and how far their organization's clock is ahead."""
+
+    actor: Actor
+    clock_offset: timedelta
+
+
+async def actor_of_token(reader: Reader, claims: Claims) -> Knock:
+    """Load the person or client a token names; a stale access version ends it."""
+    if claims.is_person:
+        return await _person(reader, claims)
+    return await _client(reader, claims)
+
+
+async def actor_of_key(reader: Reader, key: KeyText, *, now: datetime) -> Knock:
+    """Load the service an API key stands for; its secret must match and it must be live."""
+    row = await reader.fetch_one(
+        queries.key_facts(), organization_id=key.organization_id, key_id=key.key_id
+    )
+    if row is None or not rules.is_same_secret(key.secret, row["secret_digest"]):
+        raise UnauthenticatedError(code="token_invalid")
+    if not rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now):
+        raise UnauthenticatedError("This key no longer opens anything.", code="key_revoked")
+    return _knock(row, _service(key.organization_id, key.key_id, row["scopes"]))
+
+
+async def _person(reader: Reader, claims: Claims) -> Knock:
+    row = await reader.fetch_one(
+        queries.person_facts(), organization_id=claims.organization_id, person_id=claims.subject
+    )
+    if row is None or not row["is_active"] or row["version"] != claims.access_version:
+        raise UnauthenticatedError("This token has been withdrawn.", code="token_invalid")
+    actor = Actor(
+        organization_id=claims.organization_id,
+        person_id=claims.subject,
+        client_id=None,
+        scopes=claims.scopes,
+        granted=frozenset(map(_grant, row["granted"] or ())),
+    )
+    return _knock(row, actor)
+
+
+async def _client(reader: Reader, claims: Claims) -> Knock:
+    row = await reader.fetch_one(
+        queries.client_facts(), organization_id=claims.organization_id, client_id=claims.subject
+    )
+    if row is None or row["revoked_at"] is not None:
+        raise UnauthenticatedError("This client no longer opens anything.", code="key_revoked")
+    narrowed = claims.scopes & frozenset(map(Scope, row["scopes"]))
+    return _knock(row, _service(claims.organization_id, claims.subject, narrowed))
+
+
+def _service(organization_id: UUID, client_id: UUID, scopes: Iterable[str]) -> Actor:
+    return Actor(
+        organization_id=organization_id,
+        person_id=None,
+        client_id=client_id,
+        scopes=frozenset(map(Scope, scopes)) & EVERY_SCOPE,
+    )
+
+
+def _grant(text: str) -> tuple[Role, UUID | None]:
+    role, _, program = text.partition(":")
+    return Role(role), UUID(program) if program else None
+
+
+def _knock(row: Mapping[str, Any], actor: Actor) -> Knock:
+    return Knock(actor, timedelta(seconds=row["offset_seconds"] or 0))
+
+
+async def put_subject(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID, is_active: bool
+) -> None:
+    """Tell the door of a person; a changed state ends every token issued before."""
+    statement = insert(AccessSubject).values(
+        organization_id=organization_id, person_id=person_id, version=1, is_active=is_active
+    )
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["organization_id", "person_id"],
+            set_={"is_active": is_active, "version": AccessSubject.version + 1},
+            where=col(AccessSubject.is_active) != is_active,
+        )
+    )
+
+
+async def end_tokens(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> None:
+    """End every token of a person, from their next request on."""
+    await session.execute(
+        update(AccessSubject)
+        .where(
+            col(AccessSubject.organization_id) == organization_id,
+            col(AccessSubject.person_id) == person_id,
+        )
+        .values(version=AccessSubject.version + 1)
+    )
+
+
+async def note_use(session: AsyncSession, key: KeyText, *, now: datetime) -> None:
+    """Remember roughly when a key was last used: at most once a minute."""
+    await session.execute(
+        update(ApiKey)
+        .where(
+            col(ApiKey.organization_id) == key.organization_id,
+            col(ApiKey.id) == key.key_id,
+            (col(ApiKey.last_used_at).is_(None))
+            | (col(ApiKey.last_used_at) < now - timedelta(minutes=1)),
+        )
+        .values(last_used_at=now)
+    )

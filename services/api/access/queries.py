@@ -1,0 +1,74 @@
+"""What the door reads about whoever knocks, in one statement each."""
+
+from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlmodel import col
+
+from services.api.access.tables import AccessSubject, ApiKey, OAuthClient, RoleAssignment
+from services.api.timers.tables import OrganizationClock
+from shared.persistence.reads import AnySelect, once
+
+
+def _clock() -> AnySelect:
+    return select(col(OrganizationClock.offset_seconds)).where(
+        col(OrganizationClock.organization_id) == bindparam("organization_id")
+    )
+
+
+def _grants() -> AnySelect:
+    """Each grant as `role` or `role:program`, so that one array carries them all."""
+    grant = func.concat_ws(":", col(RoleAssignment.role), col(RoleAssignment.program_id))
+    return select(func.array_agg(aggregate_order_by(grant, grant))).where(
+        col(RoleAssignment.organization_id) == bindparam("organization_id"),
+        col(RoleAssignment.person_id) == bindparam("person_id"),
+        or_(
+            col(RoleAssignment.expires_at).is_(None),
+            col(RoleAssignment.expires_at) > func.now(),
+        ),
+    )
+
+
+@once
+def person_facts() -> AnySelect:
+    """One person's access version, state, grants and clock."""
+    return select(
+        col(AccessSubject.version),
+        col(AccessSubject.is_active),
+        _grants().scalar_subquery().label("granted"),
+        _clock().scalar_subquery().label("offset_seconds"),
+    ).where(
+        and_(
+            col(AccessSubject.organization_id) == bindparam("organization_id"),
+            col(AccessSubject.person_id) == bindparam("person_id"),
+        )
+    )
+
+
+@once
+def key_facts() -> AnySelect:
+    """One API key and the clock of its organization."""
+    return select(
+        col(ApiKey.secret_digest),
+        col(ApiKey.scopes),
+        col(ApiKey.expires_at),
+        col(ApiKey.revoked_at),
+        col(ApiKey.last_used_at),
+        _clock().scalar_subquery().label("offset_seconds"),
+    ).where(
+        col(ApiKey.organization_id) == bindparam("organization_id"),
+        col(ApiKey.id) == bindparam("key_id"),
+    )
+
+
+@once
+def client_facts() -> AnySelect:
+    """One OAuth client and the clock of its organization."""
+    return select(
+        col(OAuthClient.secret_digest),
+        col(OAuthClient.scopes),
+        col(OAuthClient.revoked_at),
+        _clock().scalar_subquery().label("offset_seconds"),
+    ).where(
+        col(OAuthClient.organization_id) == bindparam("organization_id"),
+        col(OAuthClient.id) == bindparam("client_id"),
+    )

@@ -1,0 +1,158 @@
+"""The actor: who performs a request, with the facts that decide what they may do."""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from services.api.access import roles
+from services.api.access.roles import Role
+from shared import ids
+from shared.errors import ForbiddenError, UnauthenticatedError
+
+SECRET_BYTES = 32
+
+
+class Scope(StrEnum):
+    """What a credential is limited to; scopes only narrow."""
+
+    PEOPLE_READ = "people:read"
+    PEOPLE_WRITE = "people:write"
+    PROGRAMS_READ = "programs:read"
+    PROGRAMS_WRITE = "programs:write"
+    PARTICIPANTS_READ = "participants:read"
+    PARTICIPANTS_WRITE = "participants:write"
+    MENTORSHIPS_READ = "mentorships:read"
+    MENTORSHIPS_WRITE = "mentorships:write"
+    MEETINGS_READ = "meetings:read"
+    MEETINGS_WRITE = "meetings:write"
+    MATCHING_READ = "matching:read"
+    MATCHING_RUN = "matching:run"
+    MATCHING_PUBLISH = "matching:publish"
+    IMPORTS_WRITE = "imports:write"
+    EVENTS_READ = "events:read"
+    CONTENT_SELF = "content:self"
+    ADMIN = "admin"
+
+
+EVERY_SCOPE = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who performs this request.
+
+    `granted` pairs each granted role with its program (None: the whole organization). A service
+    has no person; a person's token carries every scope unless it was narrowed.
+    """
+
+    organization_id: UUID
+    person_id: UUID | None
+    client_id: UUID | None
+    scopes: frozenset[Scope]
+    granted: frozenset[tuple[Role, UUID | None]] = frozenset()
+    is_sandbox: bool = False
+
+    @property
+    def principal(self) -> str:
+        """Return the stable name under which keys and quotas are counted."""
+        return str(self.person_id or self.client_id)
+
+    @property
+    def standing(self) -> frozenset[Role]:
+        """Return the facts that hold before any resource is known."""
+        own = Role.PERSON if self.person_id else Role.SERVICE
+        return frozenset({own, *(role for role, _program in self.granted)})
+
+    def facts(
+        self, *, program_id: UUID | None = None, person_id: UUID | None = None
+    ) -> frozenset[Role]:
+        """Return the facts that hold towards one program or person."""
+        held = {Role.PERSON if self.person_id else Role.SERVICE}
+        held.update(
+            role for role, program in self.granted if program is None or program == program_id
+        )
+        if self.person_id is not None and self.person_id == person_id:
+            held.add(Role.SELF)
+        return frozenset(held)
+
+    def coordinates_anything(self) -> bool:
+        """Tell whether the actor is a coordinator of some program."""
+        return any(role is Role.COORDINATOR for role, _program in self.granted)
+
+    def programs_as(self, role: Role) -> frozenset[UUID]:
+        """Return the programs towards which the actor holds a granted role."""
+        return frozenset(program for held, program in self.granted if held is role and program)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a route demands before anything is loaded: a permission and a scope."""
+
+    permission: str
+    scope: Scope | None = None
+
+
+def admit(actor: Actor, declaration: Declaration) -> None:
+    """Refuse at the door whoever could not be granted the permission towards anything."""
+    if declaration.scope is not None and declaration.scope not in actor.scopes:
+        raise ForbiddenError(
+            f"This credential lacks the scope {declaration.scope}.", code="insufficient_scope"
+        )
+    is_person = actor.person_id is not None
+    if not roles.could_grant(declaration.permission, actor.standing, is_person=is_person):
+        raise ForbiddenError
+
+
+def require(permission: str, held: Collection[Role]) -> None:
+    """Refuse unless a fact held towards the resource grants the permission."""
+    if not roles.grants(permission, frozenset(held)):
+        raise ForbiddenError
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """An API key as its holder sends it: `mk_<organization>_<public id>_<secret>`."""
+
+    organization_id: UUID
+    key_id: UUID
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return the text that is shown to its holder once."""
+        return f"mk_{ids.encode(self.organization_id)}_{ids.encode(self.key_id)}_{self.secret}"
+
+
+def parse_key(text: str) -> KeyText:
+    """Split an API key; anything malformed is an `UnauthenticatedError`."""
+    parts = text.split("_", 3)
+    if len(parts) != 4 or parts[0] != "mk":  # noqa: PLR2004 - the format has four parts
+        raise UnauthenticatedError(code="token_invalid")
+    try:
+        return KeyText(ids.decode(parts[1]), ids.decode(parts[2]), parts[3])
+    except ValueError:
+        raise UnauthenticatedError(code="token_invalid") from None
+
+
+def new_secret() -> str:
+    """Return 256 random bits as hexadecimal text."""
+    return secrets.token_hex(SECRET_BYTES)
+
+
+def secret_digest(secret: str) -> bytes:
+    """Return what is stored of a secret: with 256 random bits in it, SHA-256 cannot be guessed."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def is_same_secret(secret: str, digest: bytes) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(secret_digest(secret), digest)
+
+
+def is_live(*, expires_at: datetime | None, revoked_at: datetime | None, now: datetime) -> bool:
+    """Tell whether a credential still opens doors."""
+    return revoked_at is None and (expires_at is None or now < expires_at)

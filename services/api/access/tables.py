@@ -1,0 +1,128 @@
+"""Rows that the door reads: access versions, role grants, keys and clients."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    Uuid,
+)
+
+from services.api.access.roles import Role
+from services.api.database import ApiTable, Resource
+from shared.persistence.columns import (
+    column,
+    confidential,
+    document,
+    instant,
+    one_of,
+    organization_key,
+    reference,
+)
+
+
+class AccessSubject(ApiTable, table=True):
+    """A person as the door sees them; `people` writes it.
+
+    A raised version ends every token issued before, on its next request.
+    """
+
+    __tablename__ = "access_subject"
+
+    organization_id: UUID = organization_key()
+    person_id: UUID = column(Uuid(as_uuid=True), primary_key=True)
+    version: int = column(default=1)
+    is_active: bool = column(default=True)
+
+
+class RoleAssignment(Resource, table=True):
+    """A granted role, towards the organization or one program."""
+
+    __tablename__ = "role_assignment"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["access_subject.organization_id", "access_subject.person_id"],
+        ),
+        CheckConstraint(
+            "(role IN ('coordinator', 'analyst')) = (program_id IS NOT NULL)",
+            name="program_where_it_belongs",
+        ),
+        Index(
+            "uq_role_assignment_grant",
+            "organization_id",
+            "person_id",
+            "role",
+            "program_id",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+
+    person_id: UUID = reference()
+    role: Role = column(one_of(Role))
+    program_id: UUID | None = reference(default=None)
+    granted_by: UUID | None = reference(default=None)
+    expires_at: datetime | None = instant(default=None)
+
+
+class ApiKey(Resource, table=True):
+    """A machine's key; only a digest of its secret is kept."""
+
+    __tablename__ = "api_key"
+
+    label: str = column(String(120))
+    secret_digest: bytes = confidential(LargeBinary)
+    last_four: str = column(String(4))
+    scopes: list[str] = column(ARRAY(String(32)))
+    created_by: UUID | None = reference(default=None)
+    expires_at: datetime | None = instant(default=None)
+    revoked_at: datetime | None = instant(default=None)
+    last_used_at: datetime | None = instant(default=None)
+
+
+class OAuthClient(Resource, table=True):
+    """A machine that trades its secret for short tokens (client credentials)."""
+
+    __tablename__ = "oauth_client"
+
+    label: str = column(String(120))
+    secret_digest: bytes = confidential(LargeBinary)
+    last_four: str = column(String(4))
+    scopes: list[str] = column(ARRAY(String(32)))
+    created_by: UUID | None = reference(default=None)
+    revoked_at: datetime | None = instant(default=None)
+    last_used_at: datetime | None = instant(default=None)
+
+
+class SigningKey(ApiTable, table=True):
+    """A key of the built-in issuer; it belongs to the installation, not to an organization."""
+
+    __tablename__ = "signing_key"
+
+    id: UUID = column(Uuid(as_uuid=True), primary_key=True)
+    public_jwk: str = column(String(1000))
+    encrypted_jwk: str = confidential(String(2000))
+    created_at: datetime = instant()
+
+
+class IdempotencyRow(ApiTable, table=True):
+    """The answer to a POST, written with its effect, so that a repetition has none."""
+
+    __tablename__ = "idempotency"
+    __table_args__ = (Index("ix_idempotency_age", "organization_id", "created_at"),)
+
+    organization_id: UUID = organization_key()
+    principal: UUID = column(Uuid(as_uuid=True), primary_key=True)
+    operation: str = column(String(100), primary_key=True)
+    key: str = column(String(255), primary_key=True)
+    fingerprint: bytes = column(LargeBinary)
+    status: int = column()
+    headers: dict[str, str] = document()
+    body: bytes = confidential(LargeBinary)
+    created_at: datetime = instant()

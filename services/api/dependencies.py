@@ -1,0 +1,279 @@
+"""The door: from a credential to an actor inside one transaction, the same way for every route.
+
+A request meets, in this order: who is asking (401), what the credential may do at all (403),
+whether this intent was already fulfilled (a replay), then its own operation, then COMMIT, and only
+then the answer leaves. A route without a declaration stops the start-up.
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.access import operations as access
+from services.api.access import rules
+from services.api.access.operations import Knock
+from services.api.access.rules import Actor, Declaration, KeyText, Scope
+from services.api.access.tables import IdempotencyRow
+from services.api.access.tokens import Claims
+from services.api.resources import Resources
+from shared.errors import UnauthenticatedError
+from shared.persistence.reads import Reader, ReadTransaction, SessionReader, read_transaction
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from shared.web import idempotency
+from shared.web.idempotency import Intent, Remembered
+from shared.web.pagination import Cursors, Page
+
+READING = frozenset({"GET", "HEAD"})
+# serialization_failure and deadlock_detected: the same work may well succeed at once.
+RETRIED_STATES = frozenset({"40001", "40P01"})
+
+BEARER = HTTPBearer(
+    scheme_name="bearerAuth",
+    bearerFormat="JWT",
+    auto_error=False,
+    description="An access token (RFC 9068, following RFC 8725) or an API key `mk_...`.",
+)
+
+type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+type Credential = Claims | KeyText
+
+
+class DoorRoute(APIRoute):
+    """A route behind the door; it knows its declaration and opens the transaction."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Refuse to exist without a declared permission."""
+        declared = (options.get("openapi_extra") or {}).get("x-access")
+        if declared is None:
+            raise RuntimeError(f"{endpoint.__qualname__} declares no permission")
+        scope = declared.get("scope")
+        self.declaration = Declaration(declared["permission"], Scope(scope) if scope else None)
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Handler:
+        """Wrap the handler FastAPI made in the door."""
+        handler = super().get_route_handler()
+        operation = self.endpoint.__name__
+
+        async def read(request: Request) -> Response:
+            return await _read(request, self.declaration, handler)
+
+        async def write(request: Request) -> Response:
+            try:
+                return await _write(request, self.declaration, handler, operation)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
+                    raise
+            return await _write(request, self.declaration, handler, operation)
+
+        return read if (self.methods or set()) <= READING else write
+
+
+def door(tag: str) -> APIRouter:
+    """Return the router of one feature: everything on it stands behind the door."""
+    return APIRouter(route_class=DoorRoute, tags=[tag], dependencies=[Depends(BEARER)])
+
+
+def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
+    """Declare what a route demands; it is published in the document as `x-access`."""
+    declared: dict[str, str] = {"permission": permission}
+    if scope is not None:
+        declared["scope"] = scope.value
+    return {"x-access": declared}
+
+
+async def _read(request: Request, declaration: Declaration, handler: Handler) -> Response:
+    resources: Resources = request.app.state.resources
+    credential = _credential(request, resources)
+    async with read_transaction(resources.reads, _tenant(credential)) as reader:
+        request.state.reader = reader
+        await _enter(request, resources, credential, reader, declaration)
+        return await handler(request)
+
+
+async def _write(
+    request: Request, declaration: Declaration, handler: Handler, operation: str
+) -> Response:
+    resources: Resources = request.app.state.resources
+    credential = _credential(request, resources)
+    # Read before the transaction opens: a slow sender must not hold a connection.
+    body = await request.body()
+    async with transaction(resources.sessions, _tenant(credential)) as session:
+        request.state.session = session
+        actor = await _enter(request, resources, credential, SessionReader(session), declaration)
+        intent = _intent(request, credential, body)
+        if intent is None:
+            return await handler(request)
+        remembered = await _recall(session, actor, operation, intent)
+        if remembered is not None:
+            return idempotency.replay(remembered, intent)
+        response = await handler(request)
+        _remember(session, actor, operation, intent, response, now=resources.clock())
+        return response
+
+
+async def _enter(
+    request: Request,
+    resources: Resources,
+    credential: Credential,
+    reader: Reader,
+    declaration: Declaration,
+) -> Actor:
+    knock = await _knock(reader, credential, now=resources.clock())
+    rules.admit(knock.actor, declaration)
+    request.state.actor = knock.actor
+    request.state.clock_offset = knock.clock_offset
+    return knock.actor
+
+
+async def _knock(reader: Reader, credential: Credential, *, now: datetime) -> Knock:
+    if isinstance(credential, KeyText):
+        return await access.actor_of_key(reader, credential, now=now)
+    return await access.actor_of_token(reader, credential)
+
+
+def _credential(request: Request, resources: Resources) -> Credential:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not value:
+        raise UnauthenticatedError
+    if value.startswith("mk_"):
+        return rules.parse_key(value)
+    return resources.issuer.verify(value, now=resources.clock())
+
+
+def _tenant(credential: Credential) -> Tenant:
+    if isinstance(credential, Claims) and credential.is_person:
+        return Tenant(credential.organization_id, credential.subject)
+    return Tenant(credential.organization_id)
+
+
+def _intent(request: Request, credential: Credential, body: bytes) -> Intent | None:
+    if request.method != "POST":
+        return None
+    return idempotency.intent_of(
+        request.headers.get(idempotency.HEADER),
+        is_required=isinstance(credential, KeyText),
+        method=request.method,
+        path=request.url.path,
+        query=request.url.query,
+        body=body,
+    )
+
+
+async def _recall(
+    session: AsyncSession, actor: Actor, operation: str, intent: Intent
+) -> Remembered | None:
+    scope = f"{actor.organization_id}:{actor.principal}:{operation}:{intent.key}"
+    locked = await session.execute(
+        text("SELECT pg_try_advisory_xact_lock(hashtextextended(:scope, 0))"), {"scope": scope}
+    )
+    if not locked.scalar_one():
+        raise idempotency.in_progress()
+    principal = actor.person_id or actor.client_id
+    row = await session.get(
+        IdempotencyRow, (actor.organization_id, principal, operation, intent.key)
+    )
+    if row is None:
+        return None
+    return Remembered(row.fingerprint, row.status, row.headers, row.body)
+
+
+def _remember(
+    session: AsyncSession,
+    actor: Actor,
+    operation: str,
+    intent: Intent,
+    response: Response,
+    *,
+    now: datetime,
+) -> None:
+    principal = actor.person_id or actor.client_id
+    if principal is None:
+        raise RuntimeError("an actor is a person or a client")
+    if "no-store" in response.headers.get("Cache-Control", ""):
+        # One-time secrets are shown once and kept nowhere.
+        body = b'{"detail":"The secret was shown once and is not repeated."}'
+    else:
+        body = bytes(response.body)
+    session.add(
+        IdempotencyRow(
+            organization_id=actor.organization_id,
+            principal=principal,
+            operation=operation,
+            key=intent.key,
+            fingerprint=intent.fingerprint,
+            status=response.status_code,
+            headers=idempotency.kept_headers(response),
+            body=body,
+            created_at=now,
+        )
+    )
+
+
+def _session(request: Request) -> AsyncSession:
+    session: AsyncSession = request.state.session
+    return session
+
+
+def _reader(request: Request) -> ReadTransaction:
+    reader: ReadTransaction = request.state.reader
+    return reader
+
+
+def _actor(request: Request) -> Actor:
+    actor: Actor = request.state.actor
+    return actor
+
+
+def _now(request: Request) -> datetime:
+    offset: timedelta = request.state.clock_offset
+    resources: Resources = request.app.state.resources
+    return resources.clock() + offset
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+SessionDep = Annotated[AsyncSession, Depends(_session)]
+ReaderDep = Annotated[ReadTransaction, Depends(_reader)]
+ActorDep = Annotated[Actor, Depends(_actor)]
+NowDep = Annotated[datetime, Depends(_now)]
+ResourcesDep = Annotated[Resources, Depends(_resources)]
+IfMatchDep = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description="The ETag of the version you change, or `*`.",
+        max_length=200,
+        examples=['"7"'],
+    ),
+]
+
+
+def cursors(request: Request, page: Page) -> Cursors:
+    """Return the cursors of this list for whoever asks."""
+    resources: Resources = request.app.state.resources
+    actor: Actor = request.state.actor
+    return Cursors(
+        secret=resources.cursor_secret,
+        operation=request.scope["route"].name,
+        organization=str(actor.organization_id),
+        page=page,
+    )
+
+
+def next_link(request: Request, cursor: str | None) -> str | None:
+    """Return where the next page is, relative to this host."""
+    if cursor is None:
+        return None
+    return f"{request.url.path}?{request.url.include_query_params(cursor=cursor).query}"

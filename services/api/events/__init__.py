@@ -1,0 +1,1 @@
+"""Facts of the domain, written in the transaction that makes them true."""

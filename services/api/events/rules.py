@@ -1,0 +1,53 @@
+"""Which facts exist: every type the outbox may hold, and what its payload names.
+
+A payload holds ids, states and names of changed fields; never free text, names or addresses.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
+
+API_VERSION = "2026-11-01"
+BUCKETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One type: what happened, to which kind of resource, and which further ids it names.
+
+    `ids` maps names in the payload to kinds of id; a name ending in `s` holds a list.
+    """
+
+    name: str
+    resource: str
+    description: str
+    ids: Mapping[str, str]
+
+
+def _type(name: str, description: str, **named: str) -> tuple[str, EventType]:
+    resource = name.partition(".")[0]
+    return name, EventType(name, resource, description, MappingProxyType(named))
+
+
+EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
+    dict(
+        (
+            _type("organization.created", "The organization was set up."),
+            _type("organization.changed", "Settings of the organization changed."),
+            _type("person.created", "A person entered the directory.", manager_id="person"),
+            _type("person.updated", "A person's record changed.", manager_id="person"),
+            _type("person.deactivated", "A person left.", manager_id="person"),
+            _type("person.reactivated", "A person came back.", manager_id="person"),
+            _type("person.manager_changed", "A person reports elsewhere.", manager_id="person"),
+            _type("role_assignment.created", "A role was granted.", person_id="person"),
+            _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
+        )
+    )
+)
+
+
+def bucket_of(aggregate_id: UUID) -> int:
+    """Return the bucket that keeps this aggregate's events in order."""
+    return hashlib.blake2b(aggregate_id.bytes, digest_size=1).digest()[0] % BUCKETS

@@ -1,0 +1,1 @@
+"""The organization: its name, its defaults, its order of grades, its clock."""

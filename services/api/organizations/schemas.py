@@ -1,0 +1,72 @@
+"""Bodies of the organization's endpoints."""
+
+from typing import Annotated, TypedDict
+from uuid import UUID
+
+from annotated_types import MaxLen
+from pydantic import AfterValidator, Field
+
+from services.api.organizations.rules import Kind
+from shared.schemas.base import (
+    UNSET,
+    Body,
+    Email,
+    Id,
+    Line,
+    Locale,
+    PublicId,
+    Slug,
+    Timestamp,
+    TimeZone,
+    distinct,
+)
+
+Grade = Annotated[str, Line(40, "Senior")]
+Grades = Annotated[list[Grade], MaxLen(100), AfterValidator(distinct)]
+
+
+class OrganizationPatch(Body):
+    """Fields to change; what is left out stays."""
+
+    name: Annotated[str, Line(120, "Example Works")] = UNSET
+    default_locale: Locale = UNSET
+    default_timezone: TimeZone = UNSET
+    grade_order: Annotated[
+        Grades, Field(description="Grades from lowest to highest; others have no rank.")
+    ] = UNSET
+
+
+class FirstAdmin(Body):
+    """The person who will run the organization."""
+
+    given_name: Annotated[str, Line(120, "Ada")]
+    family_name: Annotated[str, Line(120, "Example")]
+    email: Email
+
+
+class OrganizationCreate(Body):
+    """A new organization and its first org admin."""
+
+    id: Annotated[UUID, Id("organization")] | None = None
+    slug: Slug
+    name: Annotated[str, Line(120, "Example Works")]
+    kind: Kind = Kind.PRODUCTION
+    default_locale: Locale = "en"
+    default_timezone: TimeZone = "UTC"
+    grade_order: Grades = Field(default_factory=list)
+    org_admin: FirstAdmin
+
+
+class OrganizationView(TypedDict):
+    """The organization a credential belongs to."""
+
+    id: Annotated[str, PublicId("organization")]
+    version: Annotated[int, Field(ge=1, examples=[1])]
+    created_at: Timestamp
+    updated_at: Timestamp
+    name: Annotated[str, Line(120, "Example Works")]
+    slug: Slug
+    kind: Kind
+    default_locale: Locale
+    default_timezone: TimeZone
+    grade_order: Grades

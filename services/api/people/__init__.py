@@ -1,0 +1,1 @@
+"""The directory: people, their managers, and who may see their contact details."""

@@ -1,0 +1,286 @@
+"""Every change to the directory."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.access import operations as access
+from services.api.access.rules import Actor
+from services.api.events import operations as events
+from services.api.organizations import queries as organizations
+from services.api.people import queries, rules
+from services.api.people.rules import PersonAction, PersonStatus
+from services.api.people.tables import ExternalId, Person
+from shared import ids
+from shared.errors import ConflictError, unknown_reference
+from shared.persistence.reads import SessionReader
+from shared.web.preconditions import accept_match, require_match
+
+
+async def create(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    values: Mapping[str, Any],
+    external_ids: Sequence[tuple[str, str]] = (),
+    person_id: UUID | None = None,
+    now: datetime,
+) -> Person:
+    """Add a person to the directory."""
+    organization = await organizations.get(
+        SessionReader(session), organization_id=actor.organization_id
+    )
+    person = Person(
+        organization_id=actor.organization_id,
+        id=person_id or ids.new_id(),
+        created_at=now,
+        updated_at=now,
+        **_with_defaults(values, organization),
+    )
+    await _check_new(session, person, external_ids)
+    session.add(person)
+    await session.flush()
+    _link(session, person, external_ids, now=now)
+    await _tell_door(session, person)
+    events.record(
+        session,
+        "person.created",
+        person,
+        now=now,
+        actor_id=actor.person_id,
+        to_state=person.status,
+        named={"manager_id": person.manager_id},
+    )
+    return person
+
+
+async def change(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    person_id: UUID,
+    changes: Mapping[str, Any],
+    if_match: str | None,
+    now: datetime,
+) -> Person:
+    """Change the named fields of a person and record which."""
+    person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
+    require_match(if_match, version=person.version)
+    await apply(session, person=person, changes=changes, actor_id=actor.person_id, now=now)
+    return person
+
+
+async def apply(
+    session: AsyncSession,
+    *,
+    person: Person,
+    changes: Mapping[str, Any],
+    actor_id: UUID | None,
+    now: datetime,
+) -> list[str]:
+    """Apply changes to a locked person, whoever they come from; return the fields that differ.
+
+    Records `person.updated`, and `person.manager_changed` when the reporting line moved.
+    """
+    changed = [name for name, value in changes.items() if getattr(person, name) != value]
+    if not changed:
+        return []
+    if "email" in changed:
+        await _refuse_taken_email(session, person, email=changes["email"])
+    if "manager_id" in changed:
+        await _refuse_cycle(session, person, manager_id=changes["manager_id"])
+    for name in changed:
+        setattr(person, name, changes[name])
+    person.touch(now)
+    _record(session, "person.updated", person, actor_id=actor_id, changed=changed, now=now)
+    if "manager_id" in changed:
+        _record(session, "person.manager_changed", person, actor_id=actor_id, now=now)
+    return changed
+
+
+async def deactivate(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    person_id: UUID,
+    ended_on: date | None,
+    reason: str | None,
+    if_match: str | None,
+    now: datetime,
+) -> Person:
+    """Let a person leave: their credentials end with this transaction."""
+    person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
+    accept_match(if_match, version=person.version)
+    await leave(
+        session,
+        person=person,
+        ended_on=ended_on or now.date(),
+        reason=reason,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    return person
+
+
+async def leave(
+    session: AsyncSession,
+    *,
+    person: Person,
+    ended_on: date,
+    reason: str | None,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Mark a locked person as gone."""
+    before = person.status
+    person.status = rules.next_status(person.status, PersonAction.DEACTIVATE)
+    person.ended_on, person.ended_reason = ended_on, reason
+    person.touch(now)
+    await _tell_door(session, person)
+    _record(
+        session,
+        "person.deactivated",
+        person,
+        actor_id=actor_id,
+        from_state=before,
+        to_state=person.status,
+        now=now,
+    )
+
+
+async def reactivate(
+    session: AsyncSession, *, actor: Actor, person_id: UUID, if_match: str | None, now: datetime
+) -> Person:
+    """Take a person back under the id they had."""
+    person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
+    accept_match(if_match, version=person.version)
+    await come_back(session, person=person, actor_id=actor.person_id, now=now)
+    return person
+
+
+async def come_back(
+    session: AsyncSession, *, person: Person, actor_id: UUID | None, now: datetime
+) -> None:
+    """Mark a locked person as here again."""
+    before = person.status
+    person.status = rules.next_status(person.status, PersonAction.REACTIVATE)
+    await _refuse_taken_email(session, person, email=person.email)
+    person.ended_on, person.ended_reason = None, None
+    person.touch(now)
+    await _tell_door(session, person)
+    _record(
+        session,
+        "person.reactivated",
+        person,
+        actor_id=actor_id,
+        from_state=before,
+        to_state=person.status,
+        now=now,
+    )
+
+
+def _record(
+    session: AsyncSession,
+    kind: str,
+    person: Person,
+    *,
+    actor_id: UUID | None,
+    now: datetime,
+    changed: Sequence[str] = (),
+    from_state: str | None = None,
+    to_state: str | None = None,
+) -> None:
+    events.record(
+        session,
+        kind,
+        person,
+        now=now,
+        actor_id=actor_id,
+        changed=changed,
+        from_state=from_state,
+        to_state=to_state,
+        named={"manager_id": person.manager_id},
+    )
+
+
+def _with_defaults(values: Mapping[str, Any], organization: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **values,
+        "locale": values.get("locale") or organization["default_locale"],
+        "timezone": values.get("timezone") or organization["default_timezone"],
+    }
+
+
+async def _check_new(
+    session: AsyncSession, person: Person, external_ids: Sequence[tuple[str, str]]
+) -> None:
+    if await queries.find(session, organization_id=person.organization_id, person_id=person.id):
+        raise ConflictError("A person with this id is known already.", code="already_exists")
+    await _refuse_taken_email(session, person, email=person.email)
+    await _refuse_cycle(session, person, manager_id=person.manager_id)
+    for source, external_id in external_ids:
+        if await queries.find_by_external_id(
+            session,
+            organization_id=person.organization_id,
+            source=source,
+            external_id=external_id,
+        ):
+            raise ConflictError(
+                "This external id belongs to somebody else.", code="duplicate_external_id"
+            )
+
+
+async def _refuse_taken_email(session: AsyncSession, person: Person, *, email: str) -> None:
+    if await queries.is_email_taken(
+        session, organization_id=person.organization_id, email=email, except_id=person.id
+    ):
+        raise ConflictError("This address belongs to somebody else.", code="duplicate_email")
+
+
+async def _refuse_cycle(session: AsyncSession, person: Person, *, manager_id: UUID | None) -> None:
+    if manager_id is None:
+        return
+    # Two moves at once could close a circle that neither sees; reporting lines change in turn.
+    await session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:line, 1))"),
+        {"line": f"reporting-line:{person.organization_id}"},
+    )
+    chain = await queries.manager_chain(
+        session, organization_id=person.organization_id, person_id=manager_id
+    )
+    if not chain and manager_id != person.id:
+        raise unknown_reference("#/manager_id")
+    if person.id in chain or manager_id == person.id:
+        raise rules.manager_cycle()
+
+
+def _link(
+    session: AsyncSession,
+    person: Person,
+    external_ids: Sequence[tuple[str, str]],
+    *,
+    now: datetime,
+) -> None:
+    for source, external_id in external_ids:
+        session.add(
+            ExternalId(
+                organization_id=person.organization_id,
+                source=source,
+                external_id=external_id,
+                person_id=person.id,
+                created_at=now,
+            )
+        )
+
+
+async def _tell_door(session: AsyncSession, person: Person) -> None:
+    await access.put_subject(
+        session,
+        organization_id=person.organization_id,
+        person_id=person.id,
+        is_active=PersonStatus(person.status) in rules.SIGNS_IN,
+    )

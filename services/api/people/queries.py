@@ -1,0 +1,176 @@
+"""Reads of the directory."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Text, and_, bindparam, cast, func, or_, select, text, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.people.rules import MAX_MANAGER_CHAIN, PersonStatus
+from services.api.people.tables import ExternalId, Person
+from shared.errors import NotFoundError
+from shared.persistence.reads import AnySelect, Reader, once
+
+TABLE = Person.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+ORDER = (TABLE.c.family_name, TABLE.c.given_name, TABLE.c.id)
+
+_CHAIN = text(
+    """
+    WITH RECURSIVE chain (person_id, manager_id, depth) AS (
+        SELECT id, manager_id, 1 FROM person
+        WHERE organization_id = :organization_id AND id = :person_id
+        UNION ALL
+        SELECT p.id, p.manager_id, c.depth + 1 FROM person p
+        JOIN chain c ON p.organization_id = :organization_id AND p.id = c.manager_id
+        WHERE c.depth < :deepest
+    )
+    SELECT person_id FROM chain ORDER BY depth
+    """
+)
+
+
+def visible_to() -> Any:
+    """Return the condition that a person's directory fields may be read by any actor.
+
+    The directory is open inside the organization; contact and HR fields are not, and the
+    presenter decides those.
+    """
+    return TABLE.c.organization_id == bindparam("organization_id")
+
+
+@once
+def _one() -> AnySelect:
+    return select(*TABLE.c).where(visible_to(), TABLE.c.id == bindparam("person_id"))
+
+
+@once
+def _many(filters: tuple[str, ...], *, is_first: bool) -> AnySelect:
+    """Return the statement of a list; its shape is the set of filters that are used."""
+    statement = select(*TABLE.c).where(visible_to(), *(_FILTERS[name] for name in filters))
+    if not is_first:
+        after: tuple[Any, ...] = (
+            bindparam("after_family"),
+            bindparam("after_given"),
+            bindparam("after_id"),
+        )
+        statement = statement.where(tuple_(*ORDER) > tuple_(*after))
+    return statement.order_by(*ORDER).limit(bindparam("limit"))
+
+
+_FILTERS: Mapping[str, Any] = {
+    "q": or_(
+        func.concat_ws(" ", TABLE.c.given_name, TABLE.c.family_name).ilike(
+            bindparam("q", type_=Text), escape="\\"
+        ),
+        TABLE.c.title.ilike(bindparam("q", type_=Text), escape="\\"),
+        TABLE.c.department.ilike(bindparam("q", type_=Text), escape="\\"),
+    ),
+    "status": cast(TABLE.c.status, Text) == func.any(bindparam("status", type_=ARRAY(Text))),
+    "department": TABLE.c.department == bindparam("department"),
+    "manager_id": TABLE.c.manager_id == bindparam("manager_id"),
+}
+
+
+def containing(part: str) -> str:
+    """Return a LIKE pattern that finds the part as it stands."""
+    escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def get(reader: Reader, *, organization_id: UUID, person_id: UUID) -> Mapping[str, Any]:
+    """Return one person."""
+    row = await reader.fetch_one(_one(), organization_id=organization_id, person_id=person_id)
+    if row is None:
+        raise NotFoundError
+    return row
+
+
+async def list_page(
+    reader: Reader,
+    *,
+    organization_id: UUID,
+    filters: Mapping[str, Any],
+    after: list[Any] | None,
+    limit: int,
+) -> list[Mapping[str, Any]]:
+    """Return people by family name, given name and id, one more than `limit` if there are."""
+    place = {} if after is None else _place(after)
+    return await reader.fetch(
+        _many(tuple(sorted(filters)), is_first=after is None),
+        organization_id=organization_id,
+        limit=limit + 1,
+        **filters,
+        **place,
+    )
+
+
+def _place(after: list[Any]) -> dict[str, Any]:
+    family, given, person_id = after
+    return {"after_family": family, "after_given": given, "after_id": UUID(person_id)}
+
+
+async def find(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> Person | None:
+    """Load one person for writing, unlocked."""
+    return await session.get(Person, (organization_id, person_id))
+
+
+async def lock(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> Person:
+    """Load one person for a change."""
+    person = await session.get(
+        Person, (organization_id, person_id), with_for_update=True, populate_existing=True
+    )
+    if person is None:
+        raise NotFoundError
+    return person
+
+
+async def find_by_external_id(
+    session: AsyncSession, *, organization_id: UUID, source: str, external_id: str
+) -> UUID | None:
+    """Return who a source system means."""
+    link = await session.get(ExternalId, (organization_id, source, external_id))
+    return link.person_id if link else None
+
+
+async def is_email_taken(
+    session: AsyncSession, *, organization_id: UUID, email: str, except_id: UUID
+) -> bool:
+    """Tell whether somebody else who has not left uses the address."""
+    statement = select(TABLE.c.id).where(
+        and_(
+            TABLE.c.organization_id == organization_id,
+            func.lower(TABLE.c.email) == email.lower(),
+            TABLE.c.status != PersonStatus.INACTIVE,
+            TABLE.c.id != except_id,
+        )
+    )
+    return (await session.execute(statement.limit(1))).first() is not None
+
+
+async def manager_chain(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> list[UUID]:
+    """Return the person and everybody above them, nearest first."""
+    result = await session.execute(
+        _CHAIN,
+        {
+            "organization_id": organization_id,
+            "person_id": person_id,
+            "deepest": MAX_MANAGER_CHAIN,
+        },
+    )
+    return list(result.scalars())
+
+
+async def external_ids(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> list[ExternalId]:
+    """Return the names other systems know a person by."""
+    statement = select(ExternalId).where(
+        col(ExternalId.organization_id) == organization_id,
+        col(ExternalId.person_id) == person_id,
+    )
+    return list((await session.execute(statement)).scalars())

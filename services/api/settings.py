@@ -1,0 +1,74 @@
+"""What the api service is told by its environment."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from shared.settings import Environment, Mode, ServiceSettings
+
+
+class ApiSettings(ServiceSettings):
+    """Settings of `services.api`; every one is documented in docs/configuration.md."""
+
+    api_database_url: SecretStr = Field(description="Database of the api as the role `app_api`.")
+    api_jobs_database_url: SecretStr | None = Field(
+        None, description="The same database as `app_jobs`; the worker needs it."
+    )
+    api_worker_database_url: SecretStr | None = Field(
+        None, description="The same database as `worker_system`; the worker needs it."
+    )
+    api_migrator_database_url: SecretStr | None = Field(
+        None, description="The same database as `migrator`; migrations need it."
+    )
+    api_connections: int = Field(
+        10, ge=1, le=200, description="Connections of each pool, one for reads and one for writes."
+    )
+    database_pooler: str = Field(
+        "none", description="`none`, or `transaction` behind PgBouncer in transaction mode."
+    )
+    api_url: str = Field(
+        "http://127.0.0.1:8000/v1", description="Public address of this api, ending in /v1."
+    )
+    issuer: str = Field(
+        "http://127.0.0.1:8000", description="Name of the built-in token issuer: the api's root."
+    )
+    key_encryption_key: SecretStr = Field(
+        description="32 bytes in base64url; signing keys are encrypted with it at rest."
+    )
+    operator_token: SecretStr | None = Field(
+        None, description="Opens the operator's doors; without it they stay shut."
+    )
+    dev_login: bool = Field(
+        False, description="Developer sign-in for local work; production refuses to start with it."
+    )
+    matching_url: str = Field(
+        "http://127.0.0.1:8001", description="Where the matching service listens."
+    )
+    notifications_url: str = Field(
+        "http://127.0.0.1:8002", description="Where the notifications service listens."
+    )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="Origins of browser front ends, separated by commas."
+    )
+    rate_limit: int = Field(600, ge=1, description="Requests per minute of one principal.")
+    organization_rate_limit: int = Field(
+        6000, ge=1, description="Requests per minute of one organization."
+    )
+    import_max_bytes: int = Field(
+        10 * 1024 * 1024, ge=1024, description="Largest people file that is taken, in bytes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_origins(cls, values: dict[str, object]) -> dict[str, object]:
+        origins = values.get("cors_origins")
+        if isinstance(origins, str):
+            values["cors_origins"] = [part.strip() for part in origins.split(",") if part.strip()]
+        return values
+
+    @model_validator(mode="after")
+    def _refuse_aids_in_production(self) -> "ApiSettings":
+        if self.env is Environment.PRODUCTION and (self.dev_login or self.mode is Mode.DEMO):
+            raise ValueError("developer sign-in and demo mode are refused in production")
+        return self

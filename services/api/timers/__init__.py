@@ -1,0 +1,1 @@
+"""Whatever happens later, as rows due in their organization's own clock."""

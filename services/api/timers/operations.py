@@ -1,0 +1,53 @@
+"""Set, move and take back timers."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.timers.tables import Timer
+from shared import ids
+
+
+async def schedule(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    kind: str,
+    subject_id: UUID,
+    due_at: datetime,
+    occasion: str = "",
+) -> None:
+    """Make the timer due at this instant of the organization's clock, moving it if it exists."""
+    statement = insert(Timer).values(
+        organization_id=organization_id,
+        id=ids.new_id(),
+        kind=kind,
+        subject_id=subject_id,
+        occasion=occasion,
+        due_at=due_at,
+        attempts=0,
+    )
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["organization_id", "kind", "subject_id", "occasion"],
+            set_={"due_at": due_at, "done_at": None, "attempts": 0},
+        )
+    )
+
+
+async def cancel(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, kind: str | None = None
+) -> None:
+    """Forget the timers of a subject, all or one kind."""
+    statement = delete(Timer).where(
+        col(Timer.organization_id) == organization_id,
+        col(Timer.subject_id) == subject_id,
+        col(Timer.done_at).is_(None),
+    )
+    if kind is not None:
+        statement = statement.where(col(Timer.kind) == kind)
+    await session.execute(statement)

@@ -1,0 +1,54 @@
+"""Answers whose shape is already decided: serialised once, by Pydantic's core.
+
+Presenters build plain typed dictionaries, so nothing validates an answer a second time; a test
+holds every answer against the document instead.
+"""
+
+from typing import Any
+
+from fastapi import Response
+from pydantic_core import to_json
+
+JSON = "application/json"
+
+
+def one(content: object, *, version: int | None = None, status: int = 200) -> Response:
+    """Answer with one resource, its version as a strong ETag."""
+    response = Response(to_json(content), status_code=status, media_type=JSON)
+    if version is not None:
+        response.headers["ETag"] = f'"{version}"'
+    return response
+
+
+def created(content: object, *, version: int | None = None, location: str) -> Response:
+    """Answer with what was made, and where it is."""
+    response = one(content, version=version, status=201)
+    response.headers["Location"] = location
+    return response
+
+
+def accepted(content: object, *, version: int | None = None, location: str) -> Response:
+    """Answer that the work goes on, and where to follow it."""
+    response = one(content, version=version, status=202)
+    response.headers["Location"] = location
+    return response
+
+
+def secret(content: object, *, location: str) -> Response:
+    """Answer with something shown once: stored by no cache and never compressed."""
+    response = created(content, location=location)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def no_content() -> Response:
+    """Answer that it is done and there is nothing to show."""
+    return Response(status_code=204)
+
+
+def page(items: list[Any], next_cursor: str | None, *, link: str | None = None) -> Response:
+    """Answer with one page of a list."""
+    response = Response(to_json({"items": items, "next_cursor": next_cursor}), media_type=JSON)
+    if link is not None:
+        response.headers["Link"] = f'<{link}>; rel="next"'
+    return response
