@@ -3,9 +3,17 @@
 from services.api.access import tables as access
 from services.api.database import ApiTable
 from services.api.events import tables as events
+from services.api.match_runs import tables as match_runs
+from services.api.meetings import tables as meetings
+from services.api.mentorships import tables as mentorships
 from services.api.organizations import tables as organizations
+from services.api.participants import tables as participants
 from services.api.people import tables as people
+from services.api.programs import tables as programs
 from services.api.timers import tables as timers
 
-MODULES = (access, events, organizations, people, timers)
+MODULES = (
+    *(access, events, timers, organizations, people, programs, participants),
+    *(match_runs, mentorships, meetings),
+)
 METADATA = ApiTable.metadata

@@ -1,13 +1,13 @@
-"""first tables."""
+"""First tables."""
 
 from collections.abc import Iterator
 
 import sqlalchemy as sa
 from alembic import op
-from shared.persistence import policies
+from sqlalchemy.dialects import postgresql
 
 from services.api.events.tables import TransactionId
-from sqlalchemy.dialects import postgresql
+from shared.persistence import policies
 
 revision = "0001"
 down_revision = None
@@ -155,6 +155,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("sent_at IS NULL"),
     )
     op.create_table(
+        "past_pair",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("pair_hash", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "pair_hash", name=op.f("pk_past_pair")),
+    )
+    op.create_table(
         "person",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -219,6 +226,109 @@ def upgrade() -> None:
         postgresql_where=sa.text("status <> 'inactive'"),
     )
     op.create_table(
+        "program",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("description", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "cohort",
+                "evergreen",
+                name="programkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "draft",
+                "published",
+                "registration_open",
+                "registration_closed",
+                "matching",
+                "running",
+                "winding_down",
+                "completed",
+                "cancelled",
+                "archived",
+                name="programstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("accepting_participants", sa.Boolean(), nullable=False),
+        sa.Column("matching_paused", sa.Boolean(), nullable=False),
+        sa.Column("registration_opens_on", sa.Date(), nullable=True),
+        sa.Column("registration_closes_on", sa.Date(), nullable=True),
+        sa.Column("starts_on", sa.Date(), nullable=False),
+        sa.Column("ends_on", sa.Date(), nullable=True),
+        sa.Column("sensitive", sa.Boolean(), nullable=False),
+        sa.Column("support_person_id", sa.Uuid(), nullable=True),
+        sa.Column("support_email", sa.String(length=254), nullable=True),
+        sa.Column(
+            "people_manager_visibility",
+            sa.Enum(
+                "none",
+                "participates",
+                "status",
+                name="visibility",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "manager_acknowledgement",
+            sa.Enum(
+                "off",
+                "required",
+                name="manageracknowledgement",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "manager_silence",
+            sa.Enum(
+                "escalate",
+                "assume_yes",
+                name="managersilence",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "coordinator_review",
+            sa.Enum(
+                "on", "off", name="switch", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("config_version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_program")),
+    )
+    op.create_index(
+        "ix_program_status", "program", ["organization_id", "status", "id"], unique=False
+    )
+    op.create_index("uq_program_code", "program", ["organization_id", "code"], unique=True)
+    op.create_table(
         "relay_lease",
         sa.Column("bucket", sa.Integer(), nullable=False),
         sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
@@ -259,6 +369,185 @@ def upgrade() -> None:
         "timer",
         ["organization_id", "kind", "subject_id", "occasion"],
         unique=True,
+    )
+    op.create_table(
+        "agreement_template",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=True),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("sections", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "program_id"],
+            ["program.organization_id", "program.id"],
+            name=op.f("fk_agreement_template_organization_id_program_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_agreement_template")),
+    )
+    op.create_table(
+        "form",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "mentor",
+                "mentee",
+                "peer",
+                "facilitator",
+                "sponsor",
+                "protege",
+                name="trackrole",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("form_version", sa.Integer(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "draft",
+                "published",
+                "retired",
+                name="formstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("fields", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "program_id"],
+            ["program.organization_id", "program.id"],
+            name=op.f("fk_form_organization_id_program_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_form")),
+    )
+    op.create_index(
+        "ix_form_program",
+        "form",
+        ["organization_id", "program_id", "role", "form_version"],
+        unique=False,
+    )
+    op.create_table(
+        "match_policy",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("policy_version", sa.Integer(), nullable=False),
+        sa.Column("hard", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("soft", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("objective", sa.String(length=32), nullable=False),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("frozen", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "program_id"],
+            ["program.organization_id", "program.id"],
+            name=op.f("fk_match_policy_organization_id_program_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_match_policy")),
+    )
+    op.create_table(
+        "participant",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "invited",
+                "started",
+                "submitted",
+                "manager_review",
+                "coordinator_review",
+                "info_requested",
+                "waitlisted",
+                "approved",
+                "available",
+                "at_capacity",
+                "paused",
+                "suspended",
+                "declined",
+                "expired",
+                "rejected",
+                "withdrawn",
+                "removed",
+                "completed",
+                name="participantstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("answers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("hours_per_month", sa.Integer(), nullable=True),
+        sa.Column("paused_until", sa.Date(), nullable=True),
+        sa.Column("preview_acknowledged_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "self",
+                "invitation",
+                "eligibility_rule",
+                "people_manager",
+                "import",
+                "pay_forward",
+                name="participantsource",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("decision_reason", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["person.organization_id", "person.id"],
+            name=op.f("fk_participant_organization_id_person_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "program_id"],
+            ["program.organization_id", "program.id"],
+            name=op.f("fk_participant_organization_id_program_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_participant")),
+    )
+    op.create_index(
+        "ix_participant_person", "participant", ["organization_id", "person_id", "id"], unique=False
+    )
+    op.create_index(
+        "ix_participant_program",
+        "participant",
+        ["organization_id", "program_id", "status", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_participant_live",
+        "participant",
+        ["organization_id", "program_id", "person_id"],
+        unique=True,
+        postgresql_where=sa.text(
+            "status NOT IN ('declined', 'expired', 'rejected', 'withdrawn', 'removed', 'completed')"
+        ),
     )
     op.create_table(
         "person_external_id",
@@ -330,6 +619,651 @@ def upgrade() -> None:
         unique=True,
         postgresql_nulls_not_distinct=True,
     )
+    op.create_table(
+        "match_preference",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("participant_id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("values", sa.ARRAY(sa.String(length=80)), nullable=False),
+        sa.Column("path_now", sa.String(length=1000), nullable=True),
+        sa.Column("path_target", sa.String(length=1000), nullable=True),
+        sa.Column("wants", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("offers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("wants_skills", sa.ARRAY(sa.String(length=80)), nullable=False),
+        sa.Column("offers_skills", sa.ARRAY(sa.String(length=80)), nullable=False),
+        sa.Column("languages", sa.ARRAY(sa.String(length=12)), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "participant_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_match_preference_organization_id_participant_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "participant_id", name=op.f("pk_match_preference")
+        ),
+    )
+    op.create_table(
+        "track",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column(
+            "format",
+            sa.Enum(
+                "one_to_one",
+                "peer",
+                "reverse",
+                "group",
+                "circle",
+                "flash",
+                "office_hours",
+                "sponsorship",
+                name="format",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("match_modes", sa.ARRAY(sa.String(length=32)), nullable=False),
+        sa.Column("policy_id", sa.Uuid(), nullable=True),
+        sa.Column("agreement_template_id", sa.Uuid(), nullable=True),
+        sa.Column("form_ids", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "cadence",
+            sa.Enum(
+                "weekly",
+                "biweekly",
+                "monthly",
+                name="cadence",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("meeting_minutes", sa.Integer(), nullable=False),
+        sa.Column("length_days", sa.Integer(), nullable=False),
+        sa.Column("min_members", sa.Integer(), nullable=False),
+        sa.Column("max_members", sa.Integer(), nullable=False),
+        sa.Column(
+            "seniority",
+            sa.Enum(
+                "none",
+                "mentor_higher",
+                "mentor_lower",
+                name="seniority",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("grade_gap_min", sa.Integer(), nullable=True),
+        sa.Column("grade_gap_max", sa.Integer(), nullable=True),
+        sa.Column(
+            "consent_sides",
+            sa.Enum(
+                "none",
+                "mentor_side",
+                "mentee_side",
+                "both",
+                name="consentsides",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "request_approval",
+            sa.Enum(
+                "none",
+                "coordinator",
+                "people_manager",
+                name="requestapproval",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "agreement_template_id"],
+            ["agreement_template.organization_id", "agreement_template.id"],
+            name=op.f("fk_track_organization_id_agreement_template_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "policy_id"],
+            ["match_policy.organization_id", "match_policy.id"],
+            name=op.f("fk_track_organization_id_policy_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "program_id"],
+            ["program.organization_id", "program.id"],
+            name=op.f("fk_track_organization_id_program_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_track")),
+    )
+    op.create_index(
+        "ix_track_program", "track", ["organization_id", "program_id", "id"], unique=False
+    )
+    op.create_table(
+        "match_run",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("track_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "mode",
+            sa.Enum(
+                "real",
+                "dry_run",
+                name="runmode",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "pool",
+                "fill",
+                "roulette",
+                name="runkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("policy_id", sa.Uuid(), nullable=True),
+        sa.Column("policy_version", sa.Integer(), nullable=False),
+        sa.Column("seed", sa.Integer(), nullable=False),
+        sa.Column("input_hash", sa.String(length=80), nullable=True),
+        sa.Column("snapshot", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("previous_run_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "queued",
+                "running",
+                "review",
+                "simulated",
+                "failed",
+                "discarded",
+                "published",
+                name="runstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("progress", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("stats", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("certificate", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("unmatched", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("failure_code", sa.String(length=64), nullable=True),
+        sa.Column("started_by", sa.Uuid(), nullable=True),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_token", sa.Uuid(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "track_id"],
+            ["track.organization_id", "track.id"],
+            name=op.f("fk_match_run_organization_id_track_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_match_run")),
+    )
+    op.create_index(
+        "ix_match_run_program", "match_run", ["organization_id", "program_id", "id"], unique=False
+    )
+    op.create_index(
+        "uq_match_run_live",
+        "match_run",
+        ["organization_id", "track_id"],
+        unique=True,
+        postgresql_where=sa.text("status IN ('queued', 'running') AND mode = 'real'"),
+    )
+    op.create_table(
+        "mentorship",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("track_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "format",
+            sa.Enum(
+                "one_to_one",
+                "peer",
+                "reverse",
+                "group",
+                "circle",
+                "flash",
+                "office_hours",
+                "sponsorship",
+                name="format",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "pending_start",
+                "active",
+                "paused",
+                "closing",
+                "completed",
+                "ended_early",
+                "cancelled",
+                name="mentorshipstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("driver_person_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "cadence",
+            sa.Enum(
+                "weekly",
+                "biweekly",
+                "monthly",
+                name="cadence",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("meeting_minutes", sa.Integer(), nullable=False),
+        sa.Column("timezone", sa.String(length=64), nullable=False),
+        sa.Column("starts_on", sa.Date(), nullable=True),
+        sa.Column("ends_on", sa.Date(), nullable=True),
+        sa.Column(
+            "source",
+            sa.Enum(
+                "proposal",
+                "request",
+                "coordinator",
+                "booking",
+                "rematch",
+                "import",
+                name="mentorshipsource",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("because", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("paused_from_on", sa.Date(), nullable=True),
+        sa.Column("paused_to_on", sa.Date(), nullable=True),
+        sa.Column("paused_by", sa.Uuid(), nullable=True),
+        sa.Column("closing_reason", sa.String(length=32), nullable=True),
+        sa.Column("closing_opened_on", sa.Date(), nullable=True),
+        sa.Column("completed_by", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("extension", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "track_id"],
+            ["track.organization_id", "track.id"],
+            name=op.f("fk_mentorship_organization_id_track_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_mentorship")),
+    )
+    op.create_index(
+        "ix_mentorship_program",
+        "mentorship",
+        ["organization_id", "program_id", "status", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_mentorship_track", "mentorship", ["organization_id", "track_id", "status"], unique=False
+    )
+    op.create_table(
+        "participant_track_role",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("participant_id", sa.Uuid(), nullable=False),
+        sa.Column("track_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "mentor",
+                "mentee",
+                "peer",
+                "facilitator",
+                "sponsor",
+                "protege",
+                name="trackrole",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("capacity", sa.Integer(), nullable=False),
+        sa.Column("load", sa.Integer(), nullable=False),
+        sa.CheckConstraint(
+            "load >= 0 AND load <= capacity",
+            name=op.f("ck_participant_track_role_load_within_capacity"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "participant_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_participant_track_role_organization_id_participant_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "track_id"],
+            ["track.organization_id", "track.id"],
+            name=op.f("fk_participant_track_role_organization_id_track_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id",
+            "participant_id",
+            "track_id",
+            "role",
+            name=op.f("pk_participant_track_role"),
+        ),
+    )
+    op.create_index(
+        "ix_participant_track_role_track",
+        "participant_track_role",
+        ["organization_id", "track_id", "role"],
+        unique=False,
+    )
+    op.create_table(
+        "meeting",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("mentorship_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "proposed",
+                "scheduled",
+                "in_progress",
+                "held",
+                "declined",
+                "cancelled",
+                name="meetingstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("proposed_times", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("proposed_by", sa.Uuid(), nullable=True),
+        sa.Column("starts_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("minutes", sa.Integer(), nullable=False),
+        sa.Column("timezone", sa.String(length=64), nullable=False),
+        sa.Column(
+            "mode",
+            sa.Enum(
+                "video",
+                "phone",
+                "in_person",
+                name="meetingmode",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("location", sa.String(length=500), nullable=True),
+        sa.Column("logged_after", sa.Boolean(), nullable=False),
+        sa.Column("ical_uid", sa.String(length=120), nullable=False),
+        sa.Column("ical_sequence", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "mentorship_id"],
+            ["mentorship.organization_id", "mentorship.id"],
+            name=op.f("fk_meeting_organization_id_mentorship_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_meeting")),
+    )
+    op.create_index(
+        "ix_meeting_mentorship",
+        "meeting",
+        ["organization_id", "mentorship_id", "starts_at"],
+        unique=False,
+    )
+    op.create_table(
+        "mentorship_member",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("mentorship_id", sa.Uuid(), nullable=False),
+        sa.Column("participant_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "mentor",
+                "mentee",
+                "peer",
+                "facilitator",
+                "sponsor",
+                "protege",
+                name="trackrole",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "invited",
+                "requested",
+                "waitlisted",
+                "active",
+                "declined",
+                "left",
+                "removed",
+                name="memberstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("joined_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "mentorship_id"],
+            ["mentorship.organization_id", "mentorship.id"],
+            name=op.f("fk_mentorship_member_organization_id_mentorship_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "participant_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_mentorship_member_organization_id_participant_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_mentorship_member")),
+    )
+    op.create_index(
+        "ix_mentorship_member_participant",
+        "mentorship_member",
+        ["organization_id", "participant_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_mentorship_member_person",
+        "mentorship_member",
+        ["organization_id", "person_id", "status"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_mentorship_member_live",
+        "mentorship_member",
+        ["organization_id", "mentorship_id", "person_id"],
+        unique=True,
+        postgresql_where=sa.text("status IN ('invited', 'requested', 'waitlisted', 'active')"),
+    )
+    op.create_table(
+        "mentorship_private_reason",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("mentorship_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "mentorship_id"],
+            ["mentorship.organization_id", "mentorship.id"],
+            name=op.f("fk_mentorship_private_reason_organization_id_mentorship_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_mentorship_private_reason")),
+    )
+    op.create_table(
+        "proposal",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column("track_id", sa.Uuid(), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=True),
+        sa.Column("score", sa.SmallInteger(), nullable=False),
+        sa.Column("parts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "proposed",
+                "approved",
+                "rejected",
+                "swapped",
+                "awaiting_people",
+                "accepted",
+                "declined",
+                "expired",
+                name="proposalstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("is_locked", sa.Boolean(), nullable=False),
+        sa.Column("holds_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("mentorship_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "run_id"],
+            ["match_run.organization_id", "match_run.id"],
+            name=op.f("fk_proposal_organization_id_run_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "track_id"],
+            ["track.organization_id", "track.id"],
+            name=op.f("fk_proposal_organization_id_track_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_proposal")),
+    )
+    op.create_index(
+        "ix_proposal_run", "proposal", ["organization_id", "run_id", "id"], unique=False
+    )
+    op.create_table(
+        "meeting_attendee",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("meeting_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "meeting_id"],
+            ["meeting.organization_id", "meeting.id"],
+            name=op.f("fk_meeting_attendee_organization_id_meeting_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "meeting_id", "person_id", name=op.f("pk_meeting_attendee")
+        ),
+    )
+    op.create_index(
+        "ix_meeting_attendee_person",
+        "meeting_attendee",
+        ["organization_id", "person_id", "meeting_id"],
+        unique=False,
+    )
+    op.create_table(
+        "proposal_member",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("proposal_id", sa.Uuid(), nullable=False),
+        sa.Column("participant_id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "mentor",
+                "mentee",
+                "peer",
+                "facilitator",
+                "sponsor",
+                "protege",
+                name="trackrole",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("is_asked", sa.Boolean(), nullable=False),
+        sa.Column("answer", sa.String(length=16), nullable=True),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "participant_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_proposal_member_organization_id_participant_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "proposal_id"],
+            ["proposal.organization_id", "proposal.id"],
+            name=op.f("fk_proposal_member_organization_id_proposal_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "proposal_id", "participant_id", name=op.f("pk_proposal_member")
+        ),
+    )
+    op.create_index(
+        "ix_proposal_member_participant",
+        "proposal_member",
+        ["organization_id", "participant_id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_proposal_member_person",
+        "proposal_member",
+        ["organization_id", "person_id"],
+        unique=False,
+    )
     for statement in security():
         op.execute(statement)
 
@@ -339,16 +1273,33 @@ def upgrade() -> None:
 RUNTIME = ("app_api", "app_jobs")
 TENANT_TABLES = (
     "access_subject",
+    "agreement_template",
     "api_key",
+    "form",
     "idempotency",
+    "match_policy",
+    "match_preference",
+    "match_run",
+    "meeting",
+    "meeting_attendee",
+    "mentorship",
+    "mentorship_member",
+    "mentorship_private_reason",
     "oauth_client",
     "organization",
     "organization_clock",
     "outbox_message",
+    "participant",
+    "participant_track_role",
+    "past_pair",
     "person",
     "person_external_id",
+    "program",
+    "proposal",
+    "proposal_member",
     "role_assignment",
     "timer",
+    "track",
 )
 INSTALLATION_TABLES = ("feed_epoch", "organization_slug", "relay_lease", "signing_key")
 LEASE = ("leased_until", "lease_token", "attempts")
@@ -374,6 +1325,11 @@ def security() -> Iterator[str]:
     yield from policies.queue(
         "timer",
         read=("organization_id", "id", "due_at", "done_at", *LEASE),
+        write=LEASE,
+    )
+    yield from policies.queue(
+        "match_run",
+        read=("organization_id", "id", "status", "due_at", *LEASE),
         write=LEASE,
     )
     yield from policies.queue(

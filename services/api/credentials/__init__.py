@@ -1,0 +1,1 @@
+"""The door of access: keys, clients and role grants as resources."""

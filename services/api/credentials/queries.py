@@ -1,0 +1,101 @@
+"""Reads of grants, keys and clients."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.access.roles import Role
+from services.api.access.tables import AccessSubject, ApiKey, OAuthClient, RoleAssignment
+from shared.errors import NotFoundError
+from shared.persistence.reads import AnySelect, Reader, once
+
+type Listed = type[RoleAssignment | ApiKey | OAuthClient]
+
+
+@once
+def _many(table: Listed, filters: tuple[str, ...], *, is_first: bool) -> AnySelect:
+    columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel hides it from the checker
+    statement = select(*columns).where(columns.organization_id == bindparam("organization_id"))
+    for name in filters:
+        statement = statement.where(columns[name] == bindparam(name))
+    if not is_first:
+        statement = statement.where(columns.id > bindparam("after_id"))
+    return statement.order_by(columns.id).limit(bindparam("limit"))
+
+
+async def list_page(
+    reader: Reader,
+    table: Listed,
+    *,
+    organization_id: UUID,
+    after: list[Any] | None,
+    limit: int,
+    filters: Mapping[str, Any],
+) -> list[Mapping[str, Any]]:
+    """Return rows of one kind, oldest first, one more than `limit` if there are."""
+    place = {} if after is None else {"after_id": UUID(after[0])}
+    return await reader.fetch(
+        _many(table, tuple(sorted(filters)), is_first=after is None),
+        organization_id=organization_id,
+        limit=limit + 1,
+        **filters,
+        **place,
+    )
+
+
+async def lock[Row: (RoleAssignment, ApiKey, OAuthClient)](
+    session: AsyncSession, table: type[Row], *, organization_id: UUID, row_id: UUID
+) -> Row:
+    """Load one row for a change."""
+    row = await session.get(table, (organization_id, row_id), with_for_update=True)
+    if row is None:
+        raise NotFoundError
+    return row
+
+
+async def is_known(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> bool:
+    """Tell whether the door knows the person."""
+    return await session.get(AccessSubject, (organization_id, person_id)) is not None
+
+
+async def subject_version(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> int | None:
+    """Return the access version of somebody who may sign in."""
+    subject = await session.get(AccessSubject, (organization_id, person_id))
+    return subject.version if subject and subject.is_active else None
+
+
+async def count_org_admins(session: AsyncSession, *, organization_id: UUID) -> int:
+    """Count the org admins, keeping others from counting until this transaction ends."""
+    statement = (
+        select(col(RoleAssignment.id))
+        .where(
+            col(RoleAssignment.organization_id) == organization_id,
+            col(RoleAssignment.role) == Role.ORG_ADMIN,
+        )
+        .with_for_update()
+    )
+    return len((await session.execute(statement)).all())
+
+
+async def has_grant(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    person_id: UUID,
+    role: Role,
+    program_id: UUID | None,
+) -> bool:
+    """Tell whether the person holds exactly this grant."""
+    statement = select(func.count()).where(
+        col(RoleAssignment.organization_id) == organization_id,
+        col(RoleAssignment.person_id) == person_id,
+        col(RoleAssignment.role) == role,
+        col(RoleAssignment.program_id).is_not_distinct_from(program_id),
+    )
+    return bool((await session.execute(statement)).scalar_one())

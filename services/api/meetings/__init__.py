@@ -1,0 +1,1 @@
+"""Dated conversations, and the calendar entries that go with them."""

@@ -1,0 +1,1 @@
+"""The living relation: members, driver, lifecycle."""

@@ -1,0 +1,1 @@
+"""Doors of whoever runs the servers: new organizations, and sign-in while developing."""

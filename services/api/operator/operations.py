@@ -1,0 +1,54 @@
+"""Set up an organization with somebody to run it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from services.api.access.roles import Role
+from services.api.access.rules import EVERY_SCOPE, Actor
+from services.api.credentials import operations as credentials
+from services.api.operator import queries
+from services.api.organizations import operations as organizations
+from services.api.organizations.schemas import OrganizationCreate
+from services.api.organizations.tables import OrganizationSlug
+from services.api.people import operations as people
+
+
+async def found(
+    session: AsyncSession, *, organization_id: UUID, wanted: OrganizationCreate, now: datetime
+) -> tuple[UUID, UUID]:
+    """Found the organization of a slug, or find it; return its id and its first org admin's.
+
+    Repeating it changes nothing: the slug names one organization for good.
+    """
+    await queries.lock_slug(session, slug=wanted.slug)
+    session.add(OrganizationSlug(slug=wanted.slug, tenant_id=organization_id))
+    await organizations.found(
+        session,
+        organization_id=organization_id,
+        slug=wanted.slug,
+        name=wanted.name,
+        kind=wanted.kind,
+        default_locale=wanted.default_locale,
+        default_timezone=wanted.default_timezone,
+        grade_order=wanted.grade_order,
+        now=now,
+    )
+    await session.flush()
+    founder = Actor(organization_id, None, organization_id, EVERY_SCOPE)
+    admin = await people.create(
+        session,
+        actor=founder,
+        values=wanted.org_admin.model_dump(),
+        now=now,
+    )
+    await credentials.grant(
+        session,
+        organization_id=organization_id,
+        granted_by=None,
+        person_id=admin.id,
+        role=Role.ORG_ADMIN,
+        now=now,
+    )
+    return organization_id, admin.id

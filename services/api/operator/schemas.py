@@ -1,0 +1,41 @@
+"""Bodies of the operator's doors."""
+
+from typing import Annotated, TypedDict
+
+from pydantic import Field, model_validator
+
+from services.api.access.roles import Role
+from services.api.people.schemas import PersonId
+from shared.schemas.base import Body, PublicId, Slug
+
+
+class Founded(TypedDict):
+    """A new organization and who runs it."""
+
+    id: Annotated[str, PublicId("organization")]
+    slug: Slug
+    org_admin_person_id: Annotated[str, PublicId("person")]
+
+
+class SignIn(Body):
+    """Whom to sign in as: one person, or whoever holds a role."""
+
+    organization_slug: Slug
+    person_id: PersonId | None = None
+    role: Role | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "SignIn":
+        if (self.person_id is None) == (self.role is None):
+            raise ValueError("name a person or a role")
+        return self
+
+
+class SignedIn(TypedDict):
+    """A token for development."""
+
+    access_token: Annotated[str, Field(max_length=4000)]
+    token_type: Annotated[str, Field(max_length=10)]
+    expires_in: int
+    organization_id: Annotated[str, PublicId("organization")]
+    person_id: Annotated[str, PublicId("person")]

@@ -1,0 +1,1 @@
+"""People in a program: roles per track, capacity, answers, preferences."""

@@ -1,0 +1,1 @@
+"""What is offered: programs, their tracks, forms, match policies and agreement templates."""
