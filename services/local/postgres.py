@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import BinaryIO
 
 import asyncpg
 
@@ -121,10 +122,20 @@ async def start(state: Path, *, is_durable: bool = True) -> Server:
     if not (data / "PG_VERSION").exists():
         _initialise(binaries, data, password)
     port = _free_port()
-    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own binary; a fork from this very thread
+    with (state / "postgres.log").open("ab") as log:
+        process = _spawn(binaries, data, port, home, log, is_durable=is_durable)
+    server = Server(port, password, process)
+    await _wait(server, state)
+    return server
+
+
+def _spawn(
+    binaries: Path, data: Path, port: int, home: Path, log: BinaryIO, *, is_durable: bool
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own binary and arguments
         [binaries / "postgres", "-D", data, *_options(port, is_durable=is_durable)],
         stdout=subprocess.DEVNULL,
-        stderr=(state / "postgres.log").open("ab"),
+        stderr=log,
         cwd=home,
         preexec_fn=_die_with_parent(),  # noqa: PLW1509 - runs before any thread exists
         start_new_session=True,
@@ -132,9 +143,6 @@ async def start(state: Path, *, is_durable: bool = True) -> Server:
         group=_account(),
         extra_groups=None if _account() is None else [],
     )
-    server = Server(port, password, process)
-    await _wait(server, state)
-    return server
 
 
 def _home(state: Path) -> Path:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, event, text
-from sqlalchemy.orm import SessionTransaction
-from sqlmodel import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 SET_TENANT = text(
     "SELECT set_config('app.organization_id', :organization, true),"

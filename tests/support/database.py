@@ -47,7 +47,7 @@ def migrate(databases: Databases) -> None:
         **os.environ,
         "MENTORING_API_MIGRATOR_DATABASE_URL": databases.url("migrator", "api"),
     }
-    subprocess.run(  # noqa: S603 - our own command
+    subprocess.run(
         [sys.executable, "-m", "services.api.migrations"], check=True, cwd=ROOT, env=environment
     )
 

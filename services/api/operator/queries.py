@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from services.api.access.roles import Role
 from services.api.access.tables import RoleAssignment

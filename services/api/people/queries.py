@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Text, and_, bindparam, cast, func, or_, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from services.api.people.rules import MAX_MANAGER_CHAIN, PersonStatus
 from services.api.people.tables import ExternalId, Person

@@ -1,0 +1,29 @@
+"""Fixtures of every test: one PostgreSQL server, one application, a fresh organization each."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from tests.support.apps import World, api_settings, found_world, running_api
+from tests.support.database import Databases, migrated
+
+
+@pytest.fixture(scope="session")
+async def databases(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Databases]:
+    """Run a migrated throw-away server for this worker."""
+    async with migrated(tmp_path_factory.mktemp("postgres") / "state") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def api(databases: Databases) -> AsyncIterator[FastAPI]:
+    """Run the api on that server."""
+    async with running_api(api_settings(databases)) as app:
+        yield app
+
+
+@pytest.fixture
+async def world(api: FastAPI) -> World:
+    """Return a fresh organization that nobody else uses."""
+    return await found_world(api)
