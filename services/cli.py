@@ -1,8 +1,16 @@
 """The `mentoring` command: starts programs by name and imports none of them."""
 
+import importlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 app = typer.Typer(
     help="Run, test and look after a mentoring installation.",
@@ -10,11 +18,96 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+ROOT = Path(__file__).parents[1]
+DRAIN_SECONDS = 8
+
+ServiceName = Annotated[str, typer.Argument(help="api, matching or notifications")]
 
 
 @app.callback()
 def main() -> None:
     """Run, test and look after a mentoring installation."""
+
+
+@app.command()
+def up(
+    *,
+    detach: Annotated[bool, typer.Option(help="Return once everything is healthy.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Start over: throw the database away.")] = False,
+) -> None:
+    """Run the database, all services and workers, and captured mail on this machine."""
+    from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(launch.up(ROOT, is_detached=detach, is_fresh=fresh))
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started in this folder."""
+    from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(launch.down(ROOT))
+
+
+@app.command()
+def status(
+    *, as_json: Annotated[bool, typer.Option("--json", help="As JSON, with credentials.")] = False
+) -> None:
+    """Say what runs in this folder, and where."""
+    from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(launch.status(ROOT, as_json=as_json))
+
+
+@app.command()
+def token(
+    who: Annotated[str, typer.Argument(help="A role such as org_admin, or a person's id.")],
+) -> None:
+    """Print a development credential of the running stack."""
+    from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(launch.token(ROOT, who))
+
+
+@app.command()
+def serve(service: ServiceName) -> None:
+    """Serve one service on the socket it was handed, or on 0.0.0.0:8000."""
+    import uvicorn  # noqa: PLC0415 - each command loads only what it needs
+
+    config = uvicorn.Config(
+        f"services.{service}.main:create_app",
+        factory=True,
+        host="0.0.0.0",  # noqa: S104 - containers; a local stack hands over a loopback socket
+        port=8000,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    handed = os.environ.get("MENTORING_LISTEN_FD")
+    sockets = [socket.socket(fileno=int(handed))] if handed else None
+    uvicorn.Server(config).run(sockets=sockets)
+
+
+@app.command()
+def worker(service: ServiceName) -> None:
+    """Run the background work of one service."""
+    importlib.import_module(f"services.{service}.worker").main()
+
+
+@app.command()
+def migrate(service: ServiceName) -> None:
+    """Bring the database of one service to its newest revision."""
+    module = importlib.import_module(f"services.{service}.migrations.__main__")
+    module.main([])
+
+
+@app.command("mail-sink", hidden=True)
+def mail_sink(folder: Path) -> None:
+    """Capture mail on the sockets that were handed over."""
+    from services.local import mailsink  # noqa: PLC0415 - each command loads only what it needs
+
+    mailsink.main(folder)
 
 
 @app.command()
@@ -25,3 +118,30 @@ def test(
     from services.local import checks  # noqa: PLC0415 - each command loads only what it needs
 
     raise typer.Exit(checks.run(paths or []))
+
+
+@app.command("format")
+def format_code() -> None:
+    """Format the code and mend what can be mended."""
+    ruff = Path(sys.executable).parent / "ruff"
+    subprocess.run([ruff, "check", "--fix", "--quiet", "."], cwd=ROOT, check=False)  # noqa: S603 - a fixed command
+    subprocess.run([ruff, "format", "--quiet", "."], cwd=ROOT, check=True)  # noqa: S603 - a fixed command
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this machine has what the product needs."""
+    from services.local import postgres  # noqa: PLC0415 - each command loads only what it needs
+
+    console = Console()
+    console.print(f"Python       {sys.version.split()[0]}")
+    try:
+        console.print(f"PostgreSQL   {postgres.find_binaries()}")
+    except postgres.NoPostgresError as error:
+        console.print(f"PostgreSQL   [red]{error}[/]")
+        raise typer.Exit(1) from error
+    console.print(f"Node         {shutil.which('node') or 'absent: lint-api will be skipped'}")
+
+
+if __name__ == "__main__":
+    app()

@@ -6,7 +6,6 @@ and opens parent folders.
 """
 
 import asyncio
-import ctypes
 import fcntl
 import importlib.util
 import os
@@ -15,8 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,12 @@ from typing import BinaryIO
 
 import asyncpg
 
+from services.local.processes import die_with_parent
+
 NOBODY = 65534
 FLOOR = 16
 START_SECONDS = 30
 POLL_SECONDS = 0.05
-PR_SET_PDEATHSIG = 1
 SUPERUSER = "postgres"
 
 
@@ -102,6 +101,13 @@ async def running(state: Path, *, is_durable: bool = True) -> AsyncIterator[Serv
             server.stop()
 
 
+def discard(state: Path) -> None:
+    """Remove a server's files, wherever they lie."""
+    if state.exists():
+        with _locked(state):
+            shutil.rmtree(_home(state), ignore_errors=True)
+
+
 @contextmanager
 def _locked(state: Path) -> Iterator[None]:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,7 +143,7 @@ def _spawn(
         stdout=subprocess.DEVNULL,
         stderr=log,
         cwd=home,
-        preexec_fn=_die_with_parent(),  # noqa: PLW1509 - runs before any thread exists
+        preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - runs before any thread exists
         start_new_session=True,
         user=_account(),
         group=_account(),
@@ -231,17 +237,6 @@ def _options(port: int, *, is_durable: bool) -> list[str]:
 def _account() -> int | None:
     """PostgreSQL refuses to run as root; nobody owns nothing else here."""
     return NOBODY if os.geteuid() == 0 else None
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-
-    def ask_kernel() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-
-    return ask_kernel
 
 
 def _free_port() -> int:

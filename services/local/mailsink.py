@@ -1,0 +1,205 @@
+"""A local mail server that keeps every message instead of sending it, readable in a browser.
+
+One process speaks SMTP on one socket and HTTP on another. A message is acknowledged only after its
+file is on disk, so a killed sink loses nothing it promised.
+"""
+
+import asyncio
+import html
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from datetime import datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, cast
+
+import uvicorn
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from pydantic_core import to_json
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from shared import ids
+
+KEPT = 20_000
+LARGEST = 10 * 1024 * 1024
+
+
+class Mailbox:
+    """Messages as files in a folder, oldest first by name."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder, made if it is missing."""
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(self, content: bytes) -> str:
+        """Keep a message durably and return its id."""
+        name = ids.encode(ids.new_id())
+        temporary = self._folder / f"{name}.part"
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(self._file(name))
+        for old in self.names()[:-KEPT]:
+            self._file(old).unlink(missing_ok=True)
+        return name
+
+    def names(self) -> list[str]:
+        """Return the ids of all messages, oldest first."""
+        return sorted(file.stem for file in self._folder.glob("*.eml"))
+
+    def get(self, name: str) -> bytes | None:
+        """Return a message as it came, or None."""
+        file = self._file(name)
+        return file.read_bytes() if name in self.names() else None
+
+    def clear(self) -> None:
+        """Forget every message."""
+        for name in self.names():
+            self._file(name).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.eml"
+
+
+class Handler:
+    """What aiosmtpd calls with each message."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        """Take where messages are kept."""
+        self._mailbox = mailbox
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        """Keep a message, then acknowledge it."""
+        name = await asyncio.to_thread(self._mailbox.put, cast("bytes", envelope.content))
+        return f"250 kept as {name}"
+
+
+def describe(name: str, content: bytes) -> dict[str, Any]:
+    """Return a message as JSON: headers that matter, and its parts as text."""
+    message = message_from_bytes(content, policy=policy.default)
+    return {
+        "id": name,
+        "received_at": _time_of(name),
+        "from": str(message["From"]),
+        "to": [part.strip() for part in str(message["To"]).split(",")],
+        "subject": str(message["Subject"]),
+        "message_id": str(message["Message-ID"]),
+        "parts": list(_parts(message)),
+    }
+
+
+def _time_of(name: str) -> str:
+    milliseconds = ids.decode(name).int >> 80
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat()
+
+
+def _parts(message: EmailMessage) -> Iterator[dict[str, Any]]:
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        payload = part.get_payload(decode=True)
+        text = payload.decode(errors="replace") if isinstance(payload, bytes) else ""
+        yield {
+            "content_type": part.get_content_type(),
+            "method": part.get_param("method"),
+            "filename": part.get_filename(),
+            "text": text,
+        }
+
+
+def web(mailbox: Mailbox) -> Starlette:
+    """Return the reader's side: a page, and the same as JSON."""
+
+    async def page(_request: Request) -> Response:
+        return HTMLResponse(await asyncio.to_thread(_page, mailbox))
+
+    async def messages(_request: Request) -> Response:
+        found = await asyncio.to_thread(_all, mailbox)
+        return Response(to_json({"items": found}), media_type="application/json")
+
+    async def message(request: Request) -> Response:
+        name = request.path_params["name"]
+        content = await asyncio.to_thread(mailbox.get, name)
+        if content is None:
+            return PlainTextResponse("There is no such message.", status_code=404)
+        return Response(to_json(describe(name, content)), media_type="application/json")
+
+    async def source(request: Request) -> Response:
+        content = await asyncio.to_thread(mailbox.get, request.path_params["name"])
+        if content is None:
+            return PlainTextResponse("There is no such message.", status_code=404)
+        return Response(content, media_type="message/rfc822")
+
+    async def clear(_request: Request) -> Response:
+        await asyncio.to_thread(mailbox.clear)
+        return Response(status_code=204)
+
+    async def alive(_request: Request) -> Response:
+        return PlainTextResponse("ready")
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/readyz", alive),
+            Route("/messages", messages, methods=["GET"]),
+            Route("/messages", clear, methods=["DELETE"]),
+            Route("/messages/{name}.eml", source),
+            Route("/messages/{name}", message),
+        ]
+    )
+
+
+def _all(mailbox: Mailbox) -> list[dict[str, Any]]:
+    return [
+        describe(name, content)
+        for name in mailbox.names()
+        if (content := mailbox.get(name)) is not None
+    ]
+
+
+def _page(mailbox: Mailbox) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(one['received_at'][:19])}</td>"
+        f"<td>{html.escape(', '.join(one['to']))}</td>"
+        f"<td><a href='/messages/{one['id']}.eml'>{html.escape(one['subject'])}</a></td></tr>"
+        for one in reversed(_all(mailbox)[-500:])
+    )
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Captured mail</title>"
+        "<meta name=viewport content='width=device-width'>"
+        "<style>body{font:16px system-ui;margin:2rem}td{padding:.3rem 1rem .3rem 0}</style>"
+        "<h1>Captured mail</h1><p>Nothing here was sent to anybody. "
+        "<a href=/messages>As JSON</a></p>"
+        f"<table><tr><th>Received<th>To<th>Subject</tr>{rows}</table></html>"
+    )
+
+
+async def serve(folder: Path, smtp: socket.socket, http: socket.socket) -> None:
+    """Serve both sides until told to stop."""
+    mailbox = Mailbox(folder)
+    handler = Handler(mailbox)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(handler, data_size_limit=LARGEST, enable_SMTPUTF8=True, loop=loop), sock=smtp
+    )
+    config = uvicorn.Config(web(mailbox), log_level="warning", access_log=False)
+    async with server:
+        await uvicorn.Server(config).serve(sockets=[http])
+
+
+def main(folder: Path) -> None:
+    """Run the sink on the two sockets its parent opened."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    smtp = socket.socket(fileno=int(os.environ["MENTORING_SMTP_FD"]))
+    http = socket.socket(fileno=int(os.environ["MENTORING_LISTEN_FD"]))
+    asyncio.run(serve(folder, smtp, http))

@@ -1,0 +1,84 @@
+"""The demo organization of a running stack, and a development credential per role."""
+
+from typing import Any
+
+import httpx
+
+ORGANIZATION = "demo"
+
+CAST = {
+    "coordinator": ("Carla", "Coordinator"),
+    "mentor": ("Mona", "Mentor"),
+    "mentee": ("Theo", "Mentee"),
+}
+INTEGRATION_SCOPES = (
+    *("people:read", "people:write", "programs:read", "participants:read"),
+    *("participants:write", "mentorships:read", "meetings:read", "imports:write"),
+    *("matching:read", "matching:run", "matching:publish", "events:read"),
+)
+
+
+async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
+    """Make the demo organization if it is new; return a credential for each role."""
+    async with httpx.AsyncClient(base_url=api_root, trust_env=False, timeout=20) as http:
+        http.headers["Authorization"] = f"Bearer {operator_token}"
+        founded = await _founded(http)
+        admin = await sign_in(http, founded["org_admin_person_id"])
+        given = {"org_admin": admin}
+        for role, (given_name, family_name) in CAST.items():
+            person_id = await _person(http, admin, role, given_name, family_name)
+            given[role] = await sign_in(http, person_id)
+        given["integration"] = await _key(http, admin)
+        return given
+
+
+async def sign_in(http: httpx.AsyncClient, person_id: str) -> str:
+    """Return a token of one person."""
+    answer = await http.post(
+        "/operator/sign-ins", json={"organization_slug": ORGANIZATION, "person_id": person_id}
+    )
+    token: str = answer.raise_for_status().json()["access_token"]
+    return token
+
+
+async def _founded(http: httpx.AsyncClient) -> dict[str, Any]:
+    body = {
+        "slug": ORGANIZATION,
+        "name": "Demo Works",
+        "kind": "sandbox",
+        "default_timezone": "Europe/Berlin",
+        "grade_order": ["Junior", "Professional", "Senior", "Lead", "Director"],
+        "org_admin": {
+            "given_name": "Olive",
+            "family_name": "Admin",
+            "email": "olive.admin@example.org",
+        },
+    }
+    founded: dict[str, Any] = (
+        (await http.post("/operator/organizations", json=body)).raise_for_status().json()
+    )
+    return founded
+
+
+async def _person(
+    http: httpx.AsyncClient, admin: str, role: str, given_name: str, family_name: str
+) -> str:
+    """Return the person of the cast, added the first time the stack runs."""
+    email = f"{role}@example.org"
+    own = {"Authorization": f"Bearer {admin}"}
+    found = await http.get("/v1/people", params={"q": family_name}, headers=own)
+    for person in found.raise_for_status().json()["items"]:
+        if person["email"] == email:
+            return str(person["id"])
+    body = {"email": email, "given_name": given_name, "family_name": family_name}
+    made = await http.post("/v1/people", json=body, headers=own)
+    return str(made.raise_for_status().json()["id"])
+
+
+async def _key(http: httpx.AsyncClient, admin: str) -> str:
+    answer = await http.post(
+        "/v1/api-keys",
+        json={"label": "development", "scopes": list(INTEGRATION_SCOPES)},
+        headers={"Authorization": f"Bearer {admin}"},
+    )
+    return str(answer.raise_for_status().json()["key"])
