@@ -82,6 +82,11 @@ def format_id(kind: str, value: UUID) -> str:
     return f"{PREFIXES[kind]}_{encode(value)}"
 
 
+def format_optional(kind: str, value: UUID | None) -> str | None:
+    """Return the public form of an id that may be absent."""
+    return None if value is None else format_id(kind, value)
+
+
 def parse_id(kind: str, text: str) -> UUID:
     """Return the UUID behind a public id; a wrong prefix or malformed text is a `ValueError`."""
     prefix, separator, suffix = text.rpartition("_")

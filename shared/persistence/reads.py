@@ -3,13 +3,13 @@
 A read transaction is READ ONLY and knows its tenant, as a writing one does.
 """
 
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any, Protocol
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, bindparam, tuple_
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -58,6 +58,22 @@ def once[**P](build: Callable[P, AnySelect]) -> Callable[P, Statement]:
         return compile_shape(*args, **kwargs)  # type: ignore[arg-type]  # as above
 
     return statement
+
+
+def keyset(select: AnySelect, order: Sequence[ColumnElement[Any]], *, is_first: bool) -> AnySelect:
+    """Return the page of a list after one place: values `after_0`, `after_1`, ... of the order.
+
+    Keysets stay right while rows come and go, and cost the same on every page.
+    """
+    if not is_first:
+        place = [bindparam(f"after_{index}", type_=one.type) for index, one in enumerate(order)]
+        select = select.where(tuple_(*order) > tuple_(*place))
+    return select.order_by(*order).limit(bindparam("limit"))
+
+
+def place_of(after: Sequence[object] | None) -> dict[str, object]:
+    """Return the values of a keyset's place by the names `keyset` gave them."""
+    return {f"after_{index}": value for index, value in enumerate(after or ())}
 
 
 class Reader(Protocol):

@@ -33,6 +33,8 @@ FIRST_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(2200, 1, 1, tzinfo=UTC)
 FIRST_DAY, LAST_DAY = date(1900, 1, 1), date(2200, 1, 1)
 INT32_MAX = 2**31 - 1
+INT53_MAX = 2**53 - 1
+MAX_JSON_DEPTH = 16
 
 # Control characters, and the bidirectional ones that make a line read as something else.
 _LINE_REFUSES = re.compile(
@@ -269,6 +271,26 @@ def id_schema(kind: str) -> dict[str, Any]:
         "maxLength": len(prefix) + 27,
         "examples": [f"{prefix}_01kajv7v1cefh8ws6q1fyv4m2z"],
     }
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_JSON_DEPTH:
+        raise PydanticCustomError("too_deep", "is nested too deeply")
+    if isinstance(value, str):
+        return _clean(_TEXT_REFUSES, value)
+    if isinstance(value, dict):
+        return {
+            _clean(_LINE_REFUSES, str(key)): _storable(one, depth + 1) for key, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_storable(one, depth + 1) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > INT53_MAX:
+        raise PydanticCustomError("out_of_range", "is too large a number")
+    return value
+
+
+Json = Annotated[Any, AfterValidator(_storable)]
+"""A JSON value that PostgreSQL can keep: no NUL, no lone surrogates, bounded depth and numbers."""
 
 
 def distinct(values: list[Any]) -> list[Any]:

@@ -49,6 +49,15 @@ CODE_OF_STATUS: Mapping[int, str] = MappingProxyType(
     }
 )
 
+# What a race can still break after every rule was checked, by PostgreSQL's code.
+CONSTRAINTS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
+    {
+        "23505": (409, "already_exists", "This exists already."),
+        "23503": (400, "unknown_reference", "The request refers to nothing you can use."),
+        "23514": (409, "limit_reached", "A limit was reached in the meantime."),
+    }
+)
+
 # Pydantic's words for a broken rule, and ours: an upgrade of the library cannot change the API.
 CODE_OF_RULE: Mapping[str, str] = MappingProxyType(
     {
@@ -215,6 +224,9 @@ async def _on_fault(request: Request, error: Exception) -> Response:
         # Row-level security refused: whoever asked may not know that the row exists.
         logger.error("row_refused", code=state)
         return problem(request, status=404, code="not_found", detail="There is nothing here.")
+    if state is not None and state in CONSTRAINTS:
+        status, code, detail = CONSTRAINTS[state]
+        return problem(request, status=status, code=code, detail=detail)
     if is_database_away(error, state):
         return problem(
             request,

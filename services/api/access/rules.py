@@ -108,9 +108,14 @@ def admit(actor: Actor, declaration: Declaration) -> None:
         raise ForbiddenError
 
 
+def holds(permission: str, held: Collection[Role]) -> bool:
+    """Tell whether a fact held towards the resource grants the permission."""
+    return roles.grants(permission, frozenset(held))
+
+
 def require(permission: str, held: Collection[Role]) -> None:
     """Refuse unless a fact held towards the resource grants the permission."""
-    if not roles.grants(permission, frozenset(held)):
+    if not holds(permission, held):
         raise ForbiddenError
 
 

@@ -11,7 +11,7 @@ from sqlmodel import col
 from services.api.access.roles import Role
 from services.api.access.tables import AccessSubject, ApiKey, OAuthClient, RoleAssignment
 from shared.errors import NotFoundError
-from shared.persistence.reads import AnySelect, Reader, once
+from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
 type Listed = type[RoleAssignment | ApiKey | OAuthClient]
 
@@ -22,9 +22,7 @@ def _many(table: Listed, filters: tuple[str, ...], *, is_first: bool) -> AnySele
     statement = select(*columns).where(columns.organization_id == bindparam("organization_id"))
     for name in filters:
         statement = statement.where(columns[name] == bindparam(name))
-    if not is_first:
-        statement = statement.where(columns.id > bindparam("after_id"))
-    return statement.order_by(columns.id).limit(bindparam("limit"))
+    return keyset(statement, (columns.id,), is_first=is_first)
 
 
 async def list_page(
@@ -37,13 +35,12 @@ async def list_page(
     filters: Mapping[str, Any],
 ) -> list[Mapping[str, Any]]:
     """Return rows of one kind, oldest first, one more than `limit` if there are."""
-    place = {} if after is None else {"after_id": UUID(after[0])}
     return await reader.fetch(
         _many(table, tuple(sorted(filters)), is_first=after is None),
         organization_id=organization_id,
         limit=limit + 1,
         **filters,
-        **place,
+        **place_of(after and [UUID(after[0])]),
     )
 
 

@@ -47,10 +47,6 @@ ApiKeyId = Annotated[UUID, Id("api_key"), Path()]
 OAuthClientId = Annotated[UUID, Id("oauth_client"), Path()]
 
 
-def _optional(kind: str, value: Any) -> str | None:
-    return ids.format_id(kind, value) if value else None
-
-
 def present_grant(row: Mapping[str, Any]) -> RoleAssignmentView:
     """Show a granted role."""
     return RoleAssignmentView(
@@ -60,8 +56,8 @@ def present_grant(row: Mapping[str, Any]) -> RoleAssignmentView:
         updated_at=row["updated_at"],
         person_id=ids.format_id("person", row["person_id"]),
         role=row["role"],
-        program_id=_optional("program", row["program_id"]),
-        granted_by=_optional("person", row["granted_by"]),
+        program_id=ids.format_optional("program", row["program_id"]),
+        granted_by=ids.format_optional("person", row["granted_by"]),
         expires_at=row["expires_at"],
     )
 
@@ -76,7 +72,7 @@ def present_key(row: Mapping[str, Any]) -> ApiKeyView:
         label=row["label"],
         last_four=row["last_four"],
         scopes=row["scopes"],
-        created_by=_optional("person", row["created_by"]),
+        created_by=ids.format_optional("person", row["created_by"]),
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
@@ -94,7 +90,7 @@ def present_client(row: Mapping[str, Any]) -> OAuthClientView:
         client_id=f"{ids.encode(row['organization_id'])}-{ids.encode(row['id'])}",
         last_four=row["last_four"],
         scopes=row["scopes"],
-        created_by=_optional("person", row["created_by"]),
+        created_by=ids.format_optional("person", row["created_by"]),
         revoked_at=row["revoked_at"],
     )
 
@@ -317,7 +313,7 @@ async def get_my_token(*, actor: ActorDep) -> Response:
     return responses.one(
         TokenView(
             organization_id=ids.format_id("organization", actor.organization_id),
-            person_id=_optional("person", actor.person_id),
+            person_id=ids.format_optional("person", actor.person_id),
             client_id=None if actor.client_id is None else ids.encode(actor.client_id),
             scopes=sorted(actor.scopes),
         )

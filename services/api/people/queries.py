@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, bindparam, cast, func, or_, select, text, tuple_
+from sqlalchemy import Text, and_, bindparam, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -12,7 +12,7 @@ from sqlmodel import col
 from services.api.people.rules import MAX_MANAGER_CHAIN, PersonStatus
 from services.api.people.tables import ExternalId, Person
 from shared.errors import NotFoundError
-from shared.persistence.reads import AnySelect, Reader, once
+from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
 TABLE = Person.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 ORDER = (TABLE.c.family_name, TABLE.c.given_name, TABLE.c.id)
@@ -50,14 +50,7 @@ def _one() -> AnySelect:
 def _many(filters: tuple[str, ...], *, is_first: bool) -> AnySelect:
     """Return the statement of a list; its shape is the set of filters that are used."""
     statement = select(*TABLE.c).where(visible_to(), *(_FILTERS[name] for name in filters))
-    if not is_first:
-        after: tuple[Any, ...] = (
-            bindparam("after_family"),
-            bindparam("after_given"),
-            bindparam("after_id"),
-        )
-        statement = statement.where(tuple_(*ORDER) > tuple_(*after))
-    return statement.order_by(*ORDER).limit(bindparam("limit"))
+    return keyset(statement, ORDER, is_first=is_first)
 
 
 _FILTERS: Mapping[str, Any] = {
@@ -97,19 +90,15 @@ async def list_page(
     limit: int,
 ) -> list[Mapping[str, Any]]:
     """Return people by family name, given name and id, one more than `limit` if there are."""
-    place = {} if after is None else _place(after)
+    if after is not None:
+        after = [*after[:-1], UUID(after[-1])]
     return await reader.fetch(
         _many(tuple(sorted(filters)), is_first=after is None),
         organization_id=organization_id,
         limit=limit + 1,
         **filters,
-        **place,
+        **place_of(after),
     )
-
-
-def _place(after: list[Any]) -> dict[str, Any]:
-    family, given, person_id = after
-    return {"after_family": family, "after_given": given, "after_id": UUID(person_id)}
 
 
 async def find(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> Person | None:

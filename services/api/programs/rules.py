@@ -1,10 +1,13 @@
 """States of a program, and what each format of a track allows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, Violation
 
 
 class ProgramKind(StrEnum):
@@ -194,3 +197,310 @@ class ManagerSilence(StrEnum):
 
 MENTOR_SIDE = frozenset({TrackRole.MENTOR, TrackRole.SPONSOR})
 MENTEE_SIDE = frozenset({TrackRole.MENTEE, TrackRole.PROTEGE})
+
+
+@dataclass(frozen=True, slots=True)
+class FormatRules:
+    """What one format allows, and what it starts with."""
+
+    roles: frozenset[TrackRole]
+    modes: frozenset[MatchMode]
+    minutes: tuple[int, int]
+    members: tuple[int, int]
+    usual_members: tuple[int, int]
+    size_code: str
+    seniority: frozenset[Seniority]
+    needs_agreement: bool = True
+    least_gap: int = 0
+    usual_gap_min: int | None = None
+    usual_gap_max: int | None = None
+    usual_minutes: int = 45
+
+
+_M, _R, _N = MatchMode, TrackRole, Seniority
+_PAIRED = frozenset({_M.COORDINATOR, _M.REQUEST, _M.RANKED, _M.POOL})
+_MENTORING = frozenset({_R.MENTOR, _R.MENTEE})
+
+FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
+    {
+        Format.ONE_TO_ONE: FormatRules(
+            roles=_MENTORING,
+            modes=_PAIRED,
+            minutes=(30, 60),
+            members=(2, 2),
+            usual_members=(2, 2),
+            size_code="members_1_1",
+            seniority=frozenset({_N.NONE, _N.MENTOR_HIGHER}),
+        ),
+        Format.PEER: FormatRules(
+            roles=frozenset({_R.PEER}),
+            modes=_PAIRED | {_M.ROULETTE},
+            minutes=(30, 60),
+            members=(2, 2),
+            usual_members=(2, 2),
+            size_code="two_peers",
+            seniority=frozenset({_N.NONE}),
+            usual_gap_max=2,
+        ),
+        Format.REVERSE: FormatRules(
+            roles=_MENTORING,
+            modes=_PAIRED,
+            minutes=(30, 60),
+            members=(2, 2),
+            usual_members=(2, 2),
+            size_code="members_1_1",
+            seniority=frozenset({_N.MENTOR_LOWER}),
+            least_gap=1,
+            usual_gap_min=1,
+        ),
+        Format.GROUP: FormatRules(
+            roles=_MENTORING | {_R.FACILITATOR},
+            modes=frozenset({_M.COORDINATOR, _M.POOL, _M.FILL, _M.REQUEST}),
+            minutes=(30, 60),
+            members=(2, 100),
+            usual_members=(2, 8),
+            size_code="size",
+            seniority=frozenset({_N.NONE, _N.MENTOR_HIGHER}),
+        ),
+        Format.CIRCLE: FormatRules(
+            roles=_MENTORING | {_R.FACILITATOR},
+            modes=frozenset({_M.COORDINATOR, _M.FILL}),
+            minutes=(30, 60),
+            members=(3, 20),
+            usual_members=(4, 8),
+            size_code="size",
+            seniority=frozenset({_N.NONE}),
+        ),
+        Format.FLASH: FormatRules(
+            roles=_MENTORING,
+            modes=frozenset({_M.SLOTS, _M.ROULETTE}),
+            minutes=(15, 30),
+            members=(2, 2),
+            usual_members=(2, 2),
+            size_code="members_1_1",
+            seniority=frozenset({_N.NONE, _N.MENTOR_HIGHER}),
+            needs_agreement=False,
+            usual_minutes=20,
+        ),
+        Format.OFFICE_HOURS: FormatRules(
+            roles=_MENTORING,
+            modes=frozenset({_M.SLOTS}),
+            minutes=(15, 60),
+            members=(2, 51),
+            usual_members=(2, 6),
+            size_code="seats",
+            seniority=frozenset({_N.NONE}),
+            needs_agreement=False,
+            usual_minutes=30,
+        ),
+        Format.SPONSORSHIP: FormatRules(
+            roles=frozenset({_R.SPONSOR, _R.PROTEGE}),
+            modes=frozenset({_M.COORDINATOR, _M.REQUEST, _M.POOL}),
+            minutes=(30, 60),
+            members=(2, 2),
+            usual_members=(2, 2),
+            size_code="members_1_1",
+            seniority=frozenset({_N.MENTOR_HIGHER}),
+            least_gap=1,
+            usual_gap_min=2,
+        ),
+    }
+)
+"""Domain section 9 as data. In a group, members are counted as mentees."""
+
+REGULAR_MINUTES = frozenset({30, 45, 60})
+POLICY_MODES = frozenset({_M.POOL, _M.FILL, _M.ROULETTE, _M.RANKED})
+
+
+@dataclass(frozen=True, slots=True)
+class TrackShape:
+    """The values of a track that its format judges."""
+
+    format: Format
+    match_modes: frozenset[MatchMode]
+    meeting_minutes: int
+    min_members: int
+    max_members: int
+    seniority: Seniority
+    grade_gap_min: int | None
+    grade_gap_max: int | None
+
+
+def broken_rules(shape: TrackShape) -> list[Violation]:
+    """Return every rule of its format that a track breaks, each with its code."""
+    rules = FORMATS[shape.format]
+    return [
+        *_broken_modes(shape, rules),
+        *_broken_minutes(shape, rules),
+        *_broken_size(shape, rules),
+        *_broken_seniority(shape, rules),
+    ]
+
+
+def _broken_modes(shape: TrackShape, rules: FormatRules) -> list[Violation]:
+    foreign = sorted(shape.match_modes - rules.modes)
+    if not foreign:
+        return []
+    allowed = ", ".join(sorted(rules.modes))
+    detail = f"The format {shape.format} is matched by: {allowed}."
+    return [Violation("#/match_modes", "match_modes", detail)]
+
+
+def _broken_minutes(shape: TrackShape, rules: FormatRules) -> list[Violation]:
+    shortest, longest = rules.minutes
+    minutes = shape.meeting_minutes
+    is_regular = rules.minutes != (30, 60) or minutes in REGULAR_MINUTES
+    if shortest <= minutes <= longest and is_regular:
+        return []
+    if shape.format is Format.FLASH:
+        return [
+            Violation(
+                "#/meeting_minutes", "flash_too_long", "Flash meetings take 15 to 30 minutes."
+            )
+        ]
+    detail = "Meetings take 30, 45 or 60 minutes."
+    return [Violation("#/meeting_minutes", "meeting_minutes", detail)]
+
+
+def _broken_size(shape: TrackShape, rules: FormatRules) -> list[Violation]:
+    fewest, most = rules.members
+    if fewest <= shape.min_members <= shape.max_members <= most:
+        return []
+    detail = f"The format {shape.format} has {fewest} to {most} members."
+    return [Violation("#/max_members", rules.size_code, detail)]
+
+
+def _broken_seniority(shape: TrackShape, rules: FormatRules) -> list[Violation]:
+    found = []
+    if shape.seniority not in rules.seniority:
+        allowed = ", ".join(sorted(rules.seniority))
+        detail = f"The format {shape.format} takes seniority: {allowed}."
+        found.append(Violation("#/seniority", "seniority", detail))
+    least, most = shape.grade_gap_min, shape.grade_gap_max
+    if rules.least_gap and (least is None or least < rules.least_gap):
+        detail = f"The grades differ by at least {rules.least_gap} here."
+        found.append(Violation("#/grade_gap_min", "grade_gap", detail))
+    if least is not None and most is not None and least > most:
+        detail = "The smallest gap is larger than the largest."
+        found.append(Violation("#/grade_gap_max", "grade_gap", detail))
+    return found
+
+
+def broken_dates(
+    kind: ProgramKind,
+    *,
+    opens_on: date | None,
+    closes_on: date | None,
+    starts_on: date,
+    ends_on: date | None,
+) -> list[Violation]:
+    """Return what is wrong with a program's dates: a cohort has all four, in order."""
+    if kind is ProgramKind.EVERGREEN:
+        if ends_on is None:
+            return []
+        return [Violation("#/ends_on", "unexpected", "An evergreen program has no end.")]
+    named = {
+        "registration_opens_on": opens_on,
+        "registration_closes_on": closes_on,
+        "starts_on": starts_on,
+        "ends_on": ends_on,
+    }
+    missing = [
+        Violation(f"#/{name}", "missing", "A cohort needs this day.")
+        for name, value in named.items()
+        if value is None
+    ]
+    if missing or not opens_on or not closes_on or not ends_on:
+        return missing
+    if opens_on <= closes_on <= starts_on < ends_on:
+        return []
+    detail = "Registration opens, closes, then the program starts, then it ends."
+    return [Violation("#/starts_on", "out_of_order", detail)]
+
+
+HARD_RULES = frozenset(
+    {
+        "reporting_line_distance",
+        "not_past_pair",
+        "not_ignored",
+        "shared_language",
+        "timezone_overlap",
+        "seniority",
+        "attribute_equal",
+        "attribute_different",
+        "choice_overlap",
+    }
+)
+SOFT_RULES = frozenset(
+    {
+        "shared_language",
+        "timezone_overlap",
+        "attribute_equal",
+        "attribute_different",
+        "choice_overlap",
+        "offers_wants",
+        "path_fit",
+        "style_fit",
+        "shortlisted",
+    }
+)
+"""Rule words of a match policy (domain 3.2, row Match policy)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a program has when somebody wants to publish it."""
+
+    formats: tuple[Format, ...]
+    roles_without_form: frozenset[TrackRole]
+    tracks_without_policy: int
+    tracks_without_agreement: int
+    has_support_contact: bool
+
+
+def missing_for_publication(setup: Setup) -> list[Violation]:
+    """Return what a program still lacks before people may see it."""
+    checks = (
+        (not setup.formats, "#/tracks", "no_track", "Add a track."),
+        (
+            bool(setup.roles_without_form),
+            "#/forms",
+            "no_form",
+            f"Publish a form for: {', '.join(sorted(setup.roles_without_form))}.",
+        ),
+        (setup.tracks_without_policy > 0, "#/tracks", "no_policy", "Give each track a policy."),
+        (
+            setup.tracks_without_agreement > 0,
+            "#/tracks",
+            "no_agreement_template",
+            "Give each track an agreement template.",
+        ),
+        (
+            not setup.has_support_contact,
+            "#/support_contact",
+            "no_support_contact",
+            "Say whom participants can ask.",
+        ),
+    )
+    return [Violation(pointer, code, detail) for broken, pointer, code, detail in checks if broken]
+
+
+def is_accepting(kind: ProgramKind, status: ProgramStatus, *, is_switched_on: bool) -> bool:
+    """Tell whether people may register: a cohort while open, an evergreen while switched on."""
+    if kind is ProgramKind.COHORT:
+        return status is ProgramStatus.REGISTRATION_OPEN
+    return status is ProgramStatus.RUNNING and is_switched_on
+
+
+BUILT_IN_SECTIONS: tuple[Mapping[str, Any], ...] = (
+    {"key": "purpose", "required": True, "locked": False, "default": None},
+    {"key": "wants_and_offers", "required": True, "locked": False, "default": None},
+    {"key": "candour", "required": True, "locked": False, "default": 3},
+    {"key": "cadence", "required": True, "locked": False, "default": "biweekly"},
+    {"key": "response_days", "required": True, "locked": False, "default": 3},
+    {"key": "confidentiality", "required": True, "locked": True, "default": True},
+    {"key": "off_limits", "required": False, "locked": False, "default": []},
+    {"key": "cancel_notice_hours", "required": True, "locked": False, "default": 24},
+    {"key": "closing_rule", "required": False, "locked": False, "default": None},
+)
+"""Sections of the agreement template every organization starts with."""

@@ -1322,6 +1322,11 @@ def security() -> Iterator[str]:
     yield from policies.grant("signing_key", roles=["app_api"], rights="SELECT, INSERT")
     yield from policies.grant("relay_lease", roles=["worker_system"], rights="SELECT, UPDATE")
     yield "INSERT INTO relay_lease (bucket) SELECT generate_series(0, 15)"
+    # The table lies below programs in the stack, so only the database knows of this key.
+    yield (
+        "ALTER TABLE role_assignment ADD CONSTRAINT fk_role_assignment_program_id"
+        " FOREIGN KEY (organization_id, program_id) REFERENCES program (organization_id, id)"
+    )
     yield from policies.queue(
         "timer",
         read=("organization_id", "id", "due_at", "done_at", *LEASE),

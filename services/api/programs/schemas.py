@@ -1,0 +1,439 @@
+"""Bodies of programs, tracks, forms, match policies and agreement templates."""
+
+from typing import Annotated, Any, TypedDict
+from uuid import UUID
+
+from annotated_types import MaxLen, MinLen
+from pydantic import AfterValidator, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from services.api.programs.rules import (
+    Cadence,
+    ConsentSides,
+    Format,
+    FormStatus,
+    ManagerAcknowledgement,
+    ManagerSilence,
+    MatchMode,
+    ProgramKind,
+    ProgramStatus,
+    RequestApproval,
+    Seniority,
+    Switch,
+    TrackRole,
+    Visibility,
+)
+from shared.schemas.base import (
+    UNSET,
+    Body,
+    Day,
+    Email,
+    Id,
+    Json,
+    Line,
+    Locale,
+    PublicId,
+    Slug,
+    Text,
+    Timestamp,
+    Whole,
+    distinct,
+)
+from shared.web.pagination import Page
+
+ProgramId = Annotated[UUID, Id("program")]
+TrackId = Annotated[UUID, Id("track")]
+FormId = Annotated[UUID, Id("form")]
+PolicyId = Annotated[UUID, Id("match_policy")]
+TemplateId = Annotated[UUID, Id("agreement_template")]
+PersonId = Annotated[UUID, Id("person")]
+Name = Annotated[str, Line(120, "Spring cohort")]
+Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": "int32"})]
+Number = Annotated[int, Field(ge=0, le=100_000, json_schema_extra={"format": "int32"})]
+Cursor = Annotated[str, Field(max_length=512)]
+Description = Annotated[
+    dict[Locale, Annotated[str, Text(4000, "Six months of one-to-one mentoring.")]],
+    Field(max_length=20, description="Text by locale."),
+]
+Labels = Annotated[
+    dict[Locale, Annotated[str, Line(200, "What would you like to learn?")]],
+    Field(max_length=20, min_length=1, description="Text by locale."),
+]
+
+
+class SupportContact(Body):
+    """Whom participants can ask: a person or an address."""
+
+    person_id: PersonId | None = None
+    email: Email | None = None
+
+
+class ProgramChoices(Body):
+    """How a program treats people managers and reviews."""
+
+    sensitive: bool = False
+    people_manager_visibility: Visibility = Visibility.NONE
+    manager_acknowledgement: ManagerAcknowledgement = ManagerAcknowledgement.OFF
+    manager_silence: ManagerSilence = ManagerSilence.ESCALATE
+    coordinator_review: Switch = Switch.ON
+
+
+class ProgramCreate(ProgramChoices):
+    """A program to draft; a cohort needs all four days."""
+
+    id: ProgramId | None = None
+    name: Name
+    code: Slug
+    description: Description = Field(default_factory=dict)
+    kind: ProgramKind
+    registration_opens_on: Day | None = None
+    registration_closes_on: Day | None = None
+    starts_on: Day
+    ends_on: Day | None = None
+    support_contact: SupportContact | None = None
+    coordinator_ids: Annotated[
+        list[PersonId],
+        MaxLen(20),
+        AfterValidator(distinct),
+        Field(description="Who coordinates; without any, whoever drafts the program."),
+    ] = Field(default_factory=list)
+
+
+class ProgramPatch(Body):
+    """Fields to change; what is left out stays."""
+
+    name: Name = UNSET
+    description: Description = UNSET
+    registration_opens_on: Day | None = None
+    registration_closes_on: Day | None = None
+    starts_on: Day = UNSET
+    ends_on: Day | None = None
+    support_contact: SupportContact | None = None
+    people_manager_visibility: Visibility = UNSET
+    manager_acknowledgement: ManagerAcknowledgement = UNSET
+    manager_silence: ManagerSilence = UNSET
+    coordinator_review: Switch = UNSET
+
+
+class Cancellation(Body):
+    """Confirms how many live mentorships will end."""
+
+    live_mentorships: Annotated[int, Whole(0, 100_000, 0)]
+
+
+class WindDown(Body):
+    """The day an evergreen program ends."""
+
+    ends_on: Day | None = None
+
+
+class ProgramsQuery(Page):
+    """Filters of programs."""
+
+    status: Annotated[
+        list[ProgramStatus] | SkipJsonSchema[None],
+        Field(max_length=10, description="Only programs in one of these states."),
+    ] = None
+
+
+class SupportContactView(TypedDict):
+    """Whom participants can ask."""
+
+    person_id: Annotated[str, PublicId("person")] | None
+    email: Email | None
+
+
+class ProgramView(TypedDict):
+    """A program."""
+
+    id: Annotated[str, PublicId("program")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    name: Name
+    code: Slug
+    description: Description
+    kind: ProgramKind
+    status: ProgramStatus
+    allowed: Annotated[
+        list[Annotated[str, Field(max_length=32)]],
+        MaxLen(20),
+        Field(description="Actions its state permits."),
+    ]
+    accepting_participants: bool
+    matching_paused: bool
+    registration_opens_on: Day | None
+    registration_closes_on: Day | None
+    starts_on: Day
+    ends_on: Day | None
+    sensitive: bool
+    support_contact: SupportContactView
+    people_manager_visibility: Visibility
+    manager_acknowledgement: ManagerAcknowledgement
+    manager_silence: ManagerSilence
+    coordinator_review: Switch
+    config_version: Version
+
+
+class ProgramPage(TypedDict):
+    """One page of programs."""
+
+    items: Annotated[list[ProgramView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+class Readiness(TypedDict):
+    """What to know before matching starts."""
+
+    config_version: Version
+    mentor_seats: Number
+    mentee_seats: Number
+    participants_in_review: Number
+    participants_without_preferences: Number
+    missing: Annotated[list[Annotated[str, Field(max_length=64)]], MaxLen(20)]
+
+
+Gap = Annotated[int, Whole(0, 50, 1)]
+Modes = Annotated[list[MatchMode], MinLen(1), MaxLen(7), AfterValidator(distinct)]
+Minutes = Annotated[int, Whole(15, 60, 45)]
+Members = Annotated[int, Whole(1, 100, 2)]
+LengthDays = Annotated[int, Whole(28, 365, 180)]
+
+
+class TrackCreate(Body):
+    """One format of a program; what is left out follows the format."""
+
+    id: TrackId | None = None
+    name: Name
+    format: Format
+    match_modes: Modes
+    policy_id: PolicyId | None = None
+    agreement_template_id: TemplateId | None = None
+    cadence: Cadence = Cadence.BIWEEKLY
+    meeting_minutes: Minutes | None = None
+    length_days: LengthDays = 180
+    min_members: Members | None = None
+    max_members: Members | None = None
+    seniority: Seniority | None = None
+    grade_gap_min: Gap | None = None
+    grade_gap_max: Gap | None = None
+    consent_sides: ConsentSides = ConsentSides.BOTH
+    request_approval: RequestApproval = RequestApproval.NONE
+
+
+class TrackPatch(Body):
+    """Fields to change; what is left out stays."""
+
+    name: Name = UNSET
+    format: Format = UNSET
+    match_modes: Modes = UNSET
+    policy_id: PolicyId | None = None
+    agreement_template_id: TemplateId | None = None
+    cadence: Cadence = UNSET
+    meeting_minutes: Minutes = UNSET
+    length_days: LengthDays = UNSET
+    min_members: Members = UNSET
+    max_members: Members = UNSET
+    seniority: Seniority = UNSET
+    grade_gap_min: Gap | None = None
+    grade_gap_max: Gap | None = None
+    consent_sides: ConsentSides = UNSET
+    request_approval: RequestApproval = UNSET
+
+
+class TrackView(TypedDict):
+    """One format of a program."""
+
+    id: Annotated[str, PublicId("track")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")]
+    name: Name
+    format: Format
+    match_modes: Modes
+    policy_id: Annotated[str, PublicId("match_policy")] | None
+    agreement_template_id: Annotated[str, PublicId("agreement_template")] | None
+    cadence: Cadence
+    meeting_minutes: Minutes
+    length_days: LengthDays
+    min_members: Members
+    max_members: Members
+    seniority: Seniority
+    grade_gap_min: Gap | None
+    grade_gap_max: Gap | None
+    consent_sides: ConsentSides
+    request_approval: RequestApproval
+
+
+class TrackPage(TypedDict):
+    """One page of tracks."""
+
+    items: Annotated[list[TrackView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+FieldKey = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$", max_length=40, examples=["goals"])
+]
+
+
+class FormField(Body):
+    """One question; free text is never matchable."""
+
+    key: FieldKey
+    label: Labels
+    help: Labels | None = None
+    type: Annotated[
+        str,
+        Field(
+            pattern=(
+                "^(short_text|long_text|single_choice|multi_choice|ranked_choice|number|scale"
+                "|date|boolean|skill_list|language_list|person|url|attribute)$"
+            ),
+            max_length=20,
+            examples=["short_text"],
+        ),
+    ]
+    options: Annotated[
+        list[Annotated[str, Line(200, "Leadership")]], MaxLen(200), AfterValidator(distinct)
+    ] = Field(default_factory=list)
+    required: bool = False
+    audience: Annotated[
+        str,
+        Field(pattern="^(program|coordinators)$", max_length=16, examples=["coordinators"]),
+    ] = "coordinators"
+    matchable: bool = False
+
+
+class FormCreate(Body):
+    """Questions to one role of a program."""
+
+    id: FormId | None = None
+    role: TrackRole
+    fields: Annotated[list[FormField], MinLen(1), MaxLen(100)]
+
+
+class FormView(TypedDict):
+    """Questions to one role of a program."""
+
+    id: Annotated[str, PublicId("form")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")]
+    role: TrackRole
+    form_version: Version
+    status: FormStatus
+    fields: Annotated[list[FormField], MaxLen(100)]
+
+
+class FormPage(TypedDict):
+    """One page of forms."""
+
+    items: Annotated[list[FormView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+RuleWord = Annotated[str, Field(pattern="^[a-z_]{1,40}$", max_length=40)]
+Params = Annotated[dict[FieldKey, Json], Field(max_length=20)]
+Weight = Annotated[int, Whole(0, 100, 30)]
+Objective = Annotated[
+    str,
+    Field(
+        pattern="^(most_matched|best_total|fair_floor|stable)$",
+        max_length=16,
+        examples=["most_matched"],
+    ),
+]
+
+
+class HardRule(Body):
+    """What no match may break."""
+
+    rule: RuleWord
+    params: Params = Field(default_factory=dict)
+
+
+class SoftRule(Body):
+    """What makes a match better."""
+
+    rule: RuleWord
+    weight: Weight
+    params: Params = Field(default_factory=dict)
+
+
+HardRules = Annotated[list[HardRule], MaxLen(50)]
+SoftRules = Annotated[list[SoftRule], MaxLen(50)]
+Seed = Annotated[int, Whole(0, 2_147_483_647, 1)]
+
+
+class PolicyCreate(Body):
+    """How a program's matching weighs, and what it forbids."""
+
+    id: PolicyId | None = None
+    program_id: ProgramId
+    name: Name
+    hard: HardRules = Field(default_factory=list)
+    soft: Annotated[SoftRules, MinLen(1)]
+    objective: Objective = "most_matched"
+    seed: Seed = 1
+
+
+class PolicyPatch(Body):
+    """Fields to change, until a run has used the policy."""
+
+    name: Name = UNSET
+    hard: HardRules = UNSET
+    soft: Annotated[SoftRules, MinLen(1)] = UNSET
+    objective: Objective = UNSET
+    seed: Seed = UNSET
+
+
+class PoliciesQuery(Page):
+    """Filters of policies."""
+
+    program_id: Annotated[ProgramId, Field(description="Policies of this program.")]
+
+
+class PolicyView(TypedDict):
+    """How a program's matching weighs, and what it forbids."""
+
+    id: Annotated[str, PublicId("match_policy")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")]
+    name: Name
+    policy_version: Version
+    hard: HardRules
+    soft: SoftRules
+    objective: Objective
+    seed: Seed
+    frozen: bool
+
+
+class PolicyPage(TypedDict):
+    """One page of policies."""
+
+    items: Annotated[list[PolicyView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+class TemplateView(TypedDict):
+    """What an agreement asks both sides."""
+
+    id: Annotated[str, PublicId("agreement_template")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")] | None
+    name: Name
+    sections: Annotated[list[dict[str, Any]], MaxLen(50)]
+
+
+class TemplatePage(TypedDict):
+    """One page of agreement templates."""
+
+    items: Annotated[list[TemplateView], MaxLen(200)]
+    next_cursor: Cursor | None
