@@ -9,6 +9,7 @@ from services.api.credentials import routes as credentials
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
 from services.api.people import routes as people
+from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
 from services.api.settings import ApiSettings
 from shared import logs
@@ -20,6 +21,7 @@ ROUTERS = (
     organizations.router,
     people.router,
     credentials.router,
+    programs.router,
 )
 
 

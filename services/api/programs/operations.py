@@ -148,6 +148,70 @@ async def act(
     return program
 
 
+async def wind_down(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    program_id: UUID,
+    ends_on: date | None,
+    if_match: str | None,
+    now: datetime,
+) -> Program:
+    """End new matches; an evergreen program is given its last day here."""
+    program = await _load(session, actor, program_id, "program.change")
+    accept_match(if_match, version=program.version)
+    rules.next_status(program.status, ProgramAction.WIND_DOWN)
+    if program.kind is ProgramKind.EVERGREEN:
+        if ends_on is None or ends_on <= now.date():
+            detail = "Name a day to come on which the program ends."
+            raise InvalidError(errors=[Violation("#/ends_on", "missing", detail)])
+        program.ends_on = ends_on
+    await advance(
+        session,
+        program=program,
+        action=ProgramAction.WIND_DOWN,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    return program
+
+
+async def cancel(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    program_id: UUID,
+    confirmed: int,
+    if_match: str | None,
+    now: datetime,
+) -> Program:
+    """Call a program off, once whoever does it has repeated how many mentorships it ends."""
+    program = await _load(session, actor, program_id, "program.cancel")
+    accept_match(if_match, version=program.version)
+    rules.next_status(program.status, ProgramAction.CANCEL)
+    live = await queries.count_live_mentorships(
+        session, organization_id=actor.organization_id, program_id=program_id
+    )
+    if confirmed != live:
+        raise ConflictError(
+            f"{live} live mentorships would end; repeat that number to confirm.",
+            code="confirm_count",
+        )
+    await advance(
+        session,
+        program=program,
+        action=ProgramAction.CANCEL,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    return program
+
+
+def require_policy_reader(actor: Actor, program_id: UUID) -> None:
+    """Refuse whoever may see a program but not how its matching weighs."""
+    access.require("policy.read", actor.facts(program_id=program_id))
+
+
 async def advance(
     session: AsyncSession,
     *,

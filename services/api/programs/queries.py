@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, Uuid, bindparam, cast, func, or_, select
+from sqlalchemy import Boolean, Text, Uuid, bindparam, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -232,6 +232,22 @@ async def newest_form_version(
         col(Form.role) == role,
     )
     return int((await session.execute(statement)).scalar_one())
+
+
+async def count_live_mentorships(
+    session: AsyncSession, *, organization_id: UUID, program_id: UUID
+) -> int:
+    """Count the mentorships of a program that have not ended.
+
+    Mentorships lie above programs in the stack, so their table is named as text here.
+    """
+    statement = text(
+        "SELECT count(*) FROM mentorship WHERE organization_id = :organization_id"
+        " AND program_id = :program_id"
+        " AND status IN ('pending_start', 'active', 'paused', 'closing')"
+    )
+    values = {"organization_id": organization_id, "program_id": program_id}
+    return int((await session.execute(statement, values)).scalar_one())
 
 
 async def built_in_template(
