@@ -42,6 +42,8 @@ def compiled(select: AnySelect) -> Statement:
     result = select.compile(dialect=_DIALECT)
     if result.positiontup is None:
         raise TypeError("the dialect does not number its parameters")
+    if "POSTCOMPILE" in str(result):
+        raise TypeError("compare with = ANY(:values): an IN is compiled anew for each length")
     constants = {name: value for name, value in result.params.items() if value is not None}
     return Statement(str(result), tuple(result.positiontup), constants, select)
 

@@ -18,7 +18,6 @@ from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
 PROGRAM = Program.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
-UNPUBLISHED = (ProgramStatus.DRAFT.value,)
 
 type Part = type[Track | Form | MatchPolicy | AgreementTemplate]
 
@@ -30,7 +29,7 @@ def visible_to() -> Any:
     """
     return or_(
         bindparam("sees_drafts", type_=Boolean),
-        cast(PROGRAM.c.status, Text).not_in(UNPUBLISHED),
+        cast(PROGRAM.c.status, Text) != ProgramStatus.DRAFT.value,
         PROGRAM.c.id == func.any(bindparam("own_programs", type_=ARRAY(Uuid))),
     )
 

@@ -1,0 +1,145 @@
+"""Programs over HTTP: drafting, publishing, and who may know of what."""
+
+import pytest
+
+from tests.support.apps import World
+from tests.support.programs import DAYS, draft, open_registration
+
+
+async def test_a_program_goes_from_draft_to_open_registration(world: World) -> None:
+    offer = await open_registration(world)
+
+    assert offer.program["status"] == "registration_open"
+    assert offer.program["accepting_participants"] is True
+    assert offer.program["allowed"] == ["close-registration", "cancel"]
+
+
+async def test_publishing_gives_each_track_an_agreement_template(world: World) -> None:
+    offer = await draft(world)
+    assert offer.track["agreement_template_id"] is None
+
+    await offer.act("publish")
+
+    track = (await offer.coordinator.get(f"/v1/tracks/{offer.track['id']}")).json()
+    template = await offer.coordinator.get(
+        f"/v1/agreement-templates/{track['agreement_template_id']}"
+    )
+    assert template.json()["sections"][0]["key"] == "purpose"
+
+
+async def test_an_unready_program_says_what_it_lacks(world: World) -> None:
+    made = await world.org_admin.post(
+        "/v1/programs", json={"name": "Bare", "code": "bare", "kind": "cohort", **DAYS}
+    )
+
+    answer = await world.org_admin.post(f"/v1/programs/{made.json()['id']}/publish")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert [one["code"] for one in answer.json()["errors"]] == ["no_track", "no_support_contact"]
+
+
+async def test_a_draft_is_nobody_elses_to_know(world: World) -> None:
+    offer = await draft(world)
+    colleague = await world.as_person((await world.add_person())["id"])
+
+    hidden = await colleague.get(f"/v1/programs/{offer.program['id']}")
+    listed = await colleague.get("/v1/programs")
+    changed = await colleague.post(f"/v1/programs/{offer.program['id']}/publish")
+
+    assert hidden.status_code == 404
+    assert listed.json()["items"] == []
+    assert changed.status_code == 403
+
+
+async def test_a_published_program_is_seen_but_not_changed_by_others(world: World) -> None:
+    offer = await draft(world)
+    await offer.act("publish")
+    other = await draft(world)
+
+    path = f"/v1/programs/{offer.program['id']}"
+    assert (await other.coordinator.get(path)).status_code == 200
+    refused = await other.coordinator.post(f"{path}/open-registration")
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
+async def test_an_illegal_moment_names_what_is_allowed(world: World) -> None:
+    offer = await draft(world)
+
+    answer = await offer.coordinator.post(f"/v1/programs/{offer.program['id']}/start-matching")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "invalid_transition")
+    assert answer.json()["allowed"] == ["publish", "cancel"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"format": "one_to_one", "match_modes": ["slots"]}, "match_modes"),
+        (
+            {"format": "flash", "match_modes": ["slots"], "meeting_minutes": 45},
+            "flash_too_long",
+        ),
+        (
+            {"format": "reverse", "match_modes": ["pool"], "seniority": "mentor_higher"},
+            "seniority",
+        ),
+    ],
+)
+async def test_a_track_obeys_its_format(world: World, body: dict[str, object], code: str) -> None:
+    offer = await draft(world)
+
+    answer = await offer.coordinator.post(
+        f"/v1/programs/{offer.program['id']}/tracks", json={"name": "Odd", **body}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "format_rule_broken")
+    assert [one["code"] for one in answer.json()["errors"]] == [code]
+
+
+async def test_a_policy_speaks_only_known_words(world: World) -> None:
+    offer = await draft(world)
+
+    answer = await offer.coordinator.post(
+        "/v1/policies",
+        json={
+            "program_id": offer.program["id"],
+            "name": "Odd",
+            "hard": [{"rule": "star_sign"}],
+            "soft": [{"rule": "path_fit", "weight": 1}],
+        },
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["pointer"] == "#/hard/0/rule"
+
+
+async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:
+    offer = await draft(world)
+    path = f"/v1/programs/{offer.program['id']}/cancel"
+
+    wrong = await world.org_admin.post(path, json={"live_mentorships": 3})
+    right = await world.org_admin.post(path, json={"live_mentorships": 0})
+
+    assert (wrong.status_code, wrong.json()["code"]) == (409, "confirm_count")
+    assert right.json()["status"] == "cancelled"
+
+
+async def test_free_text_is_never_matchable(world: World) -> None:
+    offer = await draft(world)
+
+    answer = await offer.coordinator.post(
+        f"/v1/programs/{offer.program['id']}/forms",
+        json={
+            "role": "mentor",
+            "fields": [
+                {
+                    "key": "story",
+                    "label": {"en": "Story"},
+                    "type": "long_text",
+                    "matchable": True,
+                }
+            ],
+        },
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_matchable")
