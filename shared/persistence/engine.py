@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import asyncpg
+from pydantic_core import from_json, to_json
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -50,6 +51,15 @@ class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg shi
         return ""
 
 
+async def _understand_json(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: to_json(value).decode(),
+        decoder=from_json,
+    )
+
+
 async def create_read_pool(url: str, *, size: int, service: str) -> Any:
     """Return the asyncpg pool of hot reads; it connects when first used."""
     return await asyncpg.create_pool(
@@ -59,6 +69,7 @@ async def create_read_pool(url: str, *, size: int, service: str) -> Any:
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
         connection_class=PooledConnection,
+        init=_understand_json,
         max_inactive_connection_lifetime=300,
         server_settings={**SERVER_SETTINGS, "application_name": f"{service}-read"},
     )
