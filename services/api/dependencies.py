@@ -5,9 +5,10 @@ whether this intent was already fulfilled (a replay), then its own operation, th
 then the answer leaves. A route without a declaration stops the start-up.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.routing import APIRoute
@@ -27,7 +28,7 @@ from shared.errors import UnauthenticatedError
 from shared.persistence.reads import Reader, ReadTransaction, SessionReader, read_transaction
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from shared.web import idempotency
+from shared.web import idempotency, responses
 from shared.web.idempotency import Intent, Remembered
 from shared.web.pagination import Cursors, Page
 
@@ -270,6 +271,20 @@ def cursors(request: Request, page: Page) -> Cursors:
         organization=str(actor.organization_id),
         page=page,
     )
+
+
+async def id_page(
+    request: Request,
+    query: Page,
+    read: Callable[[UUID | None, int], Awaitable[Sequence[Mapping[str, Any]]]],
+    show: Callable[[Mapping[str, Any]], object],
+) -> Response:
+    """Answer with one page of a list ordered by id; `read` takes the place and how many rows."""
+    place = cursors(request, query)
+    after = place.after()
+    rows = await read(UUID(after[0]) if after else None, query.limit + 1)
+    shown, cursor = place.cut(rows, lambda row: (str(row["id"]),))
+    return responses.page([show(row) for row in shown], cursor, link=next_link(request, cursor))
 
 
 def next_link(request: Request, cursor: str | None) -> str | None:
