@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from services.api.credentials import routes as credentials
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
+from services.api.participants import routes as participants
 from services.api.people import routes as people
 from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
@@ -22,6 +23,7 @@ ROUTERS = (
     people.router,
     credentials.router,
     programs.router,
+    participants.router,
 )
 
 

@@ -72,6 +72,27 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "policy.change": _COORDINATOR,
         "agreement_template.read": _ANYBODY,
         "agreement_template.change": _ADMIN | _COORDINATOR,
+        "program.readiness": _ADMIN | _COORDINATOR,
+        "participant.list": _ANYBODY,
+        "participant.read": _ANYBODY,
+        "participant.own": _roles(Role.PERSON),
+        "participant.read_all": _roles(Role.ORG_ADMIN, Role.SAFEGUARDING, Role.SERVICE),
+        "participant.know": _roles(
+            *(Role.ORG_ADMIN, Role.SAFEGUARDING, Role.SERVICE, Role.COORDINATOR),
+            *(Role.SELF, Role.PEOPLE_MANAGER),
+        ),
+        "participant.read_answers": _roles(
+            Role.ORG_ADMIN, Role.SERVICE, Role.COORDINATOR, Role.SELF
+        ),
+        "participant.create": _ANYBODY,
+        "participant.register_others": _roles(Role.COORDINATOR, Role.SERVICE),
+        "participant.invite": _roles(Role.COORDINATOR, Role.SERVICE),
+        "participant.change": _roles(Role.COORDINATOR, Role.SELF),
+        "participant.answer": _roles(Role.SELF),
+        "participant.acknowledge": _roles(Role.PEOPLE_MANAGER),
+        "participant.review": _COORDINATOR,
+        "preference.read": _roles(Role.COORDINATOR, Role.SELF),
+        "preference.write": _roles(Role.SELF),
         "event.read": _ADMIN_AND_SERVICE,
         "sandbox.use": _ADMIN,
     }

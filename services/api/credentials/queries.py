@@ -96,3 +96,19 @@ async def has_grant(
         col(RoleAssignment.program_id).is_not_distinct_from(program_id),
     )
     return bool((await session.execute(statement)).scalar_one())
+
+
+async def coordinators_of(
+    session: AsyncSession, *, organization_id: UUID, program_id: UUID
+) -> list[UUID]:
+    """Return who runs a program."""
+    statement = (
+        select(col(RoleAssignment.person_id))
+        .where(
+            col(RoleAssignment.organization_id) == organization_id,
+            col(RoleAssignment.role) == Role.COORDINATOR,
+            col(RoleAssignment.program_id) == program_id,
+        )
+        .order_by(col(RoleAssignment.id))
+    )
+    return list((await session.execute(statement)).scalars())

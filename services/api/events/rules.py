@@ -53,6 +53,44 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             _type("program.completed", "The program is over."),
             _type("program.cancelled", "The program was called off."),
             _type("program.archived", "The program was put away."),
+            _type("participant.invited", "A person was asked to take part.", person_id="person"),
+            _type("participant.registered", "A person began to register.", person_id="person"),
+            _type(
+                "participant.changed", "Answers, roles or preferences changed.", person_id="person"
+            ),
+            _type("participant.submitted", "A registration was handed in.", person_id="person"),
+            _type(
+                "participant.manager_ack_requested",
+                "A people manager is asked to acknowledge.",
+                person_id="person",
+            ),
+            _type(
+                "participant.review_requested",
+                "A coordinator is asked to review.",
+                person_id="person",
+            ),
+            _type(
+                "participant.info_requested", "The person is asked for more.", person_id="person"
+            ),
+            _type("participant.waitlisted", "The person waits for a place.", person_id="person"),
+            _type("participant.approved", "The person takes part.", person_id="person"),
+            _type("participant.available", "The person can be matched.", person_id="person"),
+            _type(
+                "participant.at_capacity", "Every place of the person is taken.", person_id="person"
+            ),
+            _type("participant.paused", "The person takes no new mentorships.", person_id="person"),
+            _type(
+                "participant.declined", "The person declined the invitation.", person_id="person"
+            ),
+            _type("participant.expired", "Time ran out.", person_id="person"),
+            _type("participant.rejected", "The registration was turned down.", person_id="person"),
+            _type("participant.withdrawn", "The person left the program.", person_id="person"),
+            _type(
+                "participant.removed",
+                "The person was taken out of the program.",
+                person_id="person",
+            ),
+            _type("participant.completed", "The program ended for the person.", person_id="person"),
             _type("role_assignment.created", "A role was granted.", person_id="person"),
             _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
         )

@@ -11,7 +11,6 @@ from services.api.participants.rules import ParticipantSource, ParticipantStatus
 from services.api.programs.rules import TrackRole
 from shared.persistence.columns import (
     column,
-    confidential,
     document,
     instant,
     one_of,
@@ -99,8 +98,8 @@ class MatchPreference(ApiTable, table=True):
     version: int = column(default=1)
     updated_at: datetime = instant()
     values: list[str] = personal(ARRAY(String(80)))
-    path_now: str | None = confidential(String(1000), default=None)
-    path_target: str | None = confidential(String(1000), default=None)
+    path_now: str | None = personal(String(1000), default=None)
+    path_target: str | None = personal(String(1000), default=None)
     wants: dict[str, int] = document(default_factory=dict)
     offers: dict[str, int] = document(default_factory=dict)
     wants_skills: list[str] = personal(ARRAY(String(80)))

@@ -156,6 +156,11 @@ async def get_part(
     return row
 
 
+async def find(session: AsyncSession, *, organization_id: UUID, program_id: UUID) -> Program | None:
+    """Load a program, unlocked."""
+    return await session.get(Program, (organization_id, program_id))
+
+
 async def lock(session: AsyncSession, *, organization_id: UUID, program_id: UUID) -> Program:
     """Load a program for a change."""
     program = await session.get(

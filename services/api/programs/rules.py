@@ -492,6 +492,11 @@ def is_accepting(kind: ProgramKind, status: ProgramStatus, *, is_switched_on: bo
     return status is ProgramStatus.RUNNING and is_switched_on
 
 
+def tells_managers(visibility: Visibility, acknowledgement: ManagerAcknowledgement) -> bool:
+    """Tell whether people managers learn of their reports' participation at all."""
+    return visibility is not Visibility.NONE or acknowledgement is ManagerAcknowledgement.REQUIRED
+
+
 BUILT_IN_SECTIONS: tuple[Mapping[str, Any], ...] = (
     {"key": "purpose", "required": True, "locked": False, "default": None},
     {"key": "wants_and_offers", "required": True, "locked": False, "default": None},

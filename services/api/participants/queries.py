@@ -1,0 +1,451 @@
+"""Reads of participants; who may see which is one condition."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Boolean,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.access import roles
+from services.api.access.roles import Role
+from services.api.access.rules import Actor
+from services.api.participants.rules import CLOSED, MATCHABLE, ParticipantStatus
+from services.api.participants.tables import MatchPreference, Participant, ParticipantTrackRole
+from services.api.people.queries import TABLE as PERSON
+from services.api.programs.queries import PROGRAM
+from services.api.programs.rules import ManagerAcknowledgement, Visibility
+from services.api.programs.tables import Form, Track
+from shared.errors import NotFoundError
+from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
+
+PARTICIPANT = Participant.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+SEAT = ParticipantTrackRole.__table__  # type: ignore[attr-defined]  # as above
+PREFERENCE = MatchPreference.__table__  # type: ignore[attr-defined]  # as above
+
+_FELLOW = PARTICIPANT.alias("fellow")
+_ME = bindparam("me", type_=Uuid)
+_OTHERS_SEE = tuple(sorted(MATCHABLE))
+_IN_MATCHING = (ParticipantStatus.AVAILABLE, ParticipantStatus.AT_CAPACITY)
+
+
+def _stands_in(column: Any, states: Sequence[str]) -> Any:
+    """Compare a state with a fixed list; an IN would be compiled for each length."""
+    listed = ", ".join(f"'{state}'" for state in states)
+    return cast(column, Text) == func.any(literal_column(f"ARRAY[{listed}]::text[]"))
+
+
+def visible_to() -> Any:
+    """Return the condition that an actor may know of a participant.
+
+    Staff of the program see all, everybody sees themselves and who takes part beside them, a
+    people manager sees reports as far as the program lets them.
+    """
+    takes_part = select(_FELLOW.c.id).where(
+        _FELLOW.c.organization_id == PARTICIPANT.c.organization_id,
+        _FELLOW.c.program_id == PARTICIPANT.c.program_id,
+        _FELLOW.c.person_id == _ME,
+        _stands_in(_FELLOW.c.status, _OTHERS_SEE),
+    )
+    manages = select(PERSON.c.id).where(
+        PERSON.c.organization_id == PARTICIPANT.c.organization_id,
+        PERSON.c.id == PARTICIPANT.c.person_id,
+        PERSON.c.manager_id == _ME,
+        PROGRAM.c.organization_id == PARTICIPANT.c.organization_id,
+        PROGRAM.c.id == PARTICIPANT.c.program_id,
+        or_(
+            cast(PROGRAM.c.people_manager_visibility, Text) != Visibility.NONE.value,
+            cast(PROGRAM.c.manager_acknowledgement, Text) == ManagerAcknowledgement.REQUIRED.value,
+        ),
+    )
+    return or_(
+        bindparam("sees_all", type_=Boolean),
+        PARTICIPANT.c.program_id == func.any(bindparam("own_programs", type_=ARRAY(Uuid))),
+        PARTICIPANT.c.person_id == _ME,
+        and_(_stands_in(PARTICIPANT.c.status, _OTHERS_SEE), takes_part.exists()),
+        manages.exists(),
+    )
+
+
+def sight(actor: Actor) -> dict[str, Any]:
+    """Return the values that `visible_to` compares."""
+    return {
+        "sees_all": roles.grants("participant.read_all", actor.facts()),
+        "own_programs": [*actor.programs_as(Role.COORDINATOR)],
+        "me": actor.person_id,
+    }
+
+
+_SEATS = (
+    select(
+        func.jsonb_agg(
+            func.jsonb_build_object(
+                *("track_id", SEAT.c.track_id),
+                *("role", SEAT.c.role),
+                *("capacity", SEAT.c.capacity),
+                *("load", SEAT.c.load),
+            )
+        )
+    )
+    .where(
+        SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+        SEAT.c.participant_id == PARTICIPANT.c.id,
+    )
+    .scalar_subquery()
+    .label("track_roles")
+)
+_MANAGER = (
+    select(PERSON.c.manager_id)
+    .where(
+        PERSON.c.organization_id == PARTICIPANT.c.organization_id,
+        PERSON.c.id == PARTICIPANT.c.person_id,
+    )
+    .scalar_subquery()
+    .label("manager_id")
+)
+_OPEN_KEYS = (
+    select(
+        func.jsonb_path_query_array(
+            func.jsonb_agg(Form.fields),
+            literal_column("""'$[*][*] ? (@.audience == "program").key'::jsonpath"""),
+        )
+    )
+    .where(
+        col(Form.organization_id) == PARTICIPANT.c.organization_id,
+        col(Form.program_id) == PARTICIPANT.c.program_id,
+        cast(col(Form.status), Text) == "published",
+    )
+    .scalar_subquery()
+    .label("open_keys")
+)
+
+
+def _shown() -> AnySelect:
+    return select(*PARTICIPANT.c, _SEATS, _MANAGER, _OPEN_KEYS).where(
+        PARTICIPANT.c.organization_id == bindparam("organization_id"), visible_to()
+    )
+
+
+_HAS_SEAT = and_(
+    SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+    SEAT.c.participant_id == PARTICIPANT.c.id,
+)
+_FILTERS: Mapping[str, Any] = {
+    "program_id": PARTICIPANT.c.program_id == bindparam("program_id"),
+    "person_id": PARTICIPANT.c.person_id == bindparam("person_id"),
+    "status": cast(PARTICIPANT.c.status, Text) == func.any(bindparam("status", type_=ARRAY(Text))),
+    "track_id": select(SEAT.c.track_id)
+    .where(_HAS_SEAT, SEAT.c.track_id == bindparam("track_id"))
+    .exists(),
+    "role": select(SEAT.c.track_id)
+    .where(_HAS_SEAT, cast(SEAT.c.role, Text) == bindparam("role"))
+    .exists(),
+}
+
+
+@once
+def _many(filters: tuple[str, ...], *, is_first: bool) -> AnySelect:
+    statement = _shown().where(*(_FILTERS[name] for name in filters))
+    return keyset(statement, (PARTICIPANT.c.id,), is_first=is_first)
+
+
+@once
+def _one() -> AnySelect:
+    return _shown().where(PARTICIPANT.c.id == bindparam("participant_id"))
+
+
+@once
+def _preferences() -> AnySelect:
+    return select(*PREFERENCE.c).where(
+        PREFERENCE.c.organization_id == bindparam("organization_id"),
+        PREFERENCE.c.participant_id == bindparam("participant_id"),
+    )
+
+
+async def get(reader: Reader, *, actor: Actor, participant_id: UUID) -> Mapping[str, Any]:
+    """Return one visible participant."""
+    row = await reader.fetch_one(
+        _one(),
+        organization_id=actor.organization_id,
+        participant_id=participant_id,
+        **sight(actor),
+    )
+    if row is None:
+        raise NotFoundError
+    return row
+
+
+async def list_page(
+    reader: Reader,
+    *,
+    actor: Actor,
+    filters: Mapping[str, Any],
+    after: UUID | None,
+    limit: int,
+) -> list[Mapping[str, Any]]:
+    """Return visible participants, oldest first."""
+    return await reader.fetch(
+        _many(tuple(sorted(filters)), is_first=after is None),
+        organization_id=actor.organization_id,
+        limit=limit,
+        **filters,
+        **sight(actor),
+        **place_of([after] if after else None),
+    )
+
+
+async def find_preferences(
+    reader: Reader, *, organization_id: UUID, participant_id: UUID
+) -> Mapping[str, Any] | None:
+    """Return what a participant looks for, or None before they said so."""
+    return await reader.fetch_one(
+        _preferences(), organization_id=organization_id, participant_id=participant_id
+    )
+
+
+async def lock(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID
+) -> Participant:
+    """Load a participant for a change."""
+    participant = await session.get(
+        Participant,
+        (organization_id, participant_id),
+        with_for_update=True,
+        populate_existing=True,
+    )
+    if participant is None:
+        raise NotFoundError
+    return participant
+
+
+async def find_live(
+    session: AsyncSession, *, organization_id: UUID, program_id: UUID, person_id: UUID
+) -> Participant | None:
+    """Return a person's live participation in a program, locked."""
+    statement = (
+        select(Participant)
+        .where(
+            col(Participant.organization_id) == organization_id,
+            col(Participant.program_id) == program_id,
+            col(Participant.person_id) == person_id,
+            col(Participant.status).not_in(CLOSED),
+        )
+        .with_for_update()
+    )
+    return (await session.execute(statement)).scalar_one_or_none()
+
+
+async def live_ids_of_person(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> list[UUID]:
+    """Return the live participations of a person."""
+    return await _live_ids(
+        session, organization_id=organization_id, where=col(Participant.person_id) == person_id
+    )
+
+
+async def live_ids_of_program(
+    session: AsyncSession, *, organization_id: UUID, program_id: UUID
+) -> list[UUID]:
+    """Return the live participants of a program."""
+    return await _live_ids(
+        session, organization_id=organization_id, where=col(Participant.program_id) == program_id
+    )
+
+
+async def _live_ids(session: AsyncSession, *, organization_id: UUID, where: Any) -> list[UUID]:
+    statement = (
+        select(col(Participant.id))
+        .where(
+            col(Participant.organization_id) == organization_id,
+            where,
+            col(Participant.status).not_in(CLOSED),
+        )
+        .order_by(col(Participant.id))
+    )
+    return list((await session.execute(statement)).scalars())
+
+
+async def seats_of(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID
+) -> Sequence[ParticipantTrackRole]:
+    """Return a participant's roles per track, locked in a fixed order."""
+    statement = (
+        select(ParticipantTrackRole)
+        .where(
+            col(ParticipantTrackRole.organization_id) == organization_id,
+            col(ParticipantTrackRole.participant_id) == participant_id,
+        )
+        .order_by(col(ParticipantTrackRole.track_id), col(ParticipantTrackRole.role))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
+async def take_seat(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+) -> bool:
+    """Count one more in the statement that checks for room; False when there is none."""
+    load, capacity = col(ParticipantTrackRole.load), col(ParticipantTrackRole.capacity)
+    return await _count(
+        session,
+        (organization_id, participant_id, track_id, role),
+        where=load < capacity,
+        load=load + 1,
+    )
+
+
+async def release_seat(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+) -> bool:
+    """Count one less; False when nothing was held."""
+    load = col(ParticipantTrackRole.load)
+    return await _count(
+        session, (organization_id, participant_id, track_id, role), where=load > 0, load=load - 1
+    )
+
+
+async def _count(
+    session: AsyncSession, key: tuple[UUID, UUID, UUID, str], *, where: Any, load: Any
+) -> bool:
+    organization_id, participant_id, track_id, role = key
+    statement = (
+        update(ParticipantTrackRole)
+        .where(
+            col(ParticipantTrackRole.organization_id) == organization_id,
+            col(ParticipantTrackRole.participant_id) == participant_id,
+            col(ParticipantTrackRole.track_id) == track_id,
+            col(ParticipantTrackRole.role) == role,
+            where,
+        )
+        .values(load=load)
+        .returning(col(ParticipantTrackRole.load))
+        .execution_options(synchronize_session=False)
+    )
+    return (await session.execute(statement)).first() is not None
+
+
+async def tracks_named(
+    session: AsyncSession, *, organization_id: UUID, track_ids: Iterable[UUID]
+) -> dict[UUID, Track]:
+    """Return the tracks with these ids."""
+    statement = select(Track).where(
+        col(Track.organization_id) == organization_id, col(Track.id).in_(list(track_ids))
+    )
+    return {track.id: track for track in (await session.execute(statement)).scalars()}
+
+
+async def manager_of(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> UUID | None:
+    """Return whom a person reports to."""
+    statement = select(PERSON.c.manager_id).where(
+        PERSON.c.organization_id == organization_id, PERSON.c.id == person_id
+    )
+    found: UUID | None = (await session.execute(statement)).scalar_one_or_none()
+    return found
+
+
+_SEATED = and_(
+    SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+    SEAT.c.participant_id == PARTICIPANT.c.id,
+)
+_IN_PROGRAM = and_(
+    PARTICIPANT.c.organization_id == bindparam("organization_id"),
+    PARTICIPANT.c.program_id == bindparam("program_id"),
+)
+
+
+@once
+def _seat_counts() -> AnySelect:
+    return (
+        select(
+            SEAT.c.track_id,
+            SEAT.c.role,
+            func.count().label("participants"),
+            func.sum(SEAT.c.capacity - SEAT.c.load).label("free_seats"),
+        )
+        .join(PARTICIPANT, _SEATED)
+        .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))
+        .group_by(SEAT.c.track_id, SEAT.c.role)
+        .order_by(SEAT.c.track_id, SEAT.c.role)
+    )
+
+
+@once
+def _status_counts() -> AnySelect:
+    return (
+        select(PARTICIPANT.c.status, func.count().label("number"))
+        .where(_IN_PROGRAM)
+        .group_by(PARTICIPANT.c.status)
+    )
+
+
+@once
+def _blocked() -> AnySelect:
+    """Everybody who would be matched but for one reason: paused, or nothing said of themselves."""
+    paused = cast(PARTICIPANT.c.status, Text) == ParticipantStatus.PAUSED.value
+    silent = PREFERENCE.c.participant_id.is_(None)
+    joined = PARTICIPANT.outerjoin(
+        PREFERENCE,
+        and_(
+            PREFERENCE.c.organization_id == PARTICIPANT.c.organization_id,
+            PREFERENCE.c.participant_id == PARTICIPANT.c.id,
+        ),
+    )
+    return (
+        select(
+            PARTICIPANT.c.id,
+            case(
+                (paused, literal_column("'paused'")), else_=literal_column("'no_preferences'")
+            ).label("reason"),
+        )
+        .select_from(joined)
+        .where(
+            _IN_PROGRAM,
+            or_(paused, and_(silent, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))),
+        )
+        .order_by(PARTICIPANT.c.id)
+    )
+
+
+async def seat_counts(
+    reader: Reader, *, organization_id: UUID, program_id: UUID
+) -> list[Mapping[str, Any]]:
+    """Return participants and free seats per track and role."""
+    return await reader.fetch(
+        _seat_counts(), organization_id=organization_id, program_id=program_id
+    )
+
+
+async def blocked(
+    reader: Reader, *, organization_id: UUID, program_id: UUID
+) -> list[Mapping[str, Any]]:
+    """Return who cannot be matched yet, and why."""
+    return await reader.fetch(_blocked(), organization_id=organization_id, program_id=program_id)
+
+
+async def count_by_status(
+    reader: Reader, *, organization_id: UUID, program_id: UUID
+) -> dict[ParticipantStatus, int]:
+    """Count a program's participants in each state."""
+    rows = await reader.fetch(
+        _status_counts(), organization_id=organization_id, program_id=program_id
+    )
+    return {ParticipantStatus(row["status"]): row["number"] for row in rows}
