@@ -77,6 +77,6 @@ class RelayLease(ApiTable, table=True):
 
     __tablename__ = "relay_lease"
 
-    bucket: int = column(primary_key=True)
+    bucket: int = column(primary_key=True, sa_column_kwargs={"autoincrement": False})
     leased_until: datetime | None = instant(default=None)
     lease_token: UUID | None = column(Uuid(as_uuid=True), default=None)

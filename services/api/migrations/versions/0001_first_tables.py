@@ -330,7 +330,7 @@ def upgrade() -> None:
     op.create_index("uq_program_code", "program", ["organization_id", "code"], unique=True)
     op.create_table(
         "relay_lease",
-        sa.Column("bucket", sa.Integer(), nullable=False),
+        sa.Column("bucket", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
         sa.PrimaryKeyConstraint("bucket", name=op.f("pk_relay_lease")),
@@ -899,6 +899,7 @@ def upgrade() -> None:
         sa.Column("timezone", sa.String(length=64), nullable=False),
         sa.Column("starts_on", sa.Date(), nullable=True),
         sa.Column("ends_on", sa.Date(), nullable=True),
+        sa.Column("ended_on", sa.Date(), nullable=True),
         sa.Column(
             "source",
             sa.Enum(
@@ -1301,7 +1302,6 @@ TENANT_TABLES = (
     "timer",
     "track",
 )
-INSTALLATION_TABLES = ("feed_epoch", "organization_slug", "relay_lease", "signing_key")
 LEASE = ("leased_until", "lease_token", "attempts")
 
 BEFORE = (
@@ -1343,4 +1343,7 @@ def security() -> Iterator[str]:
         write=("sent_at",),
     )
     yield "CREATE POLICY claim ON organization_clock TO worker_system USING (true)"
-    yield "GRANT SELECT ON organization_clock TO worker_system"
+    yield (
+        "GRANT SELECT (organization_id, offset_seconds, advance_to) ON organization_clock"
+        " TO worker_system"
+    )
