@@ -6,9 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 
@@ -20,6 +22,8 @@ app = typer.Typer(
 )
 ROOT = Path(__file__).parents[1]
 DRAIN_SECONDS = 8
+HEARTBEAT_SECONDS = 30
+READY = "http://127.0.0.1:8000/readyz"
 
 ServiceName = Annotated[str, typer.Argument(help="api, matching or notifications")]
 
@@ -102,6 +106,26 @@ def migrate(service: ServiceName) -> None:
     module.main([])
 
 
+@app.command()
+def health(
+    *, worker: Annotated[bool, typer.Option(help="A worker, known by its heartbeat.")] = False
+) -> None:
+    """Say by the exit code whether the service or worker of this container is well."""
+    raise typer.Exit(0 if (_beats() if worker else _answers()) else 1)
+
+
+def _beats() -> bool:
+    heartbeat = Path(os.environ["MENTORING_HEARTBEAT_FILE"])
+    return heartbeat.exists() and time.time() - heartbeat.stat().st_mtime < HEARTBEAT_SECONDS
+
+
+def _answers() -> bool:
+    try:
+        return bool(httpx.get(READY, timeout=3, trust_env=False).is_success)
+    except httpx.TransportError:
+        return False
+
+
 @app.command("mail-sink", hidden=True)
 def mail_sink(folder: Path) -> None:
     """Capture mail on the sockets that were handed over."""
@@ -126,6 +150,23 @@ def format_code() -> None:
     ruff = Path(sys.executable).parent / "ruff"
     subprocess.run([ruff, "check", "--fix", "--quiet", "."], cwd=ROOT, check=False)  # noqa: S603 - a fixed command
     subprocess.run([ruff, "format", "--quiet", "."], cwd=ROOT, check=True)  # noqa: S603 - a fixed command
+
+
+@app.command()
+def lock() -> None:
+    """Resolve every dependency anew and write the lock files."""
+    from services.local import locks  # noqa: PLC0415 - each command loads only what it needs
+
+    locks.write()
+
+
+@app.command("secrets")
+def make_secrets(folder: Path) -> None:
+    """Make the secrets of an installation in containers, one file each; none is ever changed."""
+    from services.local import secret_files  # noqa: PLC0415 - each command loads only what it needs
+
+    for name in secret_files.write(folder):
+        Console().print(folder / name)
 
 
 @app.command()
