@@ -18,12 +18,9 @@ def write() -> None:
 
 def _compile(target: Path, group: str, *options: str) -> None:
     uv = Path(sys.executable).parent / "uv"
-    subprocess.run(  # noqa: S603 - a fixed command
-        [
-            *(uv, "pip", "compile", "pyproject.toml", "--group", group, "--universal"),
-            *("--generate-hashes", "--no-header", "--no-annotate", "--quiet"),
-            *("--python-version", "3.12", "-o", target, *options),
-        ],
-        check=True,
-        cwd=ROOT,
-    )
+    command = [
+        *(str(uv), "pip", "compile", "pyproject.toml", "--group", group, "--universal"),
+        *("--generate-hashes", "--no-header", "--no-annotate", "--quiet"),
+        *("--python-version", "3.12", "-o", str(target), *options),
+    ]
+    subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603 - a fixed command

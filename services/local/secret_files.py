@@ -1,6 +1,11 @@
-"""Secrets of a containers' installation as files, one value each, for their owner alone."""
+"""Secrets of a containers' installation as files, one value each, in a folder for its owner alone.
+
+The folder is private; the files in it are readable, because a container sees each of them mounted
+by itself and reads it as an account of its own.
+"""
 
 import json
+import secrets
 from pathlib import Path
 
 from services.local import state
@@ -24,7 +29,7 @@ def write(folder: Path) -> list[str]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     installation = Installation.load(folder)
     values = {
-        "postgres_password": installation.passwords["backup"],
+        "postgres_password": state.load_or_make(folder / "postgres.json", secrets.token_hex),
         "role_passwords": "".join(
             f"{role}={password}\n" for role, password in installation.passwords.items()
         ),
@@ -37,4 +42,5 @@ def write(folder: Path) -> list[str]:
                 values[name.lower()] = value
     for name, value in values.items():
         state.private_file(folder / name, value)
+        (folder / name).chmod(0o644)
     return sorted(values)
