@@ -13,6 +13,7 @@ SELECT create_distributed_table('match_preference', 'organization_id', colocate_
 SELECT create_distributed_table('match_run', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('meeting', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('meeting_attendee', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('meeting_place', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('mentorship', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('mentorship_member', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('mentorship_private_reason', 'organization_id', colocate_with => 'organization');

@@ -33,6 +33,25 @@ def tenant(table: str, *, roles: Sequence[str]) -> list[str]:
     ]
 
 
+def confined(
+    table: str, *, reader: str, readable: str, keeper: str, keys: Sequence[str]
+) -> list[str]:
+    """Let the reader see and write rows within a condition; the keeper deletes them unread."""
+    mine = "organization_id = (SELECT current_organization())"
+    return [
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        (
+            f"CREATE POLICY tenant ON {table} AS RESTRICTIVE TO {reader}, {keeper}"
+            f" USING ({mine}) WITH CHECK ({mine})"
+        ),
+        f"CREATE POLICY audience ON {table} TO {reader} USING ({readable}) WITH CHECK ({readable})",
+        f"CREATE POLICY keep ON {table} TO {keeper} USING (true)",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {reader}",
+        f"GRANT SELECT (organization_id, {', '.join(keys)}), DELETE ON {table} TO {keeper}",
+    ]
+
+
 def grant(
     table: str, *, roles: Sequence[str], rights: str = "SELECT, INSERT, UPDATE, DELETE"
 ) -> list[str]:

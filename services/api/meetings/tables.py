@@ -40,10 +40,26 @@ class Meeting(Resource, table=True):
     minutes: int = column()
     timezone: str = column(String(64))
     mode: MeetingMode = column(one_of(MeetingMode), default=MeetingMode.VIDEO)
-    location: str | None = confidential(String(500), default=None)
     logged_after: bool = column(default=False)
     ical_uid: str = column(String(120))
     ical_sequence: int = column(default=0)
+
+
+class MeetingPlace(ApiTable, table=True):
+    """Where a meeting is: pair content, so it has rows of its own that only members can read."""
+
+    __tablename__ = "meeting_place"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "meeting_id"], ["meeting.organization_id", "meeting.id"]
+        ),
+    )
+
+    organization_id: UUID = organization_key()
+    meeting_id: UUID = column(Uuid(as_uuid=True), primary_key=True)
+    mentorship_id: UUID = reference()
+    location: str = confidential(String(500))
+    created_at: datetime = instant()
 
 
 class MeetingAttendee(ApiTable, table=True):

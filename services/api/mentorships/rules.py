@@ -1,10 +1,21 @@
-"""States of a mentorship and of its members, as data."""
+"""States of a mentorship (domain 5.4), who may be in one, and how it is driven, as data."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from uuid import UUID
 
-from shared.errors import ConflictError
+from services.api.programs.rules import (
+    MENTEE_SIDE,
+    MENTOR_SIDE,
+    Format,
+    Seniority,
+    TrackRole,
+)
+from shared.errors import ConflictError, Violation
 
 
 class MentorshipStatus(StrEnum):
@@ -29,6 +40,7 @@ class MentorshipAction(StrEnum):
     BEGIN_CLOSING = "begin-closing"
     COMPLETE = "complete"
     END_EARLY = "end-early"
+    LAPSE = "lapse"
 
 
 _S, _A = MentorshipStatus, MentorshipAction
@@ -43,7 +55,7 @@ TRANSITIONS: Mapping[tuple[MentorshipStatus, MentorshipAction], MentorshipStatus
             (_S.ACTIVE, _A.EXTEND): _S.ACTIVE,
             (_S.CLOSING, _A.EXTEND): _S.ACTIVE,
             (_S.ACTIVE, _A.BEGIN_CLOSING): _S.CLOSING,
-            (_S.PAUSED, _A.BEGIN_CLOSING): _S.CLOSING,
+            (_S.PAUSED, _A.LAPSE): _S.CLOSING,
             (_S.CLOSING, _A.COMPLETE): _S.COMPLETED,
             (_S.ACTIVE, _A.END_EARLY): _S.ENDED_EARLY,
             (_S.PAUSED, _A.END_EARLY): _S.ENDED_EARLY,
@@ -52,7 +64,15 @@ TRANSITIONS: Mapping[tuple[MentorshipStatus, MentorshipAction], MentorshipStatus
     )
 )
 
+AUTOMATIC = frozenset({_A.LAPSE})
+"""Actions nobody asks for: a pause that nobody ends, or whose program or member is gone."""
+
 LIVE = frozenset({_S.PENDING_START, _S.ACTIVE, _S.PAUSED, _S.CLOSING})
+PAST = frozenset({_S.COMPLETED, _S.ENDED_EARLY})
+"""States of a mentorship that took place and is over; a cancelled one never did."""
+
+MEETING = frozenset({_S.PENDING_START, _S.ACTIVE, _S.CLOSING})
+"""States in which meetings can be arranged."""
 
 
 class MemberStatus(StrEnum):
@@ -78,9 +98,37 @@ class MentorshipSource(StrEnum):
     IMPORT = "import"
 
 
+class ClosingReason(StrEnum):
+    """Why a mentorship ends, coarsely; the other members are told neutral words."""
+
+    COMPLETED = "completed"
+    GOAL_REACHED = "goal_reached"
+    LEFT_ORGANIZATION = "left_organization"
+    NO_FIT = "no_fit"
+    NO_TIME = "no_time"
+    MOVED = "moved"
+    IDLE = "idle"
+    OTHER = "other"
+
+
+NEUTRAL_REASONS = frozenset({ClosingReason.COMPLETED, ClosingReason.GOAL_REACHED})
+"""Reasons that every member may read; the others are for coordinators alone."""
+
+FIRST_NUDGE, SECOND_NUDGE = timedelta(days=7), timedelta(days=21)
+PENDING_LASTS = timedelta(days=30)
+CLOSING_LEAD = timedelta(days=21)
+CLOSING_LASTS = timedelta(days=21)
+LONGEST_PAUSE = timedelta(days=90)
+PAUSE_LAPSES = timedelta(days=14)
+REFILL_LASTS = timedelta(days=14)
+MEETINGS_PER_MENTEE = 4
+LONGEST_EXTENSION = timedelta(days=365)
+CONTACT_AFTER_END = timedelta(days=90)
+
+
 def allowed_actions(status: MentorshipStatus) -> list[MentorshipAction]:
-    """Return what can happen next."""
-    return [action for (state, action) in TRANSITIONS if state is status]
+    """Return what somebody may ask for next."""
+    return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
 
 
 def next_status(status: MentorshipStatus, action: MentorshipAction) -> MentorshipStatus:
@@ -93,3 +141,268 @@ def next_status(status: MentorshipStatus, action: MentorshipAction) -> Mentorshi
             code="invalid_transition",
             allowed=allowed_actions(status),
         ) from None
+
+
+_R = TrackRole
+_ANY = 1_000
+
+PEOPLE: Mapping[Format, Mapping[TrackRole, tuple[int, int, str]]] = MappingProxyType(
+    {
+        Format.ONE_TO_ONE: {_R.MENTOR: (1, 1, "members_1_1"), _R.MENTEE: (1, 1, "members_1_1")},
+        Format.REVERSE: {_R.MENTOR: (1, 1, "members_1_1"), _R.MENTEE: (1, 1, "members_1_1")},
+        Format.FLASH: {_R.MENTOR: (1, 1, "members_1_1"), _R.MENTEE: (1, 1, "members_1_1")},
+        Format.SPONSORSHIP: {
+            _R.SPONSOR: (1, 1, "members_1_1"),
+            _R.PROTEGE: (1, 1, "members_1_1"),
+        },
+        Format.PEER: {_R.PEER: (2, 2, "two_peers")},
+        Format.GROUP: {
+            _R.MENTOR: (1, 1, "one_mentor"),
+            _R.MENTEE: (1, _ANY, "size"),
+            _R.FACILITATOR: (0, 1, "facilitators"),
+        },
+        Format.CIRCLE: {
+            _R.FACILITATOR: (1, 2, "facilitators"),
+            _R.MENTOR: (1, _ANY, "size"),
+            _R.MENTEE: (1, _ANY, "size"),
+        },
+        Format.OFFICE_HOURS: {_R.MENTOR: (1, 1, "one_mentor"), _R.MENTEE: (1, _ANY, "seats")},
+    }
+)
+"""How many of each role a format takes, and the code of the rule (domain section 9)."""
+
+SIZED: Mapping[Format, frozenset[TrackRole]] = MappingProxyType(
+    {
+        Format.GROUP: frozenset({_R.MENTEE}),
+        Format.CIRCLE: frozenset({_R.FACILITATOR, _R.MENTOR, _R.MENTEE}),
+    }
+)
+"""Roles that count towards a track's smallest and largest size."""
+
+TWO_MEMBERS = frozenset(
+    {Format.ONE_TO_ONE, Format.REVERSE, Format.FLASH, Format.SPONSORSHIP, Format.PEER}
+)
+STRICT_GRADES = frozenset({Format.REVERSE, Format.SPONSORSHIP})
+"""Formats in which somebody of unknown grade fails the grade rule."""
+
+FIRST_DRIVER: Mapping[Format, TrackRole] = MappingProxyType(
+    {
+        Format.ONE_TO_ONE: _R.MENTEE,
+        Format.REVERSE: _R.MENTEE,
+        Format.FLASH: _R.MENTEE,
+        Format.SPONSORSHIP: _R.PROTEGE,
+        Format.PEER: _R.PEER,
+        Format.GROUP: _R.MENTEE,
+        Format.CIRCLE: _R.FACILITATOR,
+        Format.OFFICE_HOURS: _R.MENTOR,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewMember:
+    """A participant who is to become a member, and as what."""
+
+    participant_id: UUID
+    role: TrackRole
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A person about to become a member; a rank of None is an unknown grade."""
+
+    person_id: UUID
+    participant_id: UUID
+    role: TrackRole
+    grade_rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a track demands of the people in one mentorship."""
+
+    format: Format
+    min_members: int
+    max_members: int
+    seniority: Seniority
+    grade_gap_min: int | None
+    grade_gap_max: int | None
+
+
+def broken_composition(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    """Return every rule of its format that these members would break."""
+    return [
+        *_broken_counts(candidates, terms),
+        *_broken_size(candidates, terms),
+        *_broken_grades(candidates, terms),
+    ]
+
+
+def _broken_counts(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    counts = Counter(one.role for one in candidates)
+    wanted = PEOPLE[terms.format]
+    foreign = sorted(set(counts) - set(wanted))
+    found = [
+        Violation("#/members", "role", f"The format {terms.format} has no {role}.")
+        for role in foreign
+    ]
+    for role, (fewest, most, code) in wanted.items():
+        if not fewest <= counts[role] <= most:
+            detail = f"The format {terms.format} takes {fewest}" + (
+                f" {role}." if fewest == most else f" or more as {role}."
+            )
+            found.append(Violation("#/members", code, detail))
+    if _is_anybody_twice(candidates, terms):
+        found.append(Violation("#/members", "not_unique", "Nobody is a member twice."))
+    return found
+
+
+def _is_anybody_twice(candidates: Sequence[Candidate], terms: Terms) -> bool:
+    """Tell whether somebody stands twice; who facilitates a circle may also be its mentor."""
+    held: dict[UUID, list[TrackRole]] = {}
+    for one in candidates:
+        held.setdefault(one.person_id, []).append(one.role)
+    double = [sorted(roles) for roles in held.values() if len(roles) > 1]
+    if terms.format is not Format.CIRCLE:
+        return bool(double)
+    return any(roles != [_R.FACILITATOR, _R.MENTOR] for roles in double)
+
+
+def _broken_size(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    counted = SIZED.get(terms.format)
+    if counted is None:
+        return []
+    size = len({one.person_id for one in candidates if one.role in counted})
+    if terms.min_members <= size <= terms.max_members:
+        return []
+    detail = f"This track takes {terms.min_members} to {terms.max_members} members."
+    return [Violation("#/members", "size", detail)]
+
+
+def _broken_grades(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    if terms.format is Format.PEER:
+        return _too_far_apart(candidates, terms)
+    if terms.seniority is Seniority.NONE:
+        return []
+    fits = all(
+        _is_senior_enough(upper.grade_rank, lower.grade_rank, terms)
+        for upper in candidates
+        for lower in candidates
+        if upper.role in MENTOR_SIDE and lower.role in MENTEE_SIDE
+    )
+    return [] if fits else [Violation("#/members", "seniority", "The grades do not fit.")]
+
+
+def _too_far_apart(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    ranks = [one.grade_rank for one in candidates if one.grade_rank is not None]
+    if terms.grade_gap_max is None or not ranks or max(ranks) - min(ranks) <= terms.grade_gap_max:
+        return []
+    return [Violation("#/members", "grade_gap", "The grades lie too far apart.")]
+
+
+def _is_senior_enough(upper: int | None, lower: int | None, terms: Terms) -> bool:
+    if upper is None or lower is None:
+        return terms.format not in STRICT_GRADES
+    gap = upper - lower if terms.seniority is Seniority.MENTOR_HIGHER else lower - upper
+    least = max(terms.grade_gap_min or 0, 1)
+    return least <= gap and (terms.grade_gap_max is None or gap <= terms.grade_gap_max)
+
+
+def broken_flash(*, have_met: bool, mentee_meetings: int) -> list[Violation]:
+    """Return what forbids a flash meeting: they met before, or the mentee met enough people."""
+    found = []
+    if have_met:
+        found.append(Violation("#/members", "already_met", "These two have met in this track."))
+    if mentee_meetings >= MEETINGS_PER_MENTEE:
+        detail = f"Each mentee has {MEETINGS_PER_MENTEE} meetings in this track."
+        found.append(Violation("#/members", "mentee_quota", detail))
+    return found
+
+
+def first_driver(format_: Format, candidates: Sequence[Candidate]) -> UUID:
+    """Return whose move it is at the beginning: the first listed of the driving role."""
+    role = FIRST_DRIVER[format_]
+    return next(one.person_id for one in candidates if one.role is role)
+
+
+def next_driver(format_: Format, members: Sequence[tuple[TrackRole, UUID]]) -> UUID | None:
+    """Return who drives once the driver has left; `members` are those who stay, by time joined.
+
+    Without anybody of the driving role somebody else keeps the place until a coordinator chooses.
+    """
+    driving = FIRST_DRIVER[format_]
+    ordered = sorted(members, key=lambda one: one[0] is not driving)
+    return ordered[0][1] if ordered else None
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What a mentorship of several lacks after somebody left."""
+
+    below_minimum: bool
+    needs_mentor: bool
+
+
+def gaps(format_: Format, members: Sequence[tuple[TrackRole, UUID]], *, min_members: int) -> Gaps:
+    """Return what is missing of a group or circle; formats of two people never lack anybody."""
+    if format_ in TWO_MEMBERS:
+        return Gaps(below_minimum=False, needs_mentor=False)
+    counted = SIZED.get(format_)
+    size = len({person for role, person in members if counted is None or role in counted})
+    return Gaps(
+        below_minimum=counted is not None and size < min_members,
+        needs_mentor=not any(role in MENTOR_SIDE for role, _person in members),
+    )
+
+
+def side(role: TrackRole, person_id: UUID) -> str:
+    """Return the side a member speaks for: each peer is a side of their own."""
+    if role is TrackRole.PEER:
+        return str(person_id)
+    return "mentee_side" if role in MENTEE_SIDE else "mentor_side"
+
+
+def sides(members: Iterable[tuple[TrackRole, UUID]]) -> set[str]:
+    """Return all sides of a mentorship."""
+    return {side(role, person_id) for role, person_id in members}
+
+
+def agreeing(
+    members: Sequence[tuple[TrackRole, UUID]], said: Sequence[str], person_id: UUID
+) -> tuple[list[str], bool]:
+    """Add a member's word to those said so far; tell whether every side has now spoken.
+
+    Somebody whose side has spoken already waits for the other one: a `ConflictError`.
+    """
+    spoken = sides(one for one in members if str(one[1]) in said)
+    if sides(one for one in members if one[1] == person_id) <= spoken:
+        raise ConflictError("Your side has said so; the other has not.", code="other_side_needed")
+    heard = [*said, str(person_id)]
+    return heard, sides(one for one in members if str(one[1]) in heard) == sides(members)
+
+
+def contact_lasts_until(*ends: date | None) -> date | None:
+    """Return the day until which members may contact each other; None while nothing has ended."""
+    ended = [day for day in ends if day is not None]
+    return min(ended) + CONTACT_AFTER_END if ended else None
+
+
+def last_day(starts_on: date, *, length_days: int, program_ends_on: date | None) -> date:
+    """Return when a mentorship ends: after its length, never after its program."""
+    planned = starts_on + timedelta(days=length_days)
+    return min(planned, program_ends_on) if program_ends_on else planned
+
+
+def check_pause(from_on: date, to_on: date) -> None:
+    """Refuse a pause that ends before it begins or lasts too long."""
+    if not from_on < to_on <= from_on + LONGEST_PAUSE:
+        raise ConflictError(
+            f"A pause ends within {LONGEST_PAUSE.days} days.", code="pause_too_long"
+        )
+
+
+def check_extension(today: date, ends_on: date, *, program_ends_on: date | None) -> None:
+    """Refuse an end that lies in the past, after the program, or more than a year ahead."""
+    latest = program_ends_on or today + LONGEST_EXTENSION
+    if not today < ends_on <= latest:
+        raise ConflictError(f"It can last until {latest} at most.", code="beyond_program")

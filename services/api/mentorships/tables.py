@@ -37,17 +37,20 @@ class Mentorship(Resource, table=True):
     status: MentorshipStatus = column(
         one_of(MentorshipStatus), default=MentorshipStatus.PENDING_START
     )
+    name: str | None = column(String(120), default=None)
+    common_ground: str | None = column(String(500), default=None)
     driver_person_id: UUID = reference()
     cadence: Cadence = column(one_of(Cadence), default=Cadence.BIWEEKLY)
     meeting_minutes: int = column(default=45)
     timezone: str = column(String(64))
     starts_on: date | None = column(Date, default=None)
     ends_on: date | None = column(Date, default=None)
+    ended_on: date | None = column(Date, default=None)
     source: MentorshipSource = column(one_of(MentorshipSource))
     because: list[dict[str, Any]] = document(default_factory=list)
     paused_from_on: date | None = column(Date, default=None)
     paused_to_on: date | None = column(Date, default=None)
-    paused_by: UUID | None = reference(default=None)
+    paused_by_safeguarding: bool = column(default=False)
     closing_reason: str | None = column(String(32), default=None)
     closing_opened_on: date | None = column(Date, default=None)
     completed_by: list[str] = document(default_factory=list)
@@ -72,6 +75,7 @@ class MentorshipMember(Resource, table=True):
             "organization_id",
             "mentorship_id",
             "person_id",
+            "role",
             unique=True,
             postgresql_where=text("status IN ('invited', 'requested', 'waitlisted', 'active')"),
         ),
@@ -89,13 +93,16 @@ class MentorshipMember(Resource, table=True):
 
 
 class PrivateReason(Resource, table=True):
-    """Why somebody paused or ended: for the author alone (audience self)."""
+    """Why somebody paused or ended: row-level security shows it to its author alone."""
 
     __tablename__ = "mentorship_private_reason"
     __table_args__ = (
         ForeignKeyConstraint(
             ["organization_id", "mentorship_id"],
             ["mentorship.organization_id", "mentorship.id"],
+        ),
+        Index(
+            "ix_mentorship_private_reason_author", "organization_id", "mentorship_id", "person_id"
         ),
     )
 

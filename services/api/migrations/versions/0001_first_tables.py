@@ -338,6 +338,18 @@ def upgrade() -> None:
     op.create_table(
         "signing_key",
         sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "mode",
+            sa.Enum(
+                "normal",
+                "demo",
+                name="mode",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
         sa.Column("public_jwk", sa.String(length=1000), nullable=False),
         sa.Column("encrypted_jwk", sa.String(length=2000), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -881,6 +893,8 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("name", sa.String(length=120), nullable=True),
+        sa.Column("common_ground", sa.String(length=500), nullable=True),
         sa.Column("driver_person_id", sa.Uuid(), nullable=False),
         sa.Column(
             "cadence",
@@ -919,7 +933,7 @@ def upgrade() -> None:
         sa.Column("because", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("paused_from_on", sa.Date(), nullable=True),
         sa.Column("paused_to_on", sa.Date(), nullable=True),
-        sa.Column("paused_by", sa.Uuid(), nullable=True),
+        sa.Column("paused_by_safeguarding", sa.Boolean(), nullable=False),
         sa.Column("closing_reason", sa.String(length=32), nullable=True),
         sa.Column("closing_opened_on", sa.Date(), nullable=True),
         sa.Column("completed_by", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -1035,7 +1049,6 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
-        sa.Column("location", sa.String(length=500), nullable=True),
         sa.Column("logged_after", sa.Boolean(), nullable=False),
         sa.Column("ical_uid", sa.String(length=120), nullable=False),
         sa.Column("ical_sequence", sa.Integer(), nullable=False),
@@ -1124,7 +1137,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_mentorship_member_live",
         "mentorship_member",
-        ["organization_id", "mentorship_id", "person_id"],
+        ["organization_id", "mentorship_id", "person_id", "role"],
         unique=True,
         postgresql_where=sa.text("status IN ('invited', 'requested', 'waitlisted', 'active')"),
     )
@@ -1146,6 +1159,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_mentorship_private_reason")),
     )
+    op.create_index(
+        "ix_mentorship_private_reason_author",
+        "mentorship_private_reason",
+        ["organization_id", "mentorship_id", "person_id"],
+        unique=False,
+    )
     op.create_table(
         "proposal",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
@@ -1156,7 +1175,7 @@ def upgrade() -> None:
         sa.Column("program_id", sa.Uuid(), nullable=False),
         sa.Column("track_id", sa.Uuid(), nullable=False),
         sa.Column("run_id", sa.Uuid(), nullable=True),
-        sa.Column("score", sa.SmallInteger(), nullable=False),
+        sa.Column("score", sa.SmallInteger(), nullable=True),
         sa.Column("parts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column(
             "status",
@@ -1194,6 +1213,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_proposal_run", "proposal", ["organization_id", "run_id", "id"], unique=False
     )
+    op.create_index(
+        "ix_proposal_track", "proposal", ["organization_id", "track_id", "status"], unique=False
+    )
     op.create_table(
         "meeting_attendee",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
@@ -1207,6 +1229,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "organization_id", "meeting_id", "person_id", name=op.f("pk_meeting_attendee")
         ),
+    )
+    op.create_table(
+        "meeting_place",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("meeting_id", sa.Uuid(), nullable=False),
+        sa.Column("mentorship_id", sa.Uuid(), nullable=False),
+        sa.Column("location", sa.String(length=500), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "meeting_id"],
+            ["meeting.organization_id", "meeting.id"],
+            name=op.f("fk_meeting_place_organization_id_meeting_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "meeting_id", name=op.f("pk_meeting_place")),
     )
     op.create_index(
         "ix_meeting_attendee_person",
@@ -1285,7 +1321,6 @@ TENANT_TABLES = (
     "meeting_attendee",
     "mentorship",
     "mentorship_member",
-    "mentorship_private_reason",
     "oauth_client",
     "organization",
     "organization_clock",
@@ -1302,6 +1337,19 @@ TENANT_TABLES = (
     "timer",
     "track",
 )
+# Written for somebody: who may read a row is said here too, and jobs only ever delete it.
+SELF_ONLY = "person_id = (SELECT current_person())"
+PAIR_ONLY = (
+    "EXISTS (SELECT 1 FROM mentorship_member m"
+    " WHERE m.organization_id = {table}.organization_id"
+    " AND m.mentorship_id = {table}.mentorship_id"
+    " AND m.person_id = (SELECT current_person()) AND m.joined_at IS NOT NULL"
+    " AND (m.left_at IS NULL OR {table}.created_at <= m.left_at))"
+)
+CONFINED_TABLES = {
+    "mentorship_private_reason": (SELF_ONLY, ("id", "mentorship_id", "person_id")),
+    "meeting_place": (PAIR_ONLY.format(table="meeting_place"), ("meeting_id", "mentorship_id")),
+}
 LEASE = ("leased_until", "lease_token", "attempts")
 
 BEFORE = (
@@ -1317,6 +1365,10 @@ def security() -> Iterator[str]:
     for table in TENANT_TABLES:
         yield from policies.tenant(table, roles=RUNTIME)
         yield from policies.grant(table, roles=RUNTIME)
+    for table, (readable, keys) in CONFINED_TABLES.items():
+        yield from policies.confined(
+            table, reader="app_api", readable=readable, keeper="app_jobs", keys=keys
+        )
     yield from policies.grant("feed_epoch", roles=(*RUNTIME, "worker_system"), rights="SELECT")
     yield from policies.grant("organization_slug", roles=["app_api"], rights="SELECT, INSERT")
     yield from policies.grant("signing_key", roles=["app_api"], rights="SELECT, INSERT")

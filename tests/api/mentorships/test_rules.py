@@ -1,0 +1,316 @@
+"""Lifecycle of a mentorship, who may be in one, and whose move it is."""
+
+from datetime import date, timedelta
+from itertools import product
+from uuid import UUID
+
+import pytest
+
+from services.api.mentorships.rules import (
+    AUTOMATIC,
+    FIRST_DRIVER,
+    LIVE,
+    PEOPLE,
+    SIZED,
+    STRICT_GRADES,
+    TRANSITIONS,
+    TWO_MEMBERS,
+    Candidate,
+    Gaps,
+    MentorshipAction,
+    MentorshipStatus,
+    Terms,
+    agreeing,
+    allowed_actions,
+    broken_composition,
+    broken_flash,
+    check_extension,
+    check_pause,
+    contact_lasts_until,
+    first_driver,
+    gaps,
+    last_day,
+    next_driver,
+    next_status,
+    side,
+    sides,
+)
+from services.api.programs.rules import FORMATS, Format, Seniority, TrackRole
+from shared.errors import ConflictError
+
+R = TrackRole
+TODAY = date(2026, 11, 24)
+ENDED = set(MentorshipStatus) - LIVE
+USUAL = {
+    Format.ONE_TO_ONE: [R.MENTOR, R.MENTEE],
+    Format.REVERSE: [R.MENTOR, R.MENTEE],
+    Format.FLASH: [R.MENTOR, R.MENTEE],
+    Format.SPONSORSHIP: [R.SPONSOR, R.PROTEGE],
+    Format.PEER: [R.PEER, R.PEER],
+    Format.GROUP: [R.MENTOR, R.MENTEE, R.MENTEE],
+    Format.CIRCLE: [R.FACILITATOR, R.MENTOR, R.MENTEE, R.MENTEE],
+    Format.OFFICE_HOURS: [R.MENTOR, R.MENTEE],
+}
+RANK = {R.MENTOR: 2, R.SPONSOR: 5, R.MENTEE: 1, R.PROTEGE: 1, R.PEER: 1, R.FACILITATOR: 0}
+
+
+def person(number: int) -> UUID:
+    return UUID(int=number)
+
+
+def people(*roles: TrackRole, **ranks: int | None) -> list[Candidate]:
+    return [
+        Candidate(person(index), person(100 + index), role, ranks.get(role.value, RANK[role]))
+        for index, role in enumerate(roles)
+    ]
+
+
+def terms(kind: Format, **changes: object) -> Terms:
+    usual = FORMATS[kind]
+    values: dict[str, object] = {
+        "format": kind,
+        "min_members": usual.usual_members[0],
+        "max_members": usual.usual_members[1],
+        "seniority": min(usual.seniority) if len(usual.seniority) == 1 else Seniority.NONE,
+        "grade_gap_min": usual.usual_gap_min,
+        "grade_gap_max": usual.usual_gap_max,
+    }
+    return Terms(**(values | changes))  # type: ignore[arg-type]  # a table of changes
+
+
+def fitting(kind: Format) -> list[Candidate]:
+    if kind is Format.REVERSE:
+        return people(*USUAL[kind], mentor=0)
+    return people(*USUAL[kind])
+
+
+def codes(candidates: list[Candidate], wanted: Terms) -> set[str]:
+    return {one.code for one in broken_composition(candidates, wanted)}
+
+
+@pytest.mark.parametrize(("status", "action"), list(product(MentorshipStatus, MentorshipAction)))
+def test_every_state_and_action_is_decided_by_the_table(
+    status: MentorshipStatus, action: MentorshipAction
+) -> None:
+    expected = TRANSITIONS.get((status, action))
+
+    if expected is not None:
+        assert next_status(status, action) is expected
+        return
+    with pytest.raises(ConflictError) as refused:
+        next_status(status, action)
+    assert refused.value.code == "invalid_transition"
+    assert list(refused.value.allowed) == allowed_actions(status)
+    assert AUTOMATIC.isdisjoint(allowed_actions(status))
+
+
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_what_has_ended_stays_so(status: MentorshipStatus) -> None:
+    assert allowed_actions(status) == []
+
+
+@pytest.mark.parametrize("status", sorted(LIVE))
+def test_a_live_mentorship_can_always_end(status: MentorshipStatus) -> None:
+    assert next_status(status, MentorshipAction.END_EARLY) in ENDED
+
+
+@pytest.mark.parametrize("kind", Format)
+def test_every_format_takes_its_usual_people(kind: Format) -> None:
+    assert broken_composition(fitting(kind), terms(kind)) == []
+
+
+@pytest.mark.parametrize("kind", Format)
+def test_every_format_knows_exactly_the_roles_of_its_tracks(kind: Format) -> None:
+    assert set(PEOPLE[kind]) == FORMATS[kind].roles
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [(kind, role) for kind in Format for role in R if role not in PEOPLE[kind]],
+)
+def test_no_format_takes_a_role_it_does_not_have(kind: Format, role: TrackRole) -> None:
+    assert "role" in codes([*fitting(kind), *people(*[R.MENTOR] * 9, role)[9:]], terms(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"), [(kind, role) for kind in Format for role in PEOPLE[kind]]
+)
+def test_too_few_of_a_role_break_the_rule_of_the_format(kind: Format, role: TrackRole) -> None:
+    fewest, _most, code = PEOPLE[kind][role]
+    without = [one for one in fitting(kind) if one.role is not role]
+
+    found = codes(without, terms(kind, min_members=0))
+
+    assert (code in found) == (fewest > 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "role"), [(kind, role) for kind in Format for role in PEOPLE[kind]]
+)
+def test_too_many_of_a_role_break_the_rule_of_the_format(kind: Format, role: TrackRole) -> None:
+    _fewest, most, code = PEOPLE[kind][role]
+    crowd = [*fitting(kind), *people(*[role] * 12)[5:]]
+
+    found = codes(crowd, terms(kind, max_members=100))
+
+    assert (code in found) == (most < 3)
+
+
+@pytest.mark.parametrize("kind", sorted(SIZED))
+def test_a_track_bounds_the_size_of_groups_and_circles(kind: Format) -> None:
+    usual = fitting(kind)
+
+    assert "size" in codes(usual, terms(kind, min_members=len(usual) + 1))
+    assert "size" in codes(usual, terms(kind, min_members=1, max_members=1))
+
+
+@pytest.mark.parametrize("kind", Format)
+def test_nobody_is_a_member_twice(kind: Format) -> None:
+    usual = fitting(kind)
+    last = usual[-1]
+    doubled = [*usual[:-1], Candidate(usual[-2].person_id, last.participant_id, last.role, 1)]
+
+    assert "not_unique" in codes(doubled, terms(kind, min_members=1))
+
+
+def test_who_facilitates_a_circle_may_also_be_its_mentor() -> None:
+    facilitator, mentor, *mentees = people(R.FACILITATOR, R.MENTOR, R.MENTEE, R.MENTEE)
+    both = Candidate(facilitator.person_id, mentor.participant_id, R.MENTOR, 2)
+
+    assert (
+        broken_composition([facilitator, both, *mentees], terms(Format.CIRCLE, min_members=3)) == []
+    )
+
+
+def test_a_mentor_is_higher_where_the_track_says_so() -> None:
+    wanted = terms(Format.ONE_TO_ONE, seniority=Seniority.MENTOR_HIGHER, grade_gap_max=2)
+
+    assert codes(people(R.MENTOR, R.MENTEE, mentor=2, mentee=1), wanted) == set()
+    assert codes(people(R.MENTOR, R.MENTEE, mentor=1, mentee=1), wanted) == {"seniority"}
+    assert codes(people(R.MENTOR, R.MENTEE, mentor=4, mentee=1), wanted) == {"seniority"}
+    assert codes(people(R.MENTOR, R.MENTEE, mentor=None, mentee=1), wanted) == set()
+
+
+@pytest.mark.parametrize("kind", sorted(STRICT_GRADES))
+def test_an_unknown_grade_fails_where_grades_are_the_point(kind: Format) -> None:
+    upper, lower = USUAL[kind]
+
+    assert codes(people(upper, lower, **{lower.value: None}), terms(kind)) == {"seniority"}
+
+
+def test_in_reverse_the_mentor_is_lower() -> None:
+    assert codes(people(R.MENTOR, R.MENTEE, mentor=2, mentee=1), terms(Format.REVERSE)) == {
+        "seniority"
+    }
+
+
+def test_a_sponsor_stands_two_grades_higher() -> None:
+    near = people(R.SPONSOR, R.PROTEGE, sponsor=2, protege=1)
+
+    assert codes(near, terms(Format.SPONSORSHIP)) == {"seniority"}
+
+
+def test_peers_stand_near_each_other() -> None:
+    first, second = people(R.PEER, R.PEER)
+    far = Candidate(second.person_id, second.participant_id, R.PEER, 4)
+    unknown = Candidate(second.person_id, second.participant_id, R.PEER, None)
+
+    assert codes([first, far], terms(Format.PEER)) == {"grade_gap"}
+    assert codes([first, unknown], terms(Format.PEER)) == set()
+    assert codes([first, far], terms(Format.PEER, grade_gap_max=None)) == set()
+
+
+def test_a_flash_meeting_is_with_somebody_new_and_within_the_quota() -> None:
+    assert broken_flash(have_met=False, mentee_meetings=3) == []
+    assert [one.code for one in broken_flash(have_met=True, mentee_meetings=4)] == [
+        "already_met",
+        "mentee_quota",
+    ]
+
+
+@pytest.mark.parametrize("kind", Format)
+def test_the_first_of_the_driving_role_drives(kind: Format) -> None:
+    usual = fitting(kind)
+    expected = next(one for one in usual if one.role is FIRST_DRIVER[kind])
+
+    assert first_driver(kind, usual) == expected.person_id
+
+
+def test_the_next_of_the_driving_role_takes_over() -> None:
+    mentor, mentee = (R.MENTOR, person(1)), (R.MENTEE, person(2))
+
+    assert next_driver(Format.GROUP, [mentor, mentee]) == person(2)
+    assert next_driver(Format.CIRCLE, [mentor, (R.FACILITATOR, person(3))]) == person(3)
+    assert next_driver(Format.CIRCLE, [mentor, mentee]) == person(1)
+    assert next_driver(Format.GROUP, []) is None
+
+
+@pytest.mark.parametrize("kind", sorted(TWO_MEMBERS))
+def test_a_mentorship_of_two_never_lacks_somebody(kind: Format) -> None:
+    assert gaps(kind, [], min_members=2) == Gaps(below_minimum=False, needs_mentor=False)
+
+
+def test_groups_say_what_they_lack() -> None:
+    mentor, mentees = (R.MENTOR, person(1)), [(R.MENTEE, person(n)) for n in (2, 3)]
+
+    assert gaps(Format.GROUP, [mentor, *mentees], min_members=2) == Gaps(
+        below_minimum=False, needs_mentor=False
+    )
+    assert gaps(Format.GROUP, [mentor, mentees[0]], min_members=2).below_minimum
+    assert gaps(Format.GROUP, mentees, min_members=2).needs_mentor
+    assert not gaps(Format.OFFICE_HOURS, [mentor], min_members=2).below_minimum
+
+
+def test_each_peer_is_a_side_and_facilitators_stand_with_mentors() -> None:
+    assert side(R.SPONSOR, person(1)) == side(R.FACILITATOR, person(2)) == "mentor_side"
+    assert side(R.PROTEGE, person(1)) == side(R.MENTEE, person(2)) == "mentee_side"
+    assert len(sides([(R.PEER, person(1)), (R.PEER, person(2))])) == 2
+
+
+def test_both_sides_have_to_agree() -> None:
+    members = [(R.MENTOR, person(1)), (R.MENTEE, person(2)), (R.MENTEE, person(3))]
+
+    first, is_agreed = agreeing(members, [], person(2))
+    assert (first, is_agreed) == ([str(person(2))], False)
+    with pytest.raises(ConflictError) as refused:
+        agreeing(members, first, person(3))
+    assert refused.value.code == "other_side_needed"
+    assert agreeing(members, first, person(1))[1]
+
+
+def test_a_mentorship_ends_with_its_program_at_the_latest() -> None:
+    assert last_day(TODAY, length_days=10, program_ends_on=None) == TODAY + timedelta(days=10)
+    assert last_day(TODAY, length_days=10, program_ends_on=TODAY) == TODAY
+
+
+@pytest.mark.parametrize(("days", "is_fine"), [(0, False), (1, True), (90, True), (91, False)])
+def test_a_pause_lasts_ninety_days_at_most(days: int, *, is_fine: bool) -> None:
+    if is_fine:
+        check_pause(TODAY, TODAY + timedelta(days=days))
+        return
+    with pytest.raises(ConflictError) as refused:
+        check_pause(TODAY, TODAY + timedelta(days=days))
+    assert refused.value.code == "pause_too_long"
+
+
+@pytest.mark.parametrize(
+    ("days", "program_days", "is_fine"),
+    [(0, None, False), (365, None, True), (366, None, False), (30, 30, True), (31, 30, False)],
+)
+def test_an_extension_stays_within_the_program_or_a_year(
+    days: int, program_days: int | None, *, is_fine: bool
+) -> None:
+    program_end = TODAY + timedelta(days=program_days) if program_days else None
+    wanted = TODAY + timedelta(days=days)
+    if is_fine:
+        check_extension(TODAY, wanted, program_ends_on=program_end)
+        return
+    with pytest.raises(ConflictError) as refused:
+        check_extension(TODAY, wanted, program_ends_on=program_end)
+    assert refused.value.code == "beyond_program"
+
+
+def test_contact_lasts_ninety_days_after_the_first_end() -> None:
+    assert contact_lasts_until(None, None) is None
+    assert contact_lasts_until(None, TODAY) == TODAY + timedelta(days=90)
+    assert contact_lasts_until(TODAY + timedelta(days=5), TODAY) == TODAY + timedelta(days=90)
