@@ -153,6 +153,19 @@ def format_code() -> None:
 
 
 @app.command()
+def demo(
+    *,
+    people: Annotated[Path | None, typer.Option(help="A CSV file of people.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="Which column means what, as JSON.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Play a mentoring program through the public API: people in, first meetings out."""
+    from services.demo import play  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(play.main(ROOT, people=people, mapping=mapping, as_json=as_json))
+
+
+@app.command()
 def lock() -> None:
     """Resolve every dependency anew and write the lock files."""
     from services.local import locks  # noqa: PLC0415 - each command loads only what it needs

@@ -1,11 +1,24 @@
 """The demo organization of a running stack, and a development credential per role."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 ORGANIZATION = "demo"
 
+DEMO_WORKS: Mapping[str, Any] = {
+    "slug": ORGANIZATION,
+    "name": "Demo Works",
+    "kind": "sandbox",
+    "default_timezone": "Europe/Berlin",
+    "grade_order": ["Junior", "Professional", "Senior", "Lead", "Director"],
+    "org_admin": {
+        "given_name": "Olive",
+        "family_name": "Admin",
+        "email": "olive.admin@example.org",
+    },
+}
 CAST = {
     "coordinator": ("Carla", "Coordinator"),
     "mentor": ("Mona", "Mentor"),
@@ -22,7 +35,7 @@ async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
     """Make the demo organization if it is new; return a credential for each role."""
     async with httpx.AsyncClient(base_url=api_root, trust_env=False, timeout=20) as http:
         http.headers["Authorization"] = f"Bearer {operator_token}"
-        founded = await _founded(http)
+        founded = await found(http, DEMO_WORKS)
         admin = await sign_in(http, founded["org_admin_person_id"])
         given = {"org_admin": admin}
         for role, (given_name, family_name) in CAST.items():
@@ -32,31 +45,21 @@ async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
         return given
 
 
-async def sign_in(http: httpx.AsyncClient, person_id: str) -> str:
+async def sign_in(
+    http: httpx.AsyncClient, person_id: str, *, organization: str = ORGANIZATION
+) -> str:
     """Return a token of one person."""
     answer = await http.post(
-        "/operator/sign-ins", json={"organization_slug": ORGANIZATION, "person_id": person_id}
+        "/operator/sign-ins", json={"organization_slug": organization, "person_id": person_id}
     )
     token: str = answer.raise_for_status().json()["access_token"]
     return token
 
 
-async def _founded(http: httpx.AsyncClient) -> dict[str, Any]:
-    body = {
-        "slug": ORGANIZATION,
-        "name": "Demo Works",
-        "kind": "sandbox",
-        "default_timezone": "Europe/Berlin",
-        "grade_order": ["Junior", "Professional", "Senior", "Lead", "Director"],
-        "org_admin": {
-            "given_name": "Olive",
-            "family_name": "Admin",
-            "email": "olive.admin@example.org",
-        },
-    }
-    founded: dict[str, Any] = (
-        (await http.post("/operator/organizations", json=body)).raise_for_status().json()
-    )
+async def found(http: httpx.AsyncClient, organization: Mapping[str, Any]) -> dict[str, Any]:
+    """Set an organization up; the same slug again finds it."""
+    answer = await http.post("/operator/organizations", json=dict(organization))
+    founded: dict[str, Any] = answer.raise_for_status().json()
     return founded
 
 

@@ -1,0 +1,517 @@
+"""A mentoring program from people file to first meetings, played through the public API.
+
+Every step looks at what is there and adds what is missing, so that a journey that was interrupted
+goes on where it stopped, and one that is complete adds nothing.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import httpx
+
+from services.demo import profiles
+from services.demo.client import Client, RefusedError
+from services.demo.company import GRADES, Employee
+from services.demo.profiles import Candidate
+
+AT_ONCE = 8
+POLL_SECONDS = 0.2
+WORK_SECONDS = 120.0
+PROGRAM_CODE = "first-cohort"
+MEETING_MINUTES = 45
+KEY_SCOPES = ("events:read", "people:read", "programs:read", "mentorships:read", "meetings:read")
+QUESTION = {
+    "key": "hopes",
+    "label": {"en": "What do you hope for?", "de": "Was erhoffst du dir?"},
+    "type": "long_text",
+    "required": True,
+}
+POLICY = {
+    "name": "Usual",
+    "hard": [
+        {"rule": "reporting_line_distance", "params": {"min": 2}},
+        {"rule": "not_past_pair"},
+        {"rule": "not_ignored"},
+    ],
+    "soft": [
+        {"rule": "offers_wants", "weight": 50},
+        {"rule": "path_fit", "weight": 30},
+        {"rule": "style_fit", "weight": 20},
+    ],
+}
+
+type SignIn = Callable[[str], Awaitable[str]]
+type Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where the journey plays: the API, who may act in it, and what has come about so far."""
+
+    http: httpx.AsyncClient
+    root: str
+    mail_url: str
+    admin: Client
+    sign_in: SignIn
+    say: Say
+    known: Mapping[str, Employee]
+    clients: dict[str, Client] = field(default_factory=dict)
+
+    async def acting(self, person_id: str) -> Client:
+        """Return the person's own client."""
+        if person_id not in self.clients:
+            self.clients[person_id] = self.with_token(await self.sign_in(person_id))
+        return self.clients[person_id]
+
+    def with_token(self, token: str) -> Client:
+        """Return a client with another credential."""
+        return Client(self.http, self.root, token)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The program of the journey, its track, and who coordinates it."""
+
+    id: str
+    track_id: str
+    coordinator_id: str
+    coordinator: Client
+
+
+async def each[One](
+    items: Iterable[One], work: Callable[[One], Awaitable[None]], *, at_once: int = AT_ONCE
+) -> None:
+    """Do the same for every item, some of them side by side."""
+    free = asyncio.Semaphore(at_once)
+
+    async def bounded(item: One) -> None:
+        async with free:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(bounded(item))
+
+
+async def until[Found](look: Callable[[], Awaitable[Found | None]], what: str) -> Found:
+    """Look again and again until there is something; give up after two minutes."""
+    async with asyncio.timeout(WORK_SECONDS):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await asyncio.sleep(POLL_SECONDS)
+    raise TimeoutError(what)
+
+
+def intent(*parts: str) -> str:
+    """Return the Idempotency-Key of one step of the journey."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+async def import_people(stage: Stage, people: bytes, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the people file in: a plan first, then that very plan applied; return its run."""
+    client, digest = stage.admin, hashlib.sha256(people).hexdigest()
+    connection = await client.post(
+        "/connections", {"kind": "file", "label": "People file"}, intent=intent("connection")
+    )
+    made = await client.post(
+        "/mappings",
+        {"name": "Demo", "connection_id": connection["id"], "document": mapping},
+        intent=intent("mapping", digest),
+    )
+    started = await client.upload(
+        "/imports",
+        {
+            "connection_id": connection["id"],
+            "mapping_id": made["id"],
+            "mode": "full",
+            "dry_run": "true",
+        },
+        ("people.csv", people),
+        intent=intent("import", digest),
+    )
+    path = f"/sync-runs/{started['sync_run_id']}"
+    planned = await until(lambda: _settled(client, path), "the plan of the import")
+    if planned["status"] == "awaiting_approval":
+        stage.say(f"planned {planned['counts']['seen']} rows; applying the plan")
+        await client.post(f"{path}/approve", intent=intent("approve", path))
+    return await until(lambda: _finished(client, path), "the import")
+
+
+async def _settled(client: Client, path: str) -> dict[str, Any] | None:
+    run: dict[str, Any] = await client.get(path)
+    return run if run["status"] not in {"queued", "validating", "planned", "applying"} else None
+
+
+async def _finished(client: Client, path: str) -> dict[str, Any] | None:
+    run: dict[str, Any] = await client.get(path)
+    return run if run["status"] in {"succeeded", "partial", "failed"} else None
+
+
+async def set_up_program(stage: Stage, people: Sequence[Mapping[str, Any]]) -> Program:
+    """Draft a program with a track, a policy and forms, publish it and open registration."""
+    coordinator_id = min(people, key=lambda one: (one["hired_on"] or "9999", one["id"]))["id"]
+    coordinator = await stage.acting(coordinator_id)
+    program = await _program(stage, coordinator_id)
+    path = f"/programs/{program['id']}"
+    tracks = await coordinator.all(f"{path}/tracks")
+    track = tracks[0] if tracks else await _track(coordinator, program["id"])
+    forms = await coordinator.all(f"{path}/forms")
+    for role in ("mentor", "mentee"):
+        if not any(one["role"] == role and one["status"] == "published" for one in forms):
+            form = await coordinator.post(
+                f"{path}/forms", {"role": role, "fields": [QUESTION]}, intent=intent("form", role)
+            )
+            await coordinator.post(f"/forms/{form['id']}/publish", intent=intent("publish", role))
+    await _advance(coordinator, path, {"draft": "publish", "published": "open-registration"})
+    return Program(program["id"], track["id"], coordinator_id, coordinator)
+
+
+async def _program(stage: Stage, coordinator_id: str) -> Mapping[str, Any]:
+    for known in await stage.admin.all("/programs"):
+        if known["code"] == PROGRAM_CODE:
+            return dict(known)
+    today = datetime.now(UTC).date()
+    days = {
+        "registration_opens_on": today - timedelta(days=7),
+        "registration_closes_on": today + timedelta(days=7),
+        "starts_on": today + timedelta(days=14),
+        "ends_on": today + timedelta(days=270),
+    }
+    made: Mapping[str, Any] = await stage.admin.post(
+        "/programs",
+        {
+            "name": "First cohort",
+            "code": PROGRAM_CODE,
+            "kind": "cohort",
+            **{name: day.isoformat() for name, day in days.items()},
+            "support_contact": {"person_id": coordinator_id},
+            "coordinator_ids": [coordinator_id],
+        },
+        intent=intent("program", today.isoformat()),
+    )
+    return made
+
+
+async def _track(coordinator: Client, program_id: str) -> Any:
+    policy = await coordinator.post(
+        "/policies", {"program_id": program_id, **POLICY}, intent=intent("policy")
+    )
+    return await coordinator.post(
+        f"/programs/{program_id}/tracks",
+        {
+            "name": "One to one",
+            "format": "one_to_one",
+            "match_modes": ["pool", "coordinator"],
+            "policy_id": policy["id"],
+            "meeting_minutes": MEETING_MINUTES,
+        },
+        intent=intent("track"),
+    )
+
+
+async def _advance(client: Client, path: str, steps: Mapping[str, str]) -> None:
+    """Take a resource through states one after the other, from wherever it stands."""
+    while action := steps.get((current := await client.get(path))["status"]):
+        await client.post(f"{path}/{action}", intent=intent(path, current["status"], action))
+
+
+async def register(stage: Stage, program: Program, people: Sequence[Mapping[str, Any]]) -> int:
+    """Let suitable people register and be approved; return how many take part."""
+    chosen = profiles.candidates(people, stage.known)
+    state = await program.coordinator.get(f"/programs/{program.id}")
+    if state["status"] == "registration_open":
+        await each(chosen, lambda one: _take_part(stage, program, one))
+    await _advance(
+        program.coordinator,
+        f"/programs/{program.id}",
+        {"registration_open": "close-registration"},
+    )
+    return len(await program.coordinator.all(f"/programs/{program.id}/participants"))
+
+
+async def _take_part(stage: Stage, program: Program, candidate: Candidate) -> None:
+    person_id = candidate.person["id"]
+    client = await stage.acting(person_id)
+    place = {
+        "track_id": program.track_id,
+        "role": candidate.role,
+        "capacity": candidate.capacity,
+    }
+    mine = await client.all("/me/participants")
+    participant = (
+        mine[0]
+        if mine
+        else await client.post(
+            f"/programs/{program.id}/participants",
+            {
+                "track_roles": [place],
+                "answers": {"hopes": "To learn from somebody outside my own team."},
+                "hours_per_month": 4,
+            },
+            intent=intent("register", person_id),
+        )
+    )
+    path = f"/participants/{participant['id']}"
+    await client.put_new(f"{path}/preferences", candidate.preferences)
+    if participant["status"] == "started":
+        participant = await client.post(
+            f"{path}/submit", {"preview_acknowledged": True}, intent=intent(path, "submit")
+        )
+    if participant["status"] == "coordinator_review":
+        await program.coordinator.post(f"{path}/approve", intent=intent(path, "approve"))
+
+
+async def match(stage: Stage, program: Program) -> dict[str, Any]:
+    """Run matching, review what it proposes, and publish; return the run."""
+    coordinator, path = program.coordinator, f"/programs/{program.id}"
+    await coordinator.get(f"{path}/readiness")
+    await _advance(coordinator, path, {"registration_closed": "start-matching"})
+    runs = await coordinator.all(f"{path}/match-runs")
+    run = (
+        runs[0]
+        if runs
+        else await coordinator.post(
+            f"{path}/match-runs",
+            {"track_id": program.track_id, "mode": "real", "kind": "pool"},
+            intent=intent("run"),
+        )
+    )
+    run_path = f"/match-runs/{run['id']}"
+    done = await until(lambda: _matched(coordinator, run_path), "the match run")
+    if done["status"] == "review":
+        stage.say(f"matched {done['stats'].get('matched')} of {done['stats'].get('people')} people")
+        await _review(coordinator, run_path)
+        await coordinator.post(f"{run_path}/publish", intent=intent(run_path, "publish"))
+    return dict(await coordinator.get(run_path))
+
+
+async def _matched(client: Client, path: str) -> dict[str, Any] | None:
+    run: dict[str, Any] = await client.get(path)
+    return None if run["status"] in {"queued", "running"} else run
+
+
+async def _review(coordinator: Client, run_path: str) -> None:
+    """Reject the weakest proposal, swap two others, lock the best, and approve the rest."""
+    proposals = await coordinator.all(f"{run_path}/proposals")
+    statuses = Counter(one["status"] for one in proposals)
+    open_ones = sorted(
+        (one for one in proposals if one["status"] == "proposed"),
+        key=lambda one: (one["score"], one["id"]),
+    )
+    if not statuses["rejected"] and open_ones:
+        weakest = open_ones.pop(0)["id"]
+        await coordinator.post(f"/proposals/{weakest}/reject", intent=intent(weakest, "reject"))
+    if not statuses["swapped"]:
+        await _swap_two(coordinator, open_ones[:-1])
+    if not any(one["is_locked"] for one in proposals) and open_ones:
+        best = open_ones[-1]["id"]
+        await coordinator.post(f"/proposals/{best}/lock", intent=intent(best, "lock"))
+    for one in await coordinator.all(f"{run_path}/proposals", status="proposed"):
+        await coordinator.post(f"/proposals/{one['id']}/approve", intent=intent(one["id"], "yes"))
+
+
+async def _swap_two(coordinator: Client, proposals: Sequence[Mapping[str, Any]]) -> None:
+    """Swap the first two proposals whose exchange breaks no rule."""
+    for first, second in pairwise(proposals):
+        try:
+            await coordinator.post(
+                f"/proposals/{first['id']}/swap",
+                {"other_proposal_id": second["id"]},
+                intent=intent(first["id"], second["id"], "swap"),
+            )
+        except RefusedError as refused:
+            if refused.code != "hard_rule_failed":
+                raise
+        else:
+            return
+
+
+async def consent(stage: Stage, program: Program) -> list[dict[str, Any]]:
+    """Let everybody who is asked say yes; return the mentorships that came about."""
+    asked = {
+        one["person_id"]
+        for one in await program.coordinator.all(f"/programs/{program.id}/participants")
+    }
+
+    async def answer(person_id: str) -> None:
+        client = await stage.acting(person_id)
+        for proposal in await client.all("/me/proposals"):
+            if proposal["status"] == "awaiting_people" and _is_open(proposal, person_id):
+                await client.post(
+                    f"/proposals/{proposal['id']}/consent",
+                    intent=intent(proposal["id"], person_id, "consent"),
+                )
+
+    await each(sorted(asked), answer)
+    return await program.coordinator.all("/mentorships", program_id=program.id)
+
+
+def _is_open(proposal: Mapping[str, Any], person_id: str) -> bool:
+    return any(
+        one["person_id"] == person_id and one["answer"] is None for one in proposal["members"]
+    )
+
+
+async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Let each driver book a first meeting; move one and call one off; return all meetings."""
+    ordered = sorted(mentorships, key=lambda one: one["id"])
+    first_day = _next_monday(datetime.now(UTC))
+    booked: dict[str, dict[str, Any]] = {}
+
+    async def book(place: tuple[int, Mapping[str, Any]]) -> None:
+        number, mentorship = place
+        client = await stage.acting(mentorship["driver_person_id"])
+        meetings = await client.all(f"/mentorships/{mentorship['id']}/meetings")
+        if not meetings:
+            starts_at = first_day + timedelta(days=number % 5, hours=9 + number % 6)
+            meetings = [await _book(client, mentorship["id"], starts_at)]
+        booked[mentorship["id"]] = meetings[0]
+
+    await each(list(enumerate(ordered)), book)
+    meetings = [booked[one["id"]] for one in ordered]
+    if len(ordered) > 1:
+        meetings[0] = await _move(stage, ordered[0], meetings[0])
+        meetings[1] = await _call_off(stage, ordered[1], meetings[1])
+    return meetings
+
+
+def _next_monday(now: datetime) -> datetime:
+    days = 7 - now.weekday()
+    return (now + timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+async def _book(client: Client, mentorship_id: str, starts_at: datetime) -> Any:
+    return await client.post(
+        f"/mentorships/{mentorship_id}/meetings",
+        {
+            "starts_at": starts_at.isoformat(),
+            "minutes": MEETING_MINUTES,
+            "timezone": "UTC",
+            "mode": "video",
+        },
+        intent=intent("meeting", mentorship_id, starts_at.isoformat()),
+    )
+
+
+async def _move(
+    stage: Stage, mentorship: Mapping[str, Any], meeting: dict[str, Any]
+) -> dict[str, Any]:
+    if meeting["ical_sequence"] > 0:
+        return meeting
+    client = await stage.acting(mentorship["driver_person_id"])
+    later = datetime.fromisoformat(meeting["starts_at"]) + timedelta(days=1, hours=1)
+    moved: dict[str, Any] = await client.post(
+        f"/meetings/{meeting['id']}/reschedule",
+        {"starts_at": later.isoformat(), "minutes": MEETING_MINUTES},
+        intent=intent(meeting["id"], "reschedule"),
+    )
+    return moved
+
+
+async def _call_off(
+    stage: Stage, mentorship: Mapping[str, Any], meeting: dict[str, Any]
+) -> dict[str, Any]:
+    if meeting["status"] == "cancelled":
+        return meeting
+    client = await stage.acting(mentorship["driver_person_id"])
+    cancelled: dict[str, Any] = await client.post(
+        f"/meetings/{meeting['id']}/cancel", intent=intent(meeting["id"], "cancel")
+    )
+    return cancelled
+
+
+async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Wait until everybody has the newest calendar entry by mail; return all such mails."""
+    wanted = {(one["ical_uid"], one["ical_sequence"]): len(one["attendees"]) for one in meetings}
+
+    async def look() -> list[Any] | None:
+        response = await stage.http.get(f"{stage.mail_url}/messages")
+        found = {
+            one["message_id"]: (one, entry)
+            for one in response.raise_for_status().json()["items"]
+            if (entry := _entry(one)) and entry[0] in {uid for uid, _sequence in wanted}
+        }
+        newest = Counter(entry for _mail, entry in found.values() if entry in wanted)
+        complete = all(newest[entry] >= count for entry, count in wanted.items())
+        return [mail for mail, _entry in found.values()] if complete else None
+
+    return await until(look, "the invitations")
+
+
+def _entry(mail: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return UID and SEQUENCE of a mail's calendar part."""
+    for part in mail["parts"]:
+        if part["content_type"] == "text/calendar":
+            text = part["text"].replace("\r\n ", "").replace("\n ", "")
+            lines = dict(line.partition(":")[::2] for line in text.splitlines())
+            return lines["UID"], int(lines.get("SEQUENCE", "0"))
+    return None
+
+
+async def read_inboxes(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> int:
+    """Let every driver read their inbox; return how many items they found."""
+    counts: list[int] = []
+
+    async def read(person_id: str) -> None:
+        client = await stage.acting(person_id)
+        items = await client.all("/inbox-items")
+        for item in items:
+            if item["read_at"] is None:
+                await client.post(
+                    f"/inbox-items/{item['id']}/read", intent=intent(item["id"], "read")
+                )
+        counts.append(len(items))
+
+    await each(sorted({one["driver_person_id"] for one in mentorships}), read)
+    return sum(counts)
+
+
+async def read_events(integration: Client) -> list[dict[str, Any]]:
+    """Read the whole feed twice, in large and in small pages; both must tell the same."""
+    whole = await _walk(integration, limit=200)
+    again = await _walk(integration, limit=37)
+    names = [one["id"] for one in whole]
+    if names != [one["id"] for one in again][: len(names)] or len(set(names)) != len(names):
+        raise RuntimeError("the feed has a gap or repeats an event")
+    versions: dict[str, int] = {}
+    for one in whole:
+        if one["data"]["version"] < versions.get(one["data"]["id"], 0):
+            raise RuntimeError(f"the feed is out of order at {one['id']}")
+        versions[one["data"]["id"]] = one["data"]["version"]
+    return whole
+
+
+async def _walk(client: Client, *, limit: int) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        place = {"cursor": cursor} if cursor else {}
+        page = await client.get("/events", limit=limit, **place)
+        events.extend(page["items"])
+        cursor = page["next_cursor"]
+        if not page["has_more"]:
+            return events
+
+
+def organization(digest: str) -> dict[str, Any]:
+    """Return the organization of a journey; another people file plays in another one."""
+    return {
+        "slug": f"demo-{digest[:12]}",
+        "name": "Northwind Orchard",
+        "kind": "sandbox",
+        "default_timezone": "UTC",
+        "grade_order": list(GRADES),
+        "org_admin": {
+            "given_name": "Olive",
+            "family_name": "Admin",
+            "email": f"olive.admin@demo-{digest[:12]}.example.org",
+        },
+    }
