@@ -1,0 +1,550 @@
+"""What api asks of matching, and what matching answers: a whole problem in, explained pairs out.
+
+Problems are columnar: arrays per field, one entry per row, so that 20,000 people parse at once.
+People appear under opaque ids; names, addresses and notes never cross this wire. Readers ignore
+fields they do not know (`Wire`), so the contract grows without breaking anybody.
+
+`POST /v1/solutions` answers `application/x-ndjson`: `ProgressLine`s at least every two seconds,
+then one `SolutionLine` or one `FailureLine`. What is wrong with a problem is answered with
+status 400 and JSON pointers where it is known before the first line, else in a `FailureLine` that
+carries the same status, code and errors. Work above the limit is refused with 429 or 503.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StringConstraints
+
+from shared.schemas.base import Json, Whole, Wire
+
+MAX_PARTICIPANTS = 50_000
+MAX_PAIRS = 500_000
+POINTS = 10_000
+"""A perfect pair in the integers that are solved; a score of 100 in answers."""
+
+type OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+type Token = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+type Tokens = Annotated[list[Token], Field(max_length=400)]
+type Path = Annotated[str, StringConstraints(max_length=1000)]
+type Column[Value] = Annotated[list[Value], Field(max_length=MAX_PARTICIPANTS)]
+type PairColumn[Value] = Annotated[list[Value], Field(max_length=MAX_PAIRS)]
+type Level = Annotated[int, Field(ge=1, le=5)]
+type Attribute = StrictBool | int | float | Token | Tokens | None
+type Seed = Annotated[int, Whole(0, 2_147_483_647, 1)]
+
+
+class Format(StrEnum):
+    """The form of mentorship that is matched; the words of a track."""
+
+    ONE_TO_ONE = "one_to_one"
+    PEER = "peer"
+    REVERSE = "reverse"
+    GROUP = "group"
+    CIRCLE = "circle"
+    FLASH = "flash"
+    OFFICE_HOURS = "office_hours"
+    SPONSORSHIP = "sponsorship"
+
+
+class Role(StrEnum):
+    """What somebody is in a track; the words of a track."""
+
+    MENTOR = "mentor"
+    MENTEE = "mentee"
+    PEER = "peer"
+    FACILITATOR = "facilitator"
+    SPONSOR = "sponsor"
+    PROTEGE = "protege"
+
+
+class Objective(StrEnum):
+    """What a solution is best at.
+
+    `most_matched`: as many pairs as possible, then as many of them as possible at or above the
+    policy's `floor`, then the highest total. `best_total`: the highest total. `fair_floor`: as
+    many pairs as possible, then the best worst pair, then the highest total. `stable`: no two
+    people would both rather have each other.
+    """
+
+    MOST_MATCHED = "most_matched"
+    BEST_TOTAL = "best_total"
+    FAIR_FLOOR = "fair_floor"
+    STABLE = "stable"
+
+
+class Seniority(StrEnum):
+    """How the grade of the mentor side relates to that of the mentee side."""
+
+    NONE = "none"
+    MENTOR_HIGHER = "mentor_higher"
+    MENTOR_LOWER = "mentor_lower"
+
+
+class Mark(StrEnum):
+    """What somebody said about somebody else; `ignore` and `no` keep the two apart."""
+
+    FAVORITE = "favorite"
+    YES = "yes"
+    MAYBE = "maybe"
+    NO = "no"
+    IGNORE = "ignore"
+
+
+# The policy, exactly as api stores it.
+
+
+class HardRule(Wire):
+    """What no match may break."""
+
+    rule: Token
+    params: dict[Token, Json] = Field(default_factory=dict, max_length=20)
+
+
+class SoftRule(Wire):
+    """What makes a match better: a value from 0 to 1, times its weight."""
+
+    rule: Token
+    weight: Annotated[int, Whole(0, 100, 30)]
+    params: dict[Token, Json] = Field(default_factory=dict, max_length=20)
+
+
+class Limits(Wire):
+    """How much work a solution may take."""
+
+    max_candidates: Annotated[int, Whole(1, 10_000, 64)] | None = None
+    time_s: Annotated[int, Whole(1, 3600, 60)] | None = None
+
+
+class PolicyTest(Wire):
+    """One expectation of a coordinator about two people."""
+
+    name: Token
+    people: Annotated[list[OpaqueId], Field(min_length=2, max_length=2)]
+    expect: dict[Token, Json] = Field(
+        max_length=5,
+        description=(
+            "`allowed` true or false, `score_at_least` or `score_at_most` 0-100, or `matched` "
+            "true or false."
+        ),
+    )
+
+
+class Policy(Wire):
+    """How a pool is weighed, and what is forbidden."""
+
+    hard: Annotated[list[HardRule], Field(max_length=50)] = Field(default_factory=list)
+    soft: Annotated[list[SoftRule], Field(max_length=50)] = Field(default_factory=list)
+    objective: Objective = Objective.MOST_MATCHED
+    seed: Seed = 1
+    floor: Annotated[int, Whole(0, 100, 40)] = 0
+    stay_bonus: Annotated[int, Whole(0, 100, 5)] = 0
+    limits: Limits = Field(default_factory=Limits)
+    text_model: Token | None = None
+    synonyms: Annotated[list[Tokens], Field(max_length=5000)] = Field(
+        default_factory=list, description="Skills that mean the same, the preferred word first."
+    )
+    tests: Annotated[list[PolicyTest], Field(max_length=100)] = Field(default_factory=list)
+
+
+# The problem.
+
+
+class Track(Wire):
+    """What the format and its track demand of every match."""
+
+    seniority: Seniority = Seniority.NONE
+    grade_gap_min: Annotated[int, Whole(0, 50, 1)] | None = None
+    grade_gap_max: Annotated[int, Whole(0, 50, 3)] | None = None
+    min_members: Annotated[int, Whole(0, 100, 2)] | None = None
+    max_members: Annotated[int, Whole(0, 100, 8)] | None = None
+
+
+class Participants(Wire):
+    """One row per participant: their id and what is known of them; a column may be absent."""
+
+    id: Column[OpaqueId]
+    reporting_line: Column[Annotated[list[OpaqueId], Field(max_length=64)]] | None = Field(
+        None, description="Who is above: the manager first, then theirs, up to the top."
+    )
+    skills_offered: Column[Tokens] | None = None
+    skills_wanted: Column[Tokens] | None = None
+    languages: Column[Tokens] | None = None
+    utc_offset_minutes: Column[Annotated[int, Field(ge=-840, le=840)] | None] | None = Field(
+        None, description="Of their time zone, on the day the problem was frozen."
+    )
+    work_starts_minute: Column[Annotated[int, Field(ge=0, le=1440)] | None] | None = Field(
+        None, description="Local time; 540 (nine o'clock) where absent."
+    )
+    work_ends_minute: Column[Annotated[int, Field(ge=0, le=1440)] | None] | None = Field(
+        None, description="Local time; 1020 (five o'clock) where absent."
+    )
+    availability: (
+        Column[Annotated[list[Annotated[int, Field(ge=0, lt=336)]], Field(max_length=336)]] | None
+    ) = Field(None, description="Free half hours of a week in UTC, from Monday 00:00 on.")
+    grade_rank: Column[int | None] | None = None
+    department: Column[Token | None] | None = None
+    team: Column[Token | None] | None = None
+    location: Column[Token | None] | None = None
+    tenure_months: Column[Annotated[int, Field(ge=0, le=1200)] | None] | None = None
+    values: Column[Tokens] | None = None
+    interests: Column[Tokens] | None = None
+    expectations: Column[Tokens] | None = None
+    path_now: Column[Path | None] | None = None
+    path_target: Column[Path | None] | None = None
+    wants_encouragement: Column[Level | None] | None = None
+    wants_challenge: Column[Level | None] | None = None
+    offers_encouragement: Column[Level | None] | None = None
+    offers_challenge: Column[Level | None] | None = None
+    attributes: dict[Token, Column[Attribute]] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Further columns by name; choices of several are lists.",
+    )
+
+
+class Places(Wire):
+    """One row per role somebody takes in the track; `participant` is a row of participants."""
+
+    participant: Column[Annotated[int, Field(ge=0)]]
+    role: Column[Role]
+    capacity: Column[Annotated[int, Field(ge=0, le=1000)]]
+    minimum: Column[Annotated[int, Field(ge=0, le=1000)]] | None = Field(
+        None, description="Fewest who must come together with this one, or none do."
+    )
+
+
+class Pairs(Wire):
+    """Two people per row; where sides matter, `first` is on the mentor side."""
+
+    first: PairColumn[OpaqueId] = Field(default_factory=list)
+    second: PairColumn[OpaqueId] = Field(default_factory=list)
+
+
+class Preferences(Wire):
+    """What one person said about another, one row each; `rank` 1 is the first choice."""
+
+    by: PairColumn[OpaqueId] = Field(default_factory=list)
+    about: PairColumn[OpaqueId] = Field(default_factory=list)
+    mark: PairColumn[Mark] = Field(default_factory=list)
+    rank: PairColumn[Annotated[int, Field(ge=1, le=1000)] | None] | None = None
+
+
+class Problem(Wire):
+    """Everything a solution depends on; the same problem has the same solution."""
+
+    format: Format
+    policy: Policy
+    track: Track = Field(default_factory=Track)
+    participants: Participants
+    places: Places
+    locks: Pairs = Field(default_factory=Pairs, description="Pairs that are decided already.")
+    blocks: Pairs = Field(default_factory=Pairs, description="People kept apart, either way.")
+    past_pairs: Pairs = Field(default_factory=Pairs, description="Met before, either way.")
+    current_pairs: Pairs = Field(
+        default_factory=Pairs, description="Matched before this run; `stay_bonus` favors them."
+    )
+    preferences: Preferences = Field(default_factory=Preferences)
+    seed: Seed | None = Field(None, description="Overrides the policy's.")
+
+
+# The answer.
+
+
+class Reason(Wire):
+    """A text key and what fills it, so that every front end says it in its own language."""
+
+    rule: str
+    key: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Part(Reason):
+    """What one criterion gave: `points` of a score of 100, `value` of its own best of 1."""
+
+    points: float
+    weight: int
+    value: float
+
+
+class Member(Wire):
+    """Somebody in a match, and as what."""
+
+    id: str
+    role: Role
+
+
+class ScoredPair(Wire):
+    """Two people, how well they fit from 0 to 100, and why."""
+
+    first: str
+    second: str
+    score: float
+    parts: list[Part]
+    notes: list[Reason] = Field(default_factory=list)
+
+
+class Match(Wire):
+    """People a solution puts together, the mentor side first.
+
+    In a group, score and parts are means over the mentees, and `pairs` holds each of them.
+    """
+
+    members: list[Member]
+    score: float
+    parts: list[Part]
+    notes: list[Reason] = Field(default_factory=list)
+    is_locked: bool = False
+    is_current: bool = False
+    pairs: list[ScoredPair] = Field(default_factory=list)
+
+
+class Unmatched(Wire):
+    """Somebody who got less than they have places for, and why; `free` places are left."""
+
+    id: str
+    role: Role
+    free: int
+    reason: Reason
+
+
+class CertificateKind(StrEnum):
+    """What is known about how good a solution is."""
+
+    OPTIMAL = "optimal"
+    BOUND = "bound"
+    HEURISTIC = "heuristic"
+
+
+class Certificate(Wire):
+    """What is guaranteed.
+
+    `primal` and `dual` are the values of the objective found and of its bound, in the solver's
+    integers; `gap` is the relative distance between them, 0 when optimal, None when unknown.
+    """
+
+    kind: CertificateKind
+    objective: Objective
+    primal: int
+    dual: int | None
+    gap: float | None
+    method: str
+
+
+class Price(Wire):
+    """How much the objective would gain from one more place of somebody, in solver's integers."""
+
+    id: str
+    role: Role
+    price: int
+
+
+class Fairness(Wire):
+    """How evenly scores fall: the least, the 5th percentile, and the Gini index."""
+
+    minimum: float | None
+    fifth_percentile: float | None
+    gini: float | None
+
+
+class Totals(Wire):
+    """The solution in figures; `criteria` is the mean value of each criterion over pairs."""
+
+    people: int
+    matched: int
+    matches: int
+    pairs: int
+    total: float
+    mean: float | None
+    criteria: dict[str, float]
+
+
+class Versions(Wire):
+    """Which engine and text model made it."""
+
+    engine: str
+    text_model: str
+
+
+class Churn(Wire):
+    """What became of current pairs."""
+
+    kept: int
+    lost: int
+    made: int
+
+
+class Solution(Wire):
+    """The answer to a problem; equal problems and versions give equal bytes."""
+
+    input_hash: str
+    versions: Versions
+    seed: int
+    certificate: Certificate
+    totals: Totals
+    fairness: Fairness
+    blocking_pairs: int
+    churn: Churn
+    matches: list[Match]
+    unmatched: list[Unmatched]
+    prices: list[Price]
+    warnings: list[Reason] = Field(default_factory=list)
+
+
+class ProgressLine(Wire):
+    """How far the work is."""
+
+    type: Literal["progress"] = "progress"
+    phase: str
+    done: int
+    total: int
+    eta_seconds: float | None = None
+
+
+class Timings(Wire):
+    """Seconds spent in each phase."""
+
+    prepare: float
+    score: float
+    solve: float
+    explain: float
+
+
+class SolutionLine(Wire):
+    """The last line when all went well; `digest` is the SHA-256 of the solution's own JSON."""
+
+    type: Literal["solution"] = "solution"
+    digest: str
+    solution: Solution
+    timings: Timings
+
+
+class Fault(Wire):
+    """One thing wrong with a problem, and where."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class FailureLine(Wire):
+    """The last line when it did not; `status` is what a plain answer would have carried."""
+
+    type: Literal["failure"] = "failure"
+    status: int
+    code: str
+    detail: str
+    errors: list[Fault] = Field(default_factory=list)
+    retry_after: int | None = None
+
+
+type Line = Annotated[ProgressLine | SolutionLine | FailureLine, Field(discriminator="type")]
+
+
+# `POST /v1/scores`, `/v1/explanations`, `/v1/policy-checks`.
+
+
+class ScoresRequest(Wire):
+    """Score pairs of a problem; all allowed ones of `about` when no pairs are named."""
+
+    problem: Problem
+    pairs: Pairs = Field(default_factory=Pairs)
+    about: OpaqueId | None = Field(None, description="Whose best matches are wanted.")
+    limit: Annotated[int, Whole(1, 500, 20)] = 20
+
+
+class PairScore(ScoredPair):
+    """One pair: allowed or kept apart by the rules in `broken`; best first."""
+
+    allowed: bool
+    broken: list[Reason]
+
+
+class ScoresAnswer(Wire):
+    """Scores of pairs."""
+
+    input_hash: str
+    versions: Versions
+    pairs: list[PairScore]
+
+
+class ExplanationsRequest(Wire):
+    """Explain pairs of a problem against its solution, which is made anew: same problem, same."""
+
+    problem: Problem
+    pairs: Pairs
+    alternatives: Annotated[int, Whole(0, 50, 5)] = 5
+    with_what_if: bool = Field(
+        False, description="Also solve with each pair forced, to say what that would change."
+    )
+
+
+class Alternative(Wire):
+    """Somebody else who could have been matched, and what that would cost the objective."""
+
+    first: str
+    second: str
+    score: float
+    cost: int
+
+
+class WhatIf(Wire):
+    """What forcing a pair would do: the exact change of the total, and whose match changes."""
+
+    possible: bool
+    change: float | None = None
+    gained: list[ScoredPair] = Field(default_factory=list)
+    lost: list[ScoredPair] = Field(default_factory=list)
+
+
+class Explanation(PairScore):
+    """Why two people are together, or why they are not."""
+
+    matched: bool
+    why_not: list[Reason] = Field(default_factory=list)
+    cost: int | None = Field(None, description="What the pair would cost the objective.")
+    alternatives: list[Alternative] = Field(default_factory=list)
+    what_if: WhatIf | None = None
+
+
+class ExplanationsAnswer(Wire):
+    """Explanations of pairs."""
+
+    input_hash: str
+    versions: Versions
+    explanations: list[Explanation]
+
+
+class PolicyCheckRequest(Wire):
+    """Judge a policy, alone or on a pool; with a pool its tests are run."""
+
+    policy: Policy
+    problem: Problem | None = Field(None, description="The pool; its own policy is not used.")
+
+
+class RuleEffect(Wire):
+    """How many pairs of the pool a hard rule keeps apart, and how many only it does."""
+
+    rule: str
+    index: int | None
+    pairs: int
+    only: int
+
+
+class Outcome(Wire):
+    """What became of one of the policy's tests."""
+
+    name: str
+    passed: bool
+    found: dict[str, Any]
+
+
+class PolicyCheckAnswer(Wire):
+    """What is wrong with a policy (`faults`), what is doubtful, and what its tests say."""
+
+    valid: bool
+    faults: list[Fault]
+    warnings: list[Reason]
+    pairs: int | None = None
+    allowed_pairs: int | None = None
+    effects: list[RuleEffect] = Field(default_factory=list)
+    tests: list[Outcome] = Field(default_factory=list)
