@@ -11,7 +11,7 @@ ALLOWED = frozenset(
     {
         *("time", "level", "event", "service", "version", "request_id", "trace_id"),
         *("organization_id", "actor_id", "client_id", "operation", "status", "duration_ms"),
-        *("code", "object_id", "attempt", "error_type", "count"),
+        *("code", "object_id", "attempt", "error_type", "place", "count"),
     }
 )
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
+from services.api.issuer import routes as issuer
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
 from services.api.participants import routes as participants
@@ -15,8 +16,10 @@ from services.api.resources import Resources, open_resources
 from services.api.settings import ApiSettings
 from shared import logs
 from shared.clock import system_clock
+from shared.web.application import Frame, equip
 from shared.web.health import Health, health_router
-from shared.web.problems import install_problem_handlers
+from shared.web.openapi import Product, publish
+from shared.web.reference import install_reference
 
 ROUTERS = (
     organizations.router,
@@ -25,6 +28,49 @@ ROUTERS = (
     programs.router,
     participants.router,
 )
+
+
+PRODUCT = Product(
+    api_id="6f1f6f0e-5b0c-4b39-9f2c-3c1d5f0a7f11",
+    summary="Everything a workplace mentoring program needs, as an API.",
+    description=(
+        "Front ends and integrations build on this API: people, programs, matching with reasons,"
+        " mentorships, meetings and events. Changes name the version they saw (`If-Match`),"
+        " repeated requests have one effect (`Idempotency-Key`), refusals are problem documents"
+        " with stable codes. Idempotency-Key and RateLimit follow drafts of the IETF."
+    ),
+    contact={
+        "name": "Mentoring maintainers",
+        "url": "https://mentoring.example.org/support",
+        "email": "support@mentoring.example.org",
+    },
+    tags={
+        "organization": "The organization a credential belongs to.",
+        "people": "The directory, and who the present credential is.",
+        "credentials": "Role grants, API keys and OAuth clients.",
+        "programs": "Programs with their tracks, forms, policies and templates.",
+        "participants": "Taking part: from registration to an approved place.",
+        "match-runs": "Runs of the matching, and the proposals they make.",
+        "mentorships": "Mentorships and their members.",
+        "meetings": "Meetings of a mentorship.",
+        "events": "What happened, in order and without gaps.",
+        "home": "What the acting person should do next.",
+        "inbox": "Messages to the acting person.",
+        "imports": "People files, planned and then applied.",
+        "sandbox": "A clock to play with, and what was sent; sandbox organizations only.",
+    },
+)
+PREFIX = "/v1"
+
+
+def _frame(settings: ApiSettings) -> Frame:
+    return Frame(
+        connections=settings.api_connections,
+        cors_origins=tuple(settings.cors_origins),
+        rate_limit=settings.rate_limit,
+        organization_rate_limit=settings.organization_rate_limit,
+        streamed={f"{PREFIX}/imports": settings.import_max_bytes},
+    )
 
 
 def create_app(settings: ApiSettings | None = None) -> FastAPI:
@@ -37,10 +83,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        root_path_in_servers=False,
         generate_unique_id_function=lambda route: route.name,
     )
     for router in ROUTERS:
         public.include_router(router)
+    publish(public, PRODUCT)
+    install_reference(public)
 
     @asynccontextmanager
     async def lifespan(root: FastAPI) -> AsyncIterator[None]:
@@ -49,11 +98,11 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             yield
 
     root = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for app in (root, public):
-        install_problem_handlers(app)
+    equip(root, public, prefix=PREFIX, frame=_frame(settings))
     root.include_router(health_router(_health(root)))
+    root.include_router(issuer.router)
     root.include_router(operator.router)
-    root.mount("/v1", public)
+    root.mount(PREFIX, public)
     return root
 
 
@@ -62,5 +111,7 @@ def _health(root: FastAPI) -> Health:
         resources: Resources = root.state.resources
         async with resources.reads.acquire(timeout=1) as connection:
             await connection.fetchval("SELECT 1")
+        # Unset until role and schema were checked.
+        _ = resources.issuer
 
     return Health(checks={"database": database}, clock=system_clock)

@@ -75,8 +75,12 @@ class Cursors:
         if len(rows) <= self._page.limit:
             return rows, None
         shown = rows[: self._page.limit]
-        place = json.dumps(place_of(shown[-1]), separators=(",", ":"), default=str).encode()
-        return shown, urlsafe_b64encode(self._sign(place) + place).decode().rstrip("=")
+        return shown, self.at(place_of(shown[-1]))
+
+    def at(self, values: Sequence[Any]) -> str:
+        """Return the cursor that goes on after these values."""
+        place = json.dumps(values, separators=(",", ":"), default=str).encode()
+        return urlsafe_b64encode(self._sign(place) + place).decode().rstrip("=")
 
     def _sign(self, place: bytes) -> bytes:
         return hmac.digest(self._key, place, hashlib.sha256)[:SIGNATURE_BYTES]

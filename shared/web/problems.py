@@ -3,8 +3,10 @@
 Codes are stable; `title` and `detail` are for people. What the client sent is never repeated.
 """
 
+import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,11 +15,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import errors
 from shared.errors import DomainError, Violation
+from shared.web import codes
 
 MEDIA_TYPE = "application/problem+json"
+HEALTH_PATHS = frozenset({"/livez", "/readyz"})
 UNAVAILABLE_STATES = ("57P", "53", "55P03", "08")
 
 logger = structlog.get_logger()
@@ -71,6 +76,8 @@ CODE_OF_RULE: Mapping[str, str] = MappingProxyType(
         "less_than_equal": "out_of_range",
         "out_of_range": "out_of_range",
         "int_from_float": "not_whole",
+        "too_deep": "too_deep",
+        "email": "malformed",
         "enum": "not_allowed",
         "literal_error": "not_allowed",
         "string_pattern_mismatch": "malformed",
@@ -78,23 +85,6 @@ CODE_OF_RULE: Mapping[str, str] = MappingProxyType(
         "forbidden_character": "forbidden_character",
         "not_unique": "not_unique",
         "unknown_time_zone": "unknown_time_zone",
-    }
-)
-DETAIL_OF_RULE: Mapping[str, str] = MappingProxyType(
-    {
-        "missing": "This is required.",
-        "unknown_field": "This is not known here.",
-        "too_long": "This is too long.",
-        "too_short": "This is too short.",
-        "out_of_range": "This is outside the allowed range.",
-        "not_whole": "This should be a whole number.",
-        "not_allowed": "This is none of the allowed values.",
-        "malformed": "This does not have the expected form.",
-        "invalid_id": "This is not an id of the expected kind.",
-        "forbidden_character": "This holds a character that is not allowed.",
-        "not_unique": "This names the same thing twice.",
-        "unknown_time_zone": "This should be an IANA time zone.",
-        "wrong_type": "This does not have the expected type.",
     }
 )
 
@@ -109,19 +99,21 @@ def problem(
     allowed: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the problem document of one refusal."""
+    """Return the problem document of one refusal, in the language that is asked for."""
+    language = codes.language_of(request.headers.get("Accept-Language"))
     content: dict[str, Any] = {
-        "type": f"/problems/{code}",
-        "title": HTTPStatus(status).phrase,
+        "type": f"{codes.TYPE}{code}",
+        "title": _title(code, status, language),
         "status": status,
-        "detail": detail,
+        "detail": detail if language == "en" else _german(code, status),
         "instance": request.url.path,
         "code": code,
         "request_id": request.scope.get("request_id", ""),
     }
     if violations:
         content["errors"] = [
-            {"pointer": one.pointer, "code": one.code, "detail": one.detail} for one in violations
+            {"pointer": one.pointer, "code": one.code, "detail": _words(one, language)}
+            for one in violations
         ]
     if allowed:
         content["allowed"] = list(allowed)
@@ -129,8 +121,28 @@ def problem(
         to_json(content),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers={"Content-Language": "en", **_always(status), **(headers or {})},
+        headers={"Content-Language": language, **_always(status), **(headers or {})},
     )
+
+
+def _title(code: str, status: int, language: str) -> str:
+    known = codes.CODES.get(code)
+    if known is None:
+        return HTTPStatus(status).phrase
+    return known.en if language == "en" else known.de
+
+
+def _german(code: str, status: int) -> str:
+    title = _title(code, status, "de")
+    family = codes.FAMILIES.get(status)
+    return f"{title}. {family.hint_de}" if family else f"{title}."
+
+
+def _words(violation: Violation, language: str) -> str:
+    if language == "en":
+        return violation.detail
+    known = codes.VIOLATIONS.get(violation.code)
+    return known[1] if known else codes.OTHER_VIOLATION_DE
 
 
 def _always(status: int) -> dict[str, str]:
@@ -164,13 +176,18 @@ def violations_of(broken: Sequence[Mapping[str, Any]]) -> list[Violation]:
     found = []
     for one in broken:
         code = CODE_OF_RULE.get(one["type"], "wrong_type")
-        found.append(Violation(pointer_of(one["loc"]), code, DETAIL_OF_RULE[code]))
+        found.append(Violation(pointer_of(one["loc"]), code, codes.VIOLATIONS[code][0]))
     return found
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, DomainError):
         raise error
+    return refusal(request, error)
+
+
+def refusal(request: Request, error: DomainError) -> Response:
+    """Return the problem document of what the product refuses."""
     return problem(
         request,
         status=status_of(error),
@@ -218,7 +235,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     )
 
 
-async def _on_fault(request: Request, error: Exception) -> Response:
+def fault(request: Request, error: Exception) -> Response:
+    """Return the answer to what nobody expected."""
     state = sqlstate_of(error)
     if state == "42501":
         # Row-level security refused: whoever asked may not know that the row exists.
@@ -234,7 +252,7 @@ async def _on_fault(request: Request, error: Exception) -> Response:
             code="database_unavailable",
             detail="The database does not answer right now; try again.",
         )
-    logger.error("internal_error", error_type=type(error).__name__)
+    logger.error("internal_error", error_type=type(error).__name__, place=_place(error))
     return problem(
         request, status=500, code="internal_error", detail="Something went wrong on our side."
     )
@@ -259,9 +277,61 @@ def is_database_away(error: BaseException, state: str | None) -> bool:
     }
 
 
+def _place(error: BaseException) -> str:
+    """Return the line of our own code that failed; the message could hold values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [one for one in frames if "site-packages" not in one.filename] or list(frames)
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+
+
+async def refuse(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    code: str,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Answer with a known code from outside the application."""
+    known = codes.CODES[code]
+    answer = problem(
+        Request(scope), status=known.status, code=code, detail=f"{known.en}.", headers=headers
+    )
+    await answer(scope, receive, send)
+
+
+async def refuse_with(scope: Scope, receive: Receive, send: Send, error: DomainError) -> None:
+    """Answer with a refusal from outside the application."""
+    await refusal(Request(scope), error)(scope, receive, send)
+
+
+class FaultMiddleware:
+    """Turns what nobody expected into an answer, and keeps its values out of every log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Watch over the application inside."""
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        has_started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            if scope["type"] != "http" or has_started:
+                raise
+            await fault(Request(scope), error)(scope, receive, send)
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Let an application answer every refusal and every fault with a problem document."""
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(Exception, _on_fault)
+    app.add_middleware(FaultMiddleware)

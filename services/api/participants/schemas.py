@@ -130,8 +130,8 @@ class ParticipantsQuery(Page):
     """Filters of a program's participants."""
 
     status: Annotated[
-        list[ParticipantStatus] | SkipJsonSchema[None],
-        Field(max_length=20, description="Only participants in one of these states."),
+        Annotated[list[ParticipantStatus], MaxLen(20)] | SkipJsonSchema[None],
+        Field(description="Only participants in one of these states."),
     ] = None
     track_id: Annotated[
         TrackId | SkipJsonSchema[None], Field(description="Only participants of this track.")

@@ -101,8 +101,8 @@ class PeopleQuery(Page):
         Search | SkipJsonSchema[None], Field(description="Part of a name, title or department.")
     ] = None
     status: Annotated[
-        list[PersonStatus] | SkipJsonSchema[None],
-        Field(max_length=4, description="Only people in one of these states."),
+        Annotated[list[PersonStatus], MaxLen(4)] | SkipJsonSchema[None],
+        Field(description="Only people in one of these states."),
     ] = None
     department: Annotated[
         str | SkipJsonSchema[None],

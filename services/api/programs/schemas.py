@@ -131,8 +131,8 @@ class ProgramsQuery(Page):
     """Filters of programs."""
 
     status: Annotated[
-        list[ProgramStatus] | SkipJsonSchema[None],
-        Field(max_length=10, description="Only programs in one of these states."),
+        Annotated[list[ProgramStatus], MaxLen(10)] | SkipJsonSchema[None],
+        Field(description="Only programs in one of these states."),
     ] = None
 
 

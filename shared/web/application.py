@@ -1,0 +1,88 @@
+"""The layers around every application, in one order, outermost first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from shared.web.admission import AdmissionMiddleware
+from shared.web.bodies import BodyMiddleware
+from shared.web.caching import CompressionMiddleware, ConditionalMiddleware
+from shared.web.callers import Callers
+from shared.web.limits import Buckets, QuotaMiddleware, Quotas
+from shared.web.methods import MethodsMiddleware
+from shared.web.problems import install_problem_handlers
+from shared.web.requests import RequestMiddleware
+
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+CORS_ALLOWED = (
+    *("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"),
+    *("Last-Event-ID", "Accept-Language"),
+)
+CORS_EXPOSED = (
+    *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Request-Id"),
+    *("Content-Language", "Deprecation", "Sunset", "Idempotency-Replayed", "Allow"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the layers of one service are set to.
+
+    `connections` bounds what is worked on at once; `streamed` names paths whose bodies may be
+    larger, each with its limit in bytes.
+    """
+
+    connections: int
+    cors_origins: tuple[str, ...] = ()
+    rate_limit: int = 600
+    organization_rate_limit: int = 6000
+    streamed: Mapping[str, int] = field(default_factory=dict)
+
+
+def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
+    """Put every convention of the public API around it, once for all operations."""
+    for app in (root, public):
+        install_problem_handlers(app)
+    callers = Callers.none_yet()
+    quotas = Quotas(Buckets(frame.rate_limit), Buckets(frame.organization_rate_limit))
+    _surround(
+        root,
+        (RequestMiddleware, {}),
+        # Before the limits: a page on another origin must be able to read that it was refused.
+        (CORSMiddleware, _cross_origin(frame)),
+        (QuotaMiddleware, {"quotas": quotas, "callers": callers}),
+        (AdmissionMiddleware, {"connections": frame.connections, "callers": callers}),
+        (MethodsMiddleware, {"document": public.openapi, "prefix": prefix}),
+        (CompressionMiddleware, {}),
+        (BodyMiddleware, {"streamed": frame.streamed}),
+        (ConditionalMiddleware, {}),
+    )
+
+
+def equip_internal(app: FastAPI, *, connections: int) -> None:
+    """Put around a service that only its siblings call what makes sense there."""
+    install_problem_handlers(app)
+    _surround(
+        app,
+        (RequestMiddleware, {}),
+        (AdmissionMiddleware, {"connections": connections, "callers": Callers.none_yet()}),
+        (BodyMiddleware, {}),
+    )
+
+
+def _surround(app: FastAPI, *layers: tuple[type[Any], Mapping[str, Any]]) -> None:
+    for layer, options in reversed(layers):
+        app.add_middleware(layer, **options)
+
+
+def _cross_origin(frame: Frame) -> dict[str, Any]:
+    return {
+        "allow_origins": list(frame.cors_origins),
+        "allow_methods": list(CORS_METHODS),
+        "allow_headers": list(CORS_ALLOWED),
+        "expose_headers": list(CORS_EXPOSED),
+        "max_age": 600,
+    }

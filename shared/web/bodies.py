@@ -1,0 +1,201 @@
+"""What a request may look like before anybody parses it.
+
+Limits come first: how many bytes, how soon, how deep, in which coding. Plain frameworks take a body
+of 50 MB and recurse into brackets nested 900 deep.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Request, Response
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.errors import DomainError, InvalidError, UnavailableError, Violation
+from shared.web import problems
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+MAX_DEPTH = 32
+BODY_SECONDS = 10.0
+WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+# A string, an opening, a closing, or a word that JSON does not know. Possessive, so that a hostile
+# body is read once; a string that never ends runs to the end of the body.
+_TOKEN = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|(?P<open>[\[{])|(?P<close>[\]}])|(?P<word>NaN|Infinity)',
+    re.DOTALL,
+)
+
+
+class BodyMiddleware:
+    """Refuses what is too large, too slow, too deep, coded or not UTF-8.
+
+    A body is read whole before the application starts, so a slow sender holds nothing inside. On
+    the paths with a larger limit of their own it is passed on as it comes and counted on the way.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        streamed: Mapping[str, int] | None = None,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        """Take the paths whose bodies are streamed, each with its limit in bytes."""
+        self.app = app
+        self._streamed = dict(streamed or {})
+        self._body_seconds = body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it unread."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            guarded = await self._guarded(scope, receive)
+        except DomainError as error:
+            await problems.refuse_with(scope, receive, send, error)
+            return
+        await self.app(scope, guarded, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive) -> Receive:
+        _check_query(scope["query_string"])
+        headers = _check_headers(scope["headers"])
+        if scope["method"] not in WITH_BODY:
+            return receive
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _unsupported("Send the body as it is, without a Content-Encoding.")
+        limit = self._streamed.get(scope["path"])
+        if limit is not None:
+            return _counted(receive, headers, limit)
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await _whole(_counted(receive, headers, MAX_BODY_BYTES))
+        except TimeoutError:
+            raise _too_slow() from None
+        _check_json(body, headers.get("Content-Type", ""))
+        return _given(body, receive)
+
+
+def _check_query(query: bytes) -> None:
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise InvalidError(
+            errors=[Violation("query", "malformed", "The query is not UTF-8.")]
+        ) from None
+
+
+def _check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
+    if sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+        raise InvalidError(errors=[Violation("header", "too_long", "The headers are too long.")])
+    return Headers(raw=list(raw))
+
+
+def _counted(receive: Receive, headers: Headers, limit: int) -> Receive:
+    """Pass a body on until it exceeds its limit; one announced as too large is not even read."""
+    announced = headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced[:19]) > limit:
+        raise _too_large(limit)
+    seen = 0
+
+    async def count() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _too_large(limit)
+        return message
+
+    return count
+
+
+async def _whole(receive: Receive) -> bytes:
+    chunks = []
+    while True:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _given(body: bytes, receive: Receive) -> Receive:
+    """Hand over a body that was read; afterwards, listen for the client going away."""
+    is_given = False
+
+    async def give() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return give
+
+
+def _check_json(body: bytes, media_type: str) -> None:
+    if "json" not in media_type.lower():
+        return
+    has_words = b"NaN" in body or b"Infinity" in body
+    if not has_words and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        kind = token.lastgroup
+        if kind == "word":
+            raise _invalid_json("JSON knows neither NaN nor Infinity.")
+        depth += (kind == "open") - (kind == "close")
+        if depth > MAX_DEPTH:
+            raise _invalid_json(f"The body is nested more than {MAX_DEPTH} deep.")
+
+
+def checked_body(handler: Handler, body_field: Any) -> Handler:
+    """Let a handler that reads a body refuse one of another media type."""
+    if body_field is None:
+        return handler
+    expected: str = body_field.field_info.media_type
+
+    async def check(request: Request) -> Response:
+        _require_media_type(request, expected)
+        return await handler(request)
+
+    return check
+
+
+def _require_media_type(request: Request, expected: str) -> None:
+    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if given == expected:
+        return
+    has_body = request.headers.get("Content-Length", "") not in {"", "0"}
+    if given or has_body or "Transfer-Encoding" in request.headers:
+        raise _unsupported(f"This operation reads {expected}.", {"Accept": expected})
+
+
+def _invalid_json(detail: str) -> InvalidError:
+    return InvalidError(detail, code="invalid_json")
+
+
+def _too_large(limit: int) -> InvalidError:
+    return InvalidError(
+        f"The body is larger than {limit} bytes.",
+        code="content_too_large",
+        headers={"Connection": "close"},
+    )
+
+
+def _too_slow() -> UnavailableError:
+    return UnavailableError(
+        "The body did not arrive in time.",
+        code="deadline_exceeded",
+        headers={"Connection": "close"},
+    )
+
+
+def _unsupported(detail: str, headers: Mapping[str, str] | None = None) -> InvalidError:
+    return InvalidError(detail, code="unsupported_media_type", headers=headers)

@@ -1,0 +1,108 @@
+"""How much one principal and one organization may ask, so that none can slow the others.
+
+Fields `RateLimit-Policy` and `RateLimit` after draft-ietf-httpapi-ratelimit-headers. Token buckets
+live in the process: with several processes a principal gets its quota in each.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.web import problems
+from shared.web.callers import Caller, Callers
+
+WINDOW_SECONDS = 60
+TRACKED = 20_000
+
+
+@dataclass(slots=True)
+class Buckets:
+    """One bucket per name: `quota` tokens, refilled evenly over a minute."""
+
+    quota: int
+    monotonic: Callable[[], float] = time.monotonic
+    _filled: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def spend(self, name: str) -> float:
+        """Take one token and return how many are left; below zero, none was there to take."""
+        now = self.monotonic()
+        left = self._refilled(name, now) - 1
+        if left >= 0:
+            self._filled[name] = (left, now)
+            self._bound(now)
+        return left
+
+    def seconds_until(self, left: float, wanted: float) -> int:
+        """Return how long a bucket needs to refill from one level to another, at least a second."""
+        return max(1, math.ceil((wanted - left) * WINDOW_SECONDS / self.quota))
+
+    def _refilled(self, name: str, now: float) -> float:
+        left, since = self._filled.get(name, (float(self.quota), now))
+        return min(float(self.quota), left + (now - since) * self.quota / WINDOW_SECONDS)
+
+    def _bound(self, now: float) -> None:
+        if len(self._filled) <= TRACKED:
+            return
+        full = [name for name in self._filled if self._refilled(name, now) >= self.quota]
+        for name in full or [next(iter(self._filled))]:
+            del self._filled[name]
+
+
+@dataclass(slots=True)
+class Quotas:
+    """The quota of principals and the larger one of organizations."""
+
+    principals: Buckets
+    organizations: Buckets
+
+    def spend(self, caller: Caller) -> tuple[float, int]:
+        """Return what is left of the caller's quota, and in how many seconds it is whole again.
+
+        Below zero the request is refused, and the seconds say when the next one is welcome.
+        """
+        left = self.principals.spend(caller.principal)
+        if left < 0:
+            return left, self.principals.seconds_until(left, 0)
+        if caller.organization is not None:
+            shared = self.organizations.spend(caller.organization)
+            if shared < 0:
+                return shared, self.organizations.seconds_until(shared, 0)
+        return left, self.principals.seconds_until(left, self.principals.quota)
+
+
+class QuotaMiddleware:
+    """Refuses with 429 whoever has used up a quota, and tells everybody what is left of it."""
+
+    def __init__(self, app: ASGIApp, *, quotas: Quotas, callers: Callers) -> None:
+        """Count for the application inside."""
+        self.app = app
+        self._quotas = quotas
+        self._callers = callers
+        self._policy = f'"default";q={quotas.principals.quota};w={WINDOW_SECONDS}'
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in problems.HEALTH_PATHS:
+            await self.app(scope, receive, send)
+            return
+        left, seconds = self._quotas.spend(self._callers.of(scope))
+        state = f'"default";r={max(0, math.floor(left))};t={seconds}'
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["RateLimit-Policy"] = self._policy
+                headers["RateLimit"] = state
+            await send(message)
+
+        if left < 0:
+            await problems.refuse(
+                scope, receive, answer, code="rate_limited", headers={"Retry-After": str(seconds)}
+            )
+            return
+        await self.app(scope, receive, answer)
+        self._callers.learn(scope)
