@@ -165,6 +165,15 @@ def demo(
     raise typer.Exit(play.main(ROOT, people=people, mapping=mapping, as_json=as_json))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context, what: Annotated[str, typer.Argument(help="api, matching or stack")]
+) -> None:
+    """Measure speed or memory, as ratios in one run; `--json` prints the figures as JSON."""
+    command = [sys.executable, "-m", f"tests.bench.{what}", *context.args]
+    raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)  # noqa: S603 - our own program
+
+
 @app.command()
 def lock() -> None:
     """Resolve every dependency anew and write the lock files."""

@@ -1,0 +1,270 @@
+"""Application CPU of hot requests against the bare floor: `./dev bench api`.
+
+Both run as one process each, take turns under the same load, and send the same statements to the
+same database. What is compared is the CPU time of the application process per request.
+"""
+
+import asyncio
+import json
+import os
+import pickle
+import platform
+import secrets
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import event
+
+from services.api.settings import ApiSettings
+from shared import ids
+from tests.bench.bare import MARKER, RECORDED
+from tests.support.apps import World, api_settings, found_world, running_api
+from tests.support.database import Databases, migrated
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 5
+CONNECTIONS = 16
+PEOPLE = 200
+READY_SECONDS = 30
+
+type Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One kind of request: how many a round, and the largest allowed ratio."""
+
+    name: str
+    requests: int
+    bar: float
+    send: Send
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one kind of request costs: CPU milliseconds per request, and the ratio."""
+
+    work: str
+    ours: float
+    peer: float
+    ratio: float
+    spread: list[float]
+    bar: float
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running application process."""
+
+    url: str
+    process: psutil.Process
+
+
+def environment(settings: ApiSettings) -> dict[str, str]:
+    """Return settings as a process is told them."""
+    told = {"PATH": os.environ.get("PATH", ""), "MENTORING_ENV": "development"}
+    for name in ("api_database_url", "key_encryption_key", "operator_token", "service_key"):
+        value = getattr(settings, name)
+        told[f"MENTORING_{name.upper()}"] = value.get_secret_value()
+    return told | {
+        "MENTORING_DEV_LOGIN": "1",
+        "MENTORING_LOG_LEVEL": "critical",
+        "MENTORING_RATE_LIMIT": "100000000",
+        "MENTORING_ORGANIZATION_RATE_LIMIT": "100000000",
+    }
+
+
+@asynccontextmanager
+async def served(command: list[str], told: Mapping[str, str], probe: str) -> AsyncIterator[Server]:
+    """Run an application on a socket of our own until the block ends."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    number = listener.fileno()
+    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own programs
+        [sys.executable, *(part.format(fd=number) for part in command)],
+        cwd=ROOT,
+        env={**told, "MENTORING_LISTEN_FD": str(number)},
+        pass_fds=[number],
+    )
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        await _ready(url + probe, process)
+        yield Server(url, psutil.Process(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        listener.close()
+
+
+async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_SECONDS):
+        while process.poll() is None:
+            try:
+                if (await client.get(url)).status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+    raise RuntimeError("the server did not start")
+
+
+async def cpu_per_request(server: Server, work: Work, token: str) -> float:
+    """Return CPU milliseconds of the application per request of one round."""
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=headers, limits=limits, trust_env=False, timeout=30
+    ) as client:
+
+        async def sender(count: int) -> None:
+            for _ in range(count):
+                (await work.send(client)).raise_for_status()
+
+        await sender(20)
+        before = server.process.cpu_times()
+        each = work.requests // CONNECTIONS
+        await asyncio.gather(*[sender(each) for _ in range(CONNECTIONS)])
+        after = server.process.cpu_times()
+    spent = after.user + after.system - before.user - before.system
+    return 1000 * spent / (each * CONNECTIONS)
+
+
+async def compare(ours: Server, bare: Server, work: Work, token: str) -> Row:
+    """Let both take turns, and compare round by round."""
+    pairs = []
+    for _ in range(ROUNDS):
+        own = await cpu_per_request(ours, work, token)
+        floor = await cpu_per_request(bare, work, token)
+        pairs.append((own, floor))
+    ratios = sorted(own / floor for own, floor in pairs)
+    ratio = statistics.median(ratios)
+    return Row(
+        work=work.name,
+        ours=round(statistics.median(own for own, _ in pairs), 3),
+        peer=round(statistics.median(floor for _, floor in pairs), 3),
+        ratio=round(ratio, 2),
+        spread=[round(ratios[0], 2), round(ratios[-1], 2)],
+        bar=work.bar,
+        met=ratio <= work.bar,
+    )
+
+
+def new_person(name: str) -> dict[str, str]:
+    """Return a body that adds a person."""
+    return {"email": f"{name}@example.org", "given_name": "Given", "family_name": name}
+
+
+async def record(world: World, target: Path) -> None:
+    """Write down the statements of one POST, as the database gets them."""
+    engine = world.app.state.resources.engine.sync_engine
+    statements: list[tuple[str, tuple[Any, ...]]] = []
+
+    def note(_connection: Any, _cursor: Any, text: str, parameters: Any, *_rest: Any) -> None:
+        statements.append((text, tuple(parameters)))
+
+    event.listen(engine, "before_cursor_execute", note)
+    answer = await world.org_admin.post(
+        "/v1/people", json=new_person(MARKER), headers={"Idempotency-Key": MARKER}
+    )
+    event.remove(engine, "before_cursor_execute", note)
+    answer.raise_for_status()
+    kept = frozenset(
+        (
+            ids.parse_id("organization", world.organization_id),
+            ids.parse_id("person", world.org_admin_id),
+        )
+    )
+    await asyncio.to_thread(target.write_bytes, pickle.dumps((kept, statements)))
+
+
+def works(person_id: str) -> list[Work]:
+    """Return what is measured, each with its bar."""
+
+    async def get_one(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.get(f"/v1/people/{person_id}")
+
+    async def get_many(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.get("/v1/people", params={"limit": 50})
+
+    async def post(client: httpx.AsyncClient) -> httpx.Response:
+        name = secrets.token_hex(8)
+        return await client.post(
+            "/v1/people", json=new_person(name), headers={"Idempotency-Key": name}
+        )
+
+    return [
+        Work("GET /people/{id}", 1600, 2.0, get_one),
+        Work("GET /people, 50 of them", 800, 2.0, get_many),
+        Work("POST /people with event and key", 800, 5.0, post),
+    ]
+
+
+async def measure(databases: Databases, folder: Path) -> list[Row]:
+    """Fill an organization and measure every kind of request on it."""
+    settings = api_settings(databases)
+    recorded = folder / "statements.pickle"
+    async with running_api(settings) as app:
+        world = await found_world(app)
+        person: dict[str, Any] = {}
+        for _ in range(PEOPLE):
+            person = await world.add_person(title="Engineer", department="Engineering")
+        await record(world, recorded)
+        token = world.org_admin.headers["Authorization"].removeprefix("Bearer ")
+    told = environment(settings)
+    bare_told = {**told, RECORDED: str(recorded)}
+    bare_command = [
+        *("-m", "uvicorn", "tests.bench.bare:create_app", "--factory", "--fd", "{fd}"),
+        *("--log-level", "critical", "--no-access-log"),
+    ]
+    async with (
+        served(["-m", "services.cli", "serve", "api"], told, "/readyz") as ours,
+        served(bare_command, bare_told, "/") as bare,
+    ):
+        return [await compare(ours, bare, work, token) for work in works(person["id"])]
+
+
+def show(rows: list[Row], *, as_json: bool) -> None:
+    """Print the figures, and on what they were taken."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    if as_json:
+        report = {"machine": machine, "rounds": ROUNDS, "rows": [asdict(row) for row in rows]}
+        print(json.dumps(report, indent=2))  # noqa: T201 - for scripts
+        return
+    table = Table("work", "ours, ms CPU", "bare, ms CPU", "ratio", "spread", "bar", "met")
+    for row in rows:
+        spread = "-".join(map(str, row.spread))
+        met = "yes" if row.met else "no"
+        table.add_row(
+            *(row.work, str(row.ours), str(row.peer), str(row.ratio), spread, str(row.bar), met)
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{machine}; median of {ROUNDS} rounds, {CONNECTIONS} connections")
+
+
+async def main(*, as_json: bool) -> int:
+    """Run the bench; the exit code says whether every bar was met."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with migrated(folder / "postgres") as databases:
+            rows = await measure(databases, folder)
+    show(rows, as_json=as_json)
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(as_json="--json" in sys.argv[1:])))
