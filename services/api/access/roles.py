@@ -19,6 +19,8 @@ class Role(StrEnum):
     PERSON = "person"
     SELF = "self"
     MEMBER = "member"
+    DRIVER = "driver"
+    FACILITATOR = "facilitator"
     PEOPLE_MANAGER = "people_manager"
     SERVICE = "service"
 
@@ -29,7 +31,7 @@ GRANTED = frozenset({Role.ORG_ADMIN, Role.COORDINATOR, Role.ANALYST, Role.SAFEGU
 OF_A_PROGRAM = frozenset({Role.COORDINATOR, Role.ANALYST})
 """Granted roles that always name their program."""
 
-RELATIVE = frozenset({Role.SELF, Role.MEMBER, Role.PEOPLE_MANAGER})
+RELATIVE = frozenset({Role.SELF, Role.MEMBER, Role.DRIVER, Role.FACILITATOR, Role.PEOPLE_MANAGER})
 """Facts that depend on the resource: any person may turn out to have them."""
 
 
@@ -93,6 +95,39 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "participant.review": _COORDINATOR,
         "preference.read": _roles(Role.COORDINATOR, Role.SELF),
         "preference.write": _roles(Role.SELF),
+        "match_run.start": _roles(Role.COORDINATOR, Role.SERVICE),
+        "match_run.read": _roles(Role.ORG_ADMIN, Role.COORDINATOR, Role.SERVICE),
+        "match_run.read_all": _ADMIN_AND_SERVICE,
+        "match_run.decide": _roles(Role.COORDINATOR, Role.SERVICE),
+        "match_run.explain": _roles(Role.ORG_ADMIN, Role.COORDINATOR, Role.SERVICE, Role.MEMBER),
+        "proposal.read": _roles(Role.ORG_ADMIN, Role.COORDINATOR, Role.MEMBER),
+        "proposal.read_all": _ADMIN,
+        "proposal.list": _ADMIN | _COORDINATOR,
+        "proposal.decide": _COORDINATOR,
+        "proposal.answer": _roles(Role.MEMBER),
+        "proposal.own": _roles(Role.PERSON),
+        "mentorship.list": _ANYBODY,
+        "mentorship.read": _ANYBODY,
+        "mentorship.own": _roles(Role.PERSON),
+        "mentorship.read_all": _roles(Role.ORG_ADMIN, Role.SAFEGUARDING, Role.SERVICE),
+        "mentorship.know": _roles(
+            *(Role.ORG_ADMIN, Role.SAFEGUARDING, Role.SERVICE, Role.COORDINATOR, Role.MEMBER)
+        ),
+        "mentorship.read_reason": _ADMIN | _COORDINATOR,
+        "mentorship.create": _COORDINATOR,
+        "mentorship.start": _roles(Role.MEMBER),
+        "mentorship.pause": _roles(Role.MEMBER, Role.SAFEGUARDING),
+        "mentorship.extend": _roles(Role.MEMBER),
+        "mentorship.begin_closing": _roles(Role.MEMBER, Role.COORDINATOR),
+        "mentorship.complete": _roles(Role.MEMBER),
+        "mentorship.end_early": _roles(Role.MEMBER, Role.FACILITATOR, Role.COORDINATOR),
+        "mentorship.end_group": _roles(Role.FACILITATOR, Role.COORDINATOR),
+        "mentorship.change_driver": _roles(Role.DRIVER, Role.FACILITATOR, Role.COORDINATOR),
+        "member.leave": _roles(Role.SELF),
+        "member.remove": _roles(Role.FACILITATOR, Role.COORDINATOR, Role.SAFEGUARDING),
+        "meeting.list": _ANYBODY,
+        "meeting.read": _ANYBODY,
+        "meeting.arrange": _roles(Role.MEMBER),
         "event.read": _ADMIN_AND_SERVICE,
         "sandbox.use": _ADMIN,
     }

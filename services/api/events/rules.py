@@ -91,11 +91,90 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
                 person_id="person",
             ),
             _type("participant.completed", "The program ended for the person.", person_id="person"),
+            _type("match_run.queued", "A run waits for its turn.", track_id="track"),
+            _type("match_run.running", "A run works on frozen inputs.", track_id="track"),
+            _type("match_run.completed", "A run has found its proposals.", track_id="track"),
+            _type("match_run.failed", "A run gave up.", track_id="track"),
+            _type("match_run.discarded", "A run was put aside.", track_id="track"),
+            _type("match_run.published", "A run's people are being asked.", track_id="track"),
+            *(
+                _type(
+                    f"proposal.{name}",
+                    description,
+                    run_id="match_run",
+                    track_id="track",
+                    participant_ids="participant",
+                    mentorship_id="mentorship",
+                )
+                for name, description in (
+                    ("awaiting_approval", "Somebody may decide on a proposal."),
+                    ("approved", "A proposal was approved; its seats are held."),
+                    ("changed", "A proposal was locked or unlocked."),
+                    ("rejected", "A proposal was turned down before anybody was told."),
+                    ("swapped", "A proposal's members were exchanged with another's."),
+                    ("awaiting_people", "People are asked whether they agree."),
+                    ("reminder_due", "People have not answered yet."),
+                    ("accepted", "Everybody asked agreed."),
+                    ("declined", "Somebody asked declined."),
+                    ("expired", "Nobody answered in time."),
+                )
+            ),
+            *(
+                _type(
+                    f"mentorship.{name}",
+                    description,
+                    track_id="track",
+                    person_ids="person",
+                    driver_id="person",
+                )
+                for name, description in (
+                    ("created", "People were put together."),
+                    ("started", "A mentorship has begun."),
+                    ("first_meeting_overdue", "Nobody has met yet."),
+                    ("paused", "A mentorship rests."),
+                    ("resumed", "A mentorship goes on."),
+                    ("extension_proposed", "One side would like to go on for longer."),
+                    ("extended", "Both sides go on for longer."),
+                    ("closing_started", "A mentorship comes to its end."),
+                    ("completed", "A mentorship is complete."),
+                    ("cancelled", "A mentorship ended before it began."),
+                    ("ended_early", "A mentorship ended before its time."),
+                    ("driver_changed", "It is somebody else's move."),
+                    ("below_minimum", "Too few members are left."),
+                    ("needs_mentor", "No mentor is left."),
+                )
+            ),
+            _type("member.left", "A member left.", mentorship_id="mentorship", person_id="person"),
+            _type(
+                "member.removed",
+                "A member was taken out.",
+                mentorship_id="mentorship",
+                person_id="person",
+            ),
+            *(
+                _type(
+                    f"meeting.{name}", description, mentorship_id="mentorship", person_ids="person"
+                )
+                for name, description in (
+                    ("times_proposed", "A member offers times to meet."),
+                    ("scheduled", "A meeting has its time."),
+                    ("rescheduled", "A meeting moved, or is attended by others."),
+                    ("changed", "How or where people meet changed."),
+                    ("declined", "None of the times offered suits, or nobody answered."),
+                    ("cancelled", "A meeting was called off."),
+                    ("in_progress", "A meeting has begun."),
+                    ("held", "A meeting is over."),
+                )
+            ),
             _type("role_assignment.created", "A role was granted.", person_id="person"),
             _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
         )
     )
 )
+
+
+CONSUMED = frozenset({"person.deactivated", "program.completed", "program.cancelled"})
+"""Types that some feature reacts to; who reacts stands in the worker's table."""
 
 
 def bucket_of(aggregate_id: UUID) -> int:

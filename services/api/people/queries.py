@@ -1,6 +1,6 @@
 """Reads of the directory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,21 @@ _CHAIN = text(
         WHERE c.depth < :deepest
     )
     SELECT person_id FROM chain ORDER BY depth
+    """
+)
+
+_LINES = text(
+    """
+    WITH RECURSIVE line (person_id, above_id, distance) AS (
+        SELECT id, manager_id, 1 FROM person
+        WHERE organization_id = :organization_id AND id = ANY(:person_ids)
+        UNION ALL
+        SELECT l.person_id, p.manager_id, l.distance + 1 FROM person p
+        JOIN line l ON p.organization_id = :organization_id AND p.id = l.above_id
+        WHERE l.distance < :deepest
+    )
+    SELECT person_id, above_id, min(distance) FROM line
+    WHERE above_id = ANY(:person_ids) GROUP BY person_id, above_id
     """
 )
 
@@ -152,6 +167,21 @@ async def manager_chain(
         },
     )
     return list(result.scalars())
+
+
+async def reporting_lines(
+    session: AsyncSession, *, organization_id: UUID, person_ids: Sequence[UUID]
+) -> dict[tuple[UUID, UUID], int]:
+    """Return who of these people stands above whom: (below, above) and how many steps apart."""
+    result = await session.execute(
+        _LINES,
+        {
+            "organization_id": organization_id,
+            "person_ids": list(person_ids),
+            "deepest": MAX_MANAGER_CHAIN,
+        },
+    )
+    return {(below, above): distance for below, above, distance in result}
 
 
 async def external_ids(
