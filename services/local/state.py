@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 FOLDER = ".mentoring"
+NAMED = "MENTORING_STATE"
 
 
 class State(BaseModel):
@@ -26,9 +27,9 @@ class State(BaseModel):
 
 
 def folder(root: Path) -> Path:
-    """Return the state folder of a checkout, made for its owner alone."""
-    path = root / FOLDER
-    path.mkdir(mode=0o700, exist_ok=True)
+    """Return the state folder of a checkout, or the one that is named, for its owner alone."""
+    path = Path(os.environ.get(NAMED) or root / FOLDER)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 

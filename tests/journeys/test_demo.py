@@ -1,0 +1,157 @@
+"""The demo from people file to first meetings, on the whole product as processes."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.stack import ROOT, Stack, running, wait_until
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+
+HR_FILE = ROOT.parent / "shared" / "data" / "hr-export-v14.csv"
+HR_MAPPING = ROOT / "examples" / "hr-export" / "mapping.json"
+PATIENCE_SECONDS = 400
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Run the product for the tests of this module."""
+    with running(tmp_path_factory.mktemp("stack") / "state") as started:
+        yield started
+
+
+def play(stack: Stack, *arguments: str) -> dict[str, Any]:
+    """Play the demo and return its report."""
+    done = stack.run("demo", "--json", *arguments, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """What the fictional company's first demo reported, and the rows it left."""
+
+    report: dict[str, Any]
+    rows: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+async def undisturbed(stack: Stack) -> Undisturbed:
+    """Play the demo once, with nothing in its way."""
+    report = await asyncio.to_thread(play, stack)
+    return Undisturbed(report, await stack.row_counts())
+
+
+@pytest.fixture(scope="module")
+def report(undisturbed: Undisturbed) -> dict[str, Any]:
+    """Return the report of the fictional company's first demo."""
+    return undisturbed.report
+
+
+def test_plays_a_program_from_people_to_meetings(report: dict[str, Any]) -> None:
+    assert report["rows_read"] == 240
+    assert report["rows_refused"] == []
+    assert report["managers_resolved"] == 235
+    assert report["mentorships"] > 40
+    assert report["meetings"] == report["mentorships"]
+    # Two attendees each, and both again for the meeting that moved and the one called off.
+    assert report["mails_with_calendar"] == 2 * report["meetings"] + 4
+    assert report["proposals"]["rejected"] == 1
+    assert report["proposals"]["swapped"] == 2
+    assert report["certificate"]["kind"] == "optimal"
+    assert report["events_in_order_without_gap"] is True
+
+
+async def test_a_second_demo_adds_nothing(stack: Stack, report: dict[str, Any]) -> None:
+    before = await stack.row_counts()
+
+    again = play(stack)
+
+    assert again == report
+    assert await stack.row_counts() == before
+
+
+def test_tokens_of_the_state_file_open_the_api(stack: Stack) -> None:
+    state = stack.state
+    for role in ("org_admin", "coordinator", "mentor", "mentee", "integration"):
+        answer = httpx.get(
+            f"{state['api_url']}/people",
+            headers={"Authorization": f"Bearer {state['tokens'][role]}"},
+            trust_env=False,
+        )
+        assert answer.status_code == 200, role
+
+
+@pytest.mark.skipif(not HR_FILE.exists(), reason="the real people file lies outside the project")
+async def test_plays_on_a_real_people_file(stack: Stack) -> None:
+    options = ("--people", str(HR_FILE), "--mapping", str(HR_MAPPING))
+
+    report = play(stack, *options)
+
+    assert report["rows_read"] == 311
+    assert report["people_applied"] + len(report["rows_refused"]) == 311
+    assert all(one["line"] and one["errors"] for one in report["rows_refused"])
+    assert report["managers_resolved"] >= 200
+    assert report["mentorships"] > 30
+    before = await stack.row_counts()
+    assert play(stack, *options) == report
+    assert await stack.row_counts() == before
+
+
+async def test_a_demo_with_every_process_killed_comes_to_the_same(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    with running(tmp_path / "state") as disturbed:
+        every_process = set(disturbed.state["pids"])
+        demo = disturbed.start("demo", "--json")
+        killed = await asyncio.to_thread(kill_each, disturbed, demo)
+        output, errors = demo.communicate(timeout=PATIENCE_SECONDS)
+
+        assert demo.returncode == 0, errors
+        assert killed == every_process
+        report = json.loads(output)
+        assert comparable(report) == comparable(undisturbed.report)
+        assert len(message_ids(disturbed)) == report["mails_with_calendar"]
+        assert await disturbed.row_counts() == undisturbed.rows
+
+
+def kill_each(stack: Stack, demo: subprocess.Popen[str]) -> set[str]:
+    """Kill every child once, the next one as soon as the last one is back."""
+    killed = set()
+    for name, pid in stack.state["pids"].items():
+        if demo.poll() is None:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(name)
+            wait_until(partial(is_replaced, stack, name, pid))
+    return killed
+
+
+def is_replaced(stack: Stack, name: str, pid: int) -> bool:
+    """Tell whether the supervisor has started a process again."""
+    return bool(stack.state["pids"].get(name, pid) != pid)
+
+
+def comparable(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a report, without the ids that differ between installations."""
+    return {name: value for name, value in report.items() if not name.endswith(("_id", "_ids"))}
+
+
+def message_ids(stack: Stack) -> set[str]:
+    """Return the distinct Message-IDs of all captured mails with a calendar part."""
+    answer = httpx.get(f"{stack.state['mail_url']}/messages", trust_env=False)
+    return {
+        one["message_id"]
+        for one in answer.json()["items"]
+        if any(part["content_type"] == "text/calendar" for part in one["parts"])
+    }

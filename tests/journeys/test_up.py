@@ -1,0 +1,65 @@
+"""Starting and stopping the product as a newcomer does, and what is left when it is killed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.stack import Stack, running
+
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+
+
+def test_comes_up_says_where_and_goes_down(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as stack:
+        said = stack.run("status", "--json")
+        processes = stack.processes()
+
+        state = json.loads(said.stdout)
+        assert said.returncode == 0
+        assert state["api_url"].endswith("/v1")
+        assert set(state["pids"]) == {
+            *("captured mail", "api", "matching", "notifications"),
+            *("api worker", "notifications worker"),
+        }
+        assert stack.run("down").returncode == 0
+        assert [one for one in processes if one.is_running()] == []
+        assert stack.run("status", "--json").returncode == 3
+
+
+def test_a_second_up_says_that_it_runs(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as stack:
+        again = stack.run("up", "--detach")
+
+        assert again.returncode == 0
+        assert "already running" in again.stderr
+
+
+def test_two_ups_at_once_start_one_stack(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "state")
+    both = [stack.start("up", "--detach") for _ in range(2)]
+    try:
+        for one in both:
+            _output, errors = one.communicate(timeout=120)
+            assert one.returncode == 0, errors
+        assert len(stack.state["pids"]) == 6
+    finally:
+        stack.run("down")
+
+
+def test_a_killed_supervisor_leaves_no_process_and_no_lost_row(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    with running(folder) as stack:
+        supervisor, *children = stack.processes()
+        organization = stack.state["tokens"]["org_admin"]
+
+        os.kill(supervisor.pid, signal.SIGKILL)
+        _gone, alive = psutil.wait_procs(children, timeout=20)
+
+        assert alive == []
+    with running(folder) as stack:
+        assert stack.run("token", "org_admin").stdout.strip()
+        assert organization
