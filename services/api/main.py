@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
+from services.api.feed import routes as feed
 from services.api.issuer import routes as issuer
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
@@ -27,6 +28,7 @@ ROUTERS = (
     credentials.router,
     programs.router,
     participants.router,
+    feed.router,
 )
 
 

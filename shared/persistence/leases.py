@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     FromClause,
     Select,
@@ -23,17 +24,42 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.clock import Clock
+from shared.persistence.sessions import Sessions
+
+ENDLESS = 2**31 - 1
+"""`max_attempts` of a row that is never given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDatabase:
+    """The database as background work meets it, and the real time that leases run on.
+
+    `claims` is `worker_system`, which sees no content; `sessions` work as `app_jobs`.
+    """
+
+    claims: AsyncEngine
+    sessions: Sessions
+    clock: Clock
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A table of jobs: when a row is due, how long a lease lasts, how often a row is tried.
+    """A table of jobs: how long a lease lasts, how often a row is tried, and which comes first.
 
-    `due` is the condition a row must meet besides being free; it may name columns of `joined`.
+    `key` names the column that tells the rows of one organization apart.
     """
 
     table: Table
     lease_seconds: float
     max_attempts: int
+    key: str = "id"
+    order: tuple[str, ...] = ("due_at", "id")
+
+    @property
+    def id(self) -> Column[UUID]:
+        """Return the column that tells the rows of one organization apart."""
+        return self.table.c[self.key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +83,10 @@ def _candidates(
     table = queue.table
     source = joined if joined is not None else table
     return (
-        select(table.c.organization_id, table.c.id)
+        select(table.c.organization_id, queue.id)
         .select_from(source)
         .where(due, free(table, now), table.c.attempts < queue.max_attempts)
-        .order_by(table.c.due_at, table.c.id)
+        .order_by(*(table.c[name] for name in queue.order))
         .limit(limit)
         .with_for_update(skip_locked=True, of=table)
     )
@@ -75,7 +101,10 @@ async def claim(
     limit: int,
     joined: FromClause | None = None,
 ) -> Sequence[Claim]:
-    """Take up to `limit` due rows; `now` is the real time, which leases run on."""
+    """Take up to `limit` rows that are free and meet `due`, which may name columns of `joined`.
+
+    `now` is the real time, which leases run on.
+    """
     table = queue.table
     async with engine.begin() as connection:
         rows = (
@@ -88,7 +117,7 @@ async def claim(
             token = uuid4()
             # Counted at the claim: a row that kills its worker must still run out of attempts.
             result = await connection.execute(
-                _of(table, organization_id, row_id)
+                _of(queue, organization_id, row_id)
                 .values(
                     leased_until=now + timedelta(seconds=queue.lease_seconds),
                     lease_token=token,
@@ -104,7 +133,7 @@ async def renew(engine: AsyncEngine, queue: Queue, claimed: Claim, *, now: datet
     """Prolong a lease; False means that it was lost and the work must stop."""
     async with engine.begin() as connection:
         result = await connection.execute(
-            _of(queue.table, claimed.organization_id, claimed.id)
+            _of(queue, claimed.organization_id, claimed.id)
             .where(queue.table.c.lease_token == claimed.lease_token)
             .values(leased_until=now + timedelta(seconds=queue.lease_seconds))
         )
@@ -116,7 +145,7 @@ async def release(engine: AsyncEngine, queue: Queue, claimed: Claim) -> None:
     table = queue.table
     async with engine.begin() as connection:
         await connection.execute(
-            _of(table, claimed.organization_id, claimed.id)
+            _of(queue, claimed.organization_id, claimed.id)
             .where(table.c.lease_token == claimed.lease_token)
             .values(
                 leased_until=None,
@@ -126,7 +155,19 @@ async def release(engine: AsyncEngine, queue: Queue, claimed: Claim) -> None:
         )
 
 
-def _of(table: Table, organization_id: UUID, row_id: UUID) -> Update:
-    return update(table).where(
-        and_(table.c.organization_id == organization_id, table.c.id == row_id)
+async def postpone(
+    engine: AsyncEngine, queue: Queue, claimed: Claim, *, until: datetime, failure: str
+) -> None:
+    """Leave a failed row alone until then; the attempt counts, and what failed is kept."""
+    async with engine.begin() as connection:
+        await connection.execute(
+            _of(queue, claimed.organization_id, claimed.id)
+            .where(queue.table.c.lease_token == claimed.lease_token)
+            .values(leased_until=until, lease_token=None, failure=failure)
+        )
+
+
+def _of(queue: Queue, organization_id: UUID, row_id: UUID) -> Update:
+    return update(queue.table).where(
+        and_(queue.table.c.organization_id == organization_id, queue.id == row_id)
     )

@@ -65,6 +65,7 @@ def record(
         },
         bucket=rules.bucket_of(subject.id),
         occurred_at=now,
+        consumed_at=None if kind in rules.CONSUMED else now,
     )
     session.add(message)
     return message.id

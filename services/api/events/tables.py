@@ -29,7 +29,11 @@ class TransactionId(UserDefinedType[str]):
 
 
 class OutboxMessage(ApiTable, table=True):
-    """One fact: ids, states and names of changed fields, never free text or names of people."""
+    """One fact: ids, states and names of changed fields, never free text or names of people.
+
+    `sent_at` says when notifications took it. `consumed_at` says when the features above its own
+    had reacted; a row nobody reacts to has it from the start. The lease is for that reaction.
+    """
 
     __tablename__ = "outbox_message"
     __table_args__ = (
@@ -42,6 +46,13 @@ class OutboxMessage(ApiTable, table=True):
             postgresql_where=text("sent_at IS NULL"),
         ),
         Index("ix_outbox_message_type", "organization_id", "type", "id"),
+        Index(
+            "ix_outbox_message_unconsumed",
+            "organization_id",
+            "aggregate_id",
+            "id",
+            postgresql_where=text("consumed_at IS NULL"),
+        ),
     )
 
     organization_id: UUID = organization_key()
@@ -62,6 +73,11 @@ class OutboxMessage(ApiTable, table=True):
     )
     occurred_at: datetime = instant()
     sent_at: datetime | None = instant(default=None)
+    consumed_at: datetime | None = instant(default=None)
+    leased_until: datetime | None = instant(default=None)
+    lease_token: UUID | None = column(Uuid(as_uuid=True), default=None)
+    attempts: int = column(default=0)
+    failure: str | None = column(String(120), default=None)
 
 
 class FeedEpoch(ApiTable, table=True):

@@ -39,21 +39,21 @@ async def _after_silence(
 
 
 async def on_person_left(
-    session: AsyncSession, *, organization_id: UUID, person_id: UUID, now: datetime
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """Take a leaver out of every program."""
     for participant_id in await queries.live_ids_of_person(
-        session, organization_id=organization_id, person_id=person_id
+        session, organization_id=organization_id, person_id=subject_id
     ):
         await _end(session, organization_id, participant_id, ParticipantAction.REMOVE, now)
 
 
 async def on_program_ended(
-    session: AsyncSession, *, organization_id: UUID, program_id: UUID, now: datetime
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """Close every participation of a program that is over."""
     for participant_id in await queries.live_ids_of_program(
-        session, organization_id=organization_id, program_id=program_id
+        session, organization_id=organization_id, program_id=subject_id
     ):
         await _end(session, organization_id, participant_id, ParticipantAction.COMPLETE, now)
 

@@ -34,7 +34,15 @@ async def schedule(
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=["organization_id", "kind", "subject_id", "occasion"],
-            set_={"due_at": due_at, "done_at": None, "attempts": 0},
+            # Whoever works on the old occasion loses its lease, and so cannot finish the new one.
+            set_={
+                "due_at": due_at,
+                "done_at": None,
+                "leased_until": None,
+                "lease_token": None,
+                "attempts": 0,
+                "failure": None,
+            },
         )
     )
 

@@ -10,13 +10,22 @@ from shared.persistence.columns import column, identity, instant, organization_k
 
 
 class OrganizationClock(ApiTable, table=True):
-    """How far a sandbox's clock was moved; zero everywhere else."""
+    """How far a sandbox's clock was moved; zero everywhere else.
+
+    `advance_to` is where the clock is going, `reset_at` when somebody asked to empty the sandbox;
+    both are work that a worker takes a lease for.
+    """
 
     __tablename__ = "organization_clock"
 
     organization_id: UUID = organization_key()
     offset_seconds: int = column(default=0)
     advance_to: datetime | None = instant(default=None)
+    reset_at: datetime | None = instant(default=None)
+    leased_until: datetime | None = instant(default=None)
+    lease_token: UUID | None = column(Uuid(as_uuid=True), default=None)
+    attempts: int = column(default=0)
+    failure: str | None = column(String(120), default=None)
 
 
 class Timer(ApiTable, table=True):
@@ -45,3 +54,4 @@ class Timer(ApiTable, table=True):
     leased_until: datetime | None = instant(default=None)
     lease_token: UUID | None = column(Uuid(as_uuid=True), default=None)
     attempts: int = column(default=0)
+    failure: str | None = column(String(120), default=None)

@@ -340,7 +340,7 @@ async def test_a_leaver_is_taken_out_of_every_program(world: World) -> None:
         await on_person_left(
             session,
             organization_id=tenant(world).organization_id,
-            person_id=ids.parse_id("person", mentor.person["id"]),
+            subject_id=ids.parse_id("person", mentor.person["id"]),
             now=resources.clock(),
         )
 

@@ -109,6 +109,11 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("offset_seconds", sa.Integer(), nullable=False),
         sa.Column("advance_to", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reset_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_token", sa.Uuid(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failure", sa.String(length=120), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_organization_clock")),
     )
     op.create_table(
@@ -136,6 +141,11 @@ def upgrade() -> None:
         ),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("consumed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_token", sa.Uuid(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failure", sa.String(length=120), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_outbox_message")),
     )
     op.create_index(
@@ -146,6 +156,13 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_outbox_message_type", "outbox_message", ["organization_id", "type", "id"], unique=False
+    )
+    op.create_index(
+        "ix_outbox_message_unconsumed",
+        "outbox_message",
+        ["organization_id", "aggregate_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("consumed_at IS NULL"),
     )
     op.create_index(
         "ix_outbox_message_unsent",
@@ -367,6 +384,7 @@ def upgrade() -> None:
         sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_token", sa.Uuid(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failure", sa.String(length=120), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_timer")),
     )
     op.create_index(
@@ -1196,6 +1214,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("is_locked", sa.Boolean(), nullable=False),
+        sa.Column("decided_by", sa.Uuid(), nullable=True),
         sa.Column("holds_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("mentorship_id", sa.Uuid(), nullable=True),
         sa.ForeignKeyConstraint(
@@ -1382,7 +1401,7 @@ def security() -> Iterator[str]:
     yield from policies.queue(
         "timer",
         read=("organization_id", "id", "due_at", "done_at", *LEASE),
-        write=LEASE,
+        write=(*LEASE, "failure"),
     )
     yield from policies.queue(
         "match_run",
@@ -1391,11 +1410,11 @@ def security() -> Iterator[str]:
     )
     yield from policies.queue(
         "outbox_message",
-        read=("organization_id", "id", "bucket", "sent_at"),
-        write=("sent_at",),
+        read=("organization_id", "id", "bucket", "aggregate_id", "sent_at", "consumed_at", *LEASE),
+        write=(*LEASE, "failure"),
     )
-    yield "CREATE POLICY claim ON organization_clock TO worker_system USING (true)"
-    yield (
-        "GRANT SELECT (organization_id, offset_seconds, advance_to) ON organization_clock"
-        " TO worker_system"
+    yield from policies.queue(
+        "organization_clock",
+        read=("organization_id", "offset_seconds", "advance_to", "reset_at", *LEASE),
+        write=(*LEASE, "failure"),
     )

@@ -1,0 +1,1 @@
+"""The change feed: what happened, in order and without gaps; and the relay to notifications."""

@@ -1,0 +1,104 @@
+"""Fire due timers, each once and in the order they are due."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.timers import queries
+from services.api.timers.tables import OrganizationClock, Timer
+from shared.persistence import leases
+from shared.persistence.leases import Claim, JobDatabase, Queue
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from shared.workers.backoff import Backoff
+from shared.workers.rows import work_off
+
+TIMERS = Timer.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+CLOCKS = OrganizationClock.__table__  # type: ignore[attr-defined]  # as above
+QUEUE = Queue(TIMERS, lease_seconds=30, max_attempts=7)
+BACKOFF = Backoff(first=0.5, ceiling=60)
+BATCH = 20
+
+type OnTimer = Callable[..., Awaitable[None]]
+type TimerHandlers = Mapping[str, OnTimer]
+"""Who is told, by the part of a timer's kind before the dot."""
+
+
+async def fire_due(
+    database: JobDatabase, handlers: TimerHandlers, *, organization_id: UUID | None = None
+) -> int:
+    """Fire what is due, and return how many timers that were.
+
+    A sandbox whose clock is moving is left to whoever moves it, who names it.
+    """
+    now = database.clock()
+    claims = await leases.claim(
+        database.claims,
+        QUEUE,
+        due=_due(now, organization_id),
+        joined=TIMERS.join(CLOCKS, TIMERS.c.organization_id == CLOCKS.c.organization_id),
+        now=now,
+        limit=BATCH,
+    )
+    return await work_off(
+        database, QUEUE, claims, partial(_fire, database, handlers), backoff=BACKOFF
+    )
+
+
+def _due(now: datetime, organization_id: UUID | None) -> ColumnElement[bool]:
+    offset = func.make_interval(0, 0, 0, 0, 0, 0, CLOCKS.c.offset_seconds)
+    whose = (
+        CLOCKS.c.advance_to.is_(None)
+        if organization_id is None
+        else CLOCKS.c.organization_id == organization_id
+    )
+    return and_(TIMERS.c.done_at.is_(None), TIMERS.c.due_at <= now + offset, whose)
+
+
+async def _fire(database: JobDatabase, handlers: TimerHandlers, claimed: Claim) -> None:
+    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
+        await queries.yield_to_people(session)
+        now = await queries.organization_now(
+            session, organization_id=claimed.organization_id, real_now=database.clock()
+        )
+        # Taken before the effect: a timer that was moved or cancelled meanwhile has none.
+        taken = await _take(session, claimed, now=now)
+        if taken is not None:
+            kind, subject_id = taken
+            await handlers[kind.partition(".")[0]](
+                session,
+                organization_id=claimed.organization_id,
+                kind=kind,
+                subject_id=subject_id,
+                now=now,
+            )
+
+
+async def _take(session: AsyncSession, claimed: Claim, *, now: datetime) -> tuple[str, UUID] | None:
+    result = await session.execute(
+        update(Timer)
+        .where(
+            col(Timer.organization_id) == claimed.organization_id,
+            col(Timer.id) == claimed.id,
+            col(Timer.lease_token) == claimed.lease_token,
+            col(Timer.done_at).is_(None),
+        )
+        .values(done_at=now, leased_until=None, lease_token=None, failure=None)
+        .returning(col(Timer.kind), col(Timer.subject_id))
+        .execution_options(synchronize_session=False)
+    )
+    row = result.one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def next_due(database: JobDatabase, *, organization_id: UUID) -> datetime | None:
+    """Return when the organization's next living timer is due, on its own clock."""
+    async with transaction(database.sessions, Tenant(organization_id)) as session:
+        return await queries.next_due(
+            session, organization_id=organization_id, max_attempts=QUEUE.max_attempts
+        )
