@@ -1,0 +1,89 @@
+"""Mentorships as they come about in life: people register, a coordinator puts them together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+from uuid import UUID
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import ids
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from tests.support.apps import World
+from tests.support.participants import Somebody, take_part
+from tests.support.programs import Offer, open_registration, post
+
+
+@dataclass(slots=True)
+class Pair:
+    """A mentor and a mentee in one mentorship."""
+
+    offer: Offer
+    mentor: Somebody
+    mentee: Somebody
+    mentorship: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Return where the mentorship is."""
+        return f"/v1/mentorships/{self.mentorship['id']}"
+
+    async def now(self, client: httpx.AsyncClient | None = None) -> dict[str, Any]:
+        """Return the mentorship as somebody sees it now, the mentee unless said otherwise."""
+        answer = await (client or self.mentee.client).get(self.path)
+        assert answer.status_code == 200, answer.text
+        current: dict[str, Any] = answer.json()
+        return current
+
+
+async def matching(offer: Offer) -> Offer:
+    """Take a program whose people are registered on to matching."""
+    await offer.act("close-registration")
+    await offer.act("start-matching")
+    return offer
+
+
+def member(somebody: Somebody, role: str) -> dict[str, Any]:
+    """Return a member as a composition states them."""
+    return {"participant_id": somebody.participant["id"], "role": role}
+
+
+async def pair_up(world: World, *, started: bool = False, **program: Any) -> Pair:
+    """Let a mentor and a mentee register, and put them together."""
+    offer = await open_registration(world, **program)
+    mentor = await take_part(world, offer, "mentor")
+    mentee = await take_part(world, offer, "mentee")
+    await matching(offer)
+    mentorship = await compose(offer, member(mentor, "mentor"), member(mentee, "mentee"))
+    pair = Pair(offer, mentor, mentee, mentorship)
+    if started:
+        pair.mentorship = await post(mentee.client, f"{pair.path}/start", {})
+    return pair
+
+
+async def compose(offer: Offer, *members: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Put people together as a coordinator does."""
+    path = f"/v1/tracks/{offer.track['id']}/mentorships"
+    return await post(offer.coordinator, path, {"members": list(members), **changes})
+
+
+def organization_of(world: World) -> UUID:
+    """Return the organization's id as the inside knows it."""
+    return ids.parse_id("organization", world.organization_id)
+
+
+@asynccontextmanager
+async def work(world: World) -> AsyncIterator[AsyncSession]:
+    """Open a transaction of nobody in particular, as background work does."""
+    sessions = world.app.state.resources.sessions
+    async with transaction(sessions, Tenant(organization_of(world))) as session:
+        yield session
+
+
+def at(day: str) -> datetime:
+    """Return noon of a day."""
+    return datetime.combine(date.fromisoformat(day), time(12), UTC)
