@@ -26,6 +26,7 @@ STEPS = (
     Step("lint", ("ruff", "check", ".")),
     Step("types", ("mypy",)),
     Step("import contracts", ("lint-imports",)),
+    Step("documents", ("python", "-m", "services.documents", "--check")),
     Step("tests", ("pytest", "-n", "2", "--dist", "loadgroup")),
 )
 
