@@ -61,7 +61,7 @@ class MatchRun(Resource, table=True):
 
 
 class Proposal(Resource, table=True):
-    """Members a run suggests putting together."""
+    """Members a run suggests putting together; without a score where nothing computed one."""
 
     __tablename__ = "proposal"
     __table_args__ = (
@@ -70,15 +70,17 @@ class Proposal(Resource, table=True):
             ["organization_id", "run_id"], ["match_run.organization_id", "match_run.id"]
         ),
         Index("ix_proposal_run", "organization_id", "run_id", "id"),
+        Index("ix_proposal_track", "organization_id", "track_id", "status"),
     )
 
     program_id: UUID = reference()
     track_id: UUID = reference()
     run_id: UUID | None = reference(default=None)
-    score: int = column(SmallInteger)
+    score: int | None = column(SmallInteger, default=None)
     parts: list[dict[str, Any]] = document(default_factory=list)
     status: ProposalStatus = column(one_of(ProposalStatus), default=ProposalStatus.PROPOSED)
     is_locked: bool = column(default=False)
+    decided_by: UUID | None = reference(default=None)
     holds_until: datetime | None = instant(default=None)
     mentorship_id: UUID | None = reference(default=None)
 

@@ -1,0 +1,151 @@
+"""What api asks of matching: a frozen problem in, explained answers out, for one organization."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from shared.errors import InvalidError, UnavailableError, Violation
+from shared.http import ServiceClient
+from shared.schemas.matching import (
+    ExplanationsAnswer,
+    Fault,
+    Line,
+    PolicyCheckAnswer,
+    ProgressLine,
+    ScoresAnswer,
+    SolutionLine,
+)
+
+RUNS = "system:match_runs"
+# Matching speaks at least every two seconds; much longer silence means that it is gone.
+SILENCE_SECONDS = 15.0
+
+type OnProgress = Callable[[ProgressLine], Awaitable[None]]
+
+_LINE: TypeAdapter[Line] = TypeAdapter(Line)
+
+
+async def solve(
+    client: ServiceClient,
+    *,
+    organization_id: UUID,
+    problem: Mapping[str, Any],
+    on_progress: OnProgress,
+) -> SolutionLine:
+    """Solve a problem, telling of progress on the way; what `on_progress` raises ends it."""
+    async with client.stream(
+        "POST",
+        "/v1/solutions",
+        organization_id=organization_id,
+        subject=RUNS,
+        body=problem,
+        read_seconds=SILENCE_SECONDS,
+    ) as answer:
+        if not answer.is_success:
+            await answer.aread()
+            raise _refusal(answer)
+        async for text in answer.aiter_lines():
+            line = _parsed(text)
+            if isinstance(line, SolutionLine):
+                return line
+            if not isinstance(line, ProgressLine):
+                raise _fault(line.status, line.code, line.errors)
+            await on_progress(line)
+    # A connection that ends before the last line is a matching that went away.
+    raise _unavailable()
+
+
+async def score(
+    client: ServiceClient,
+    *,
+    organization_id: UUID,
+    subject: str,
+    problem: Mapping[str, Any],
+    pairs: Mapping[str, Any],
+) -> ScoresAnswer:
+    """Score pairs of a problem."""
+    answer = await _call(
+        client,
+        "/v1/scores",
+        organization_id=organization_id,
+        subject=subject,
+        body={"problem": problem, "pairs": pairs},
+    )
+    return ScoresAnswer.model_validate_json(answer.content)
+
+
+async def explain(
+    client: ServiceClient,
+    *,
+    organization_id: UUID,
+    subject: str,
+    problem: Mapping[str, Any],
+    pairs: Mapping[str, Any],
+) -> ExplanationsAnswer:
+    """Explain pairs of a problem against its solution."""
+    answer = await _call(
+        client,
+        "/v1/explanations",
+        organization_id=organization_id,
+        subject=subject,
+        body={"problem": problem, "pairs": pairs},
+    )
+    return ExplanationsAnswer.model_validate_json(answer.content)
+
+
+async def check_policy(
+    client: ServiceClient, *, organization_id: UUID, subject: str, policy: Mapping[str, Any]
+) -> PolicyCheckAnswer:
+    """Judge a policy by itself."""
+    answer = await _call(
+        client,
+        "/v1/policy-checks",
+        organization_id=organization_id,
+        subject=subject,
+        body={"policy": policy},
+    )
+    return PolicyCheckAnswer.model_validate_json(answer.content)
+
+
+async def _call(
+    client: ServiceClient, path: str, *, organization_id: UUID, subject: str, body: Any
+) -> httpx.Response:
+    answer = await client.call(
+        "POST", path, organization_id=organization_id, subject=subject, body=body
+    )
+    if answer.is_success:
+        return answer
+    raise _refusal(answer)
+
+
+def _parsed(text: str) -> Line:
+    try:
+        return _LINE.validate_json(text)
+    except ValidationError:
+        # Half a line is what is left when the other side dies while it writes.
+        raise _unavailable() from None
+
+
+def _refusal(answer: httpx.Response) -> Exception:
+    body = answer.json()
+    faults = [Fault.model_validate(one) for one in body.get("errors", [])]
+    return _fault(answer.status_code, body.get("code", "invalid_request"), faults)
+
+
+def _fault(status: int, code: str, faults: list[Fault]) -> Exception:
+    if status == httpx.codes.BAD_REQUEST:
+        errors = [Violation(one.pointer, one.code, one.detail) for one in faults]
+        return InvalidError("Matching cannot work on this.", code=code, errors=errors)
+    # Too busy, a token that is not believed, or what only an operator can mend.
+    return _unavailable()
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError(
+        "Matching does not answer right now; try again shortly.",
+        code="matching_unavailable",
+        headers={"Retry-After": "5"},
+    )

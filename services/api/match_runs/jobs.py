@@ -1,0 +1,260 @@
+"""Runs as leased work, and what happens to proposals without anybody asking.
+
+A run is claimed, its input is read in one transaction, matching is called with none open, and
+what it found is written in another, which only the holder of the lease may do. A worker that dies
+anywhere leaves a run that the next one repeats from the same frozen input.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import and_, or_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.clients import matching
+from services.api.match_runs import operations, queries, rules
+from services.api.match_runs.operations import Draft, FrozenTask, LeaseLostError
+from services.api.match_runs.rules import RunStatus
+from services.api.programs.rules import TrackRole
+from services.api.timers import queries as timers
+from shared.errors import DomainError, UnavailableError
+from shared.http import ServiceClient
+from shared.persistence import leases
+from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
+from shared.persistence.reads import SessionReader
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from shared.schemas.matching import Match, ProgressLine, SolutionLine
+from shared.workers.backoff import Backoff
+
+# A run that keeps killing its worker is claimed once more, to be given up in sight of everybody.
+QUEUE = Queue(queries.RUN, lease_seconds=30, max_attempts=ENDLESS)
+MOST_ATTEMPTS = 3
+RETRYING = Backoff(first=1, ceiling=60)
+WAITING = Backoff(first=1, ceiling=60)
+TELL_EVERY = timedelta(seconds=2)
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a worker needs for runs: the database, matching, and the secret ids are hidden with."""
+
+    database: JobDatabase
+    matching: ServiceClient
+    secret: bytes
+
+
+async def turn(desk: Desk) -> int:
+    """Work on one run that is due; return how many there were."""
+    now = desk.database.clock()
+    table = queries.RUN.c
+    due = and_(
+        or_(*(table.status == status for status in sorted(rules.UNFINISHED))),
+        table.due_at <= now,
+    )
+    claims = await leases.claim(desk.database.claims, QUEUE, due=due, now=now, limit=1)
+    for claimed in claims:
+        await _work(desk, claimed)
+    return len(claims)
+
+
+async def _work(desk: Desk, claimed: Claim) -> None:
+    try:
+        task = await read(desk, claimed)
+        if task is not None:
+            line = await call(desk, claimed, task)
+            await write(desk, claimed, task, line)
+    except LeaseLostError:
+        logger.info("lease_lost", operation="match_runs", subject_id=str(claimed.id))
+    except UnavailableError:
+        await _leave(desk, claimed, wait=WAITING, counts=False, phase="waiting_for_matching")
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is retried and then shown
+        code = error.code if isinstance(error, DomainError) else "internal_error"
+        logger.warning("run_failed", code=code, error_type=type(error).__name__)
+        await _retry(desk, claimed, code)
+
+
+async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
+    """Freeze what a run works on; None when it has been tried too often."""
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        run = await operations.lock_claimed(session, claimed)
+        now = await _now(desk, session, claimed)
+        if claimed.attempts > MOST_ATTEMPTS:
+            await operations.fail(session, run=run, code="worker_lost", now=now)
+            return None
+        await operations.begin(session, run=run, secret=desk.secret, now=now)
+        return await operations.frozen_task(
+            SessionReader(session), organization_id=run.organization_id, run_id=run.id
+        )
+
+
+async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
+    """Let matching solve the task; its progress prolongs the lease."""
+    told_at, told_phase = desk.database.clock(), ""
+
+    async def on_progress(line: ProgressLine) -> None:
+        nonlocal told_at, told_phase
+        now = desk.database.clock()
+        if line.phase != told_phase or now - told_at >= TELL_EVERY:
+            told_at, told_phase = now, line.phase
+            await _tell(desk, claimed, line, now=now)
+
+    return await matching.solve(
+        desk.matching,
+        organization_id=claimed.organization_id,
+        problem=task.problem,
+        on_progress=on_progress,
+    )
+
+
+async def _tell(desk: Desk, claimed: Claim, line: ProgressLine, *, now: datetime) -> None:
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        is_ours = await queries.note_progress(
+            session,
+            claimed=claimed,
+            progress=line.model_dump(include={"phase", "done", "total", "eta_seconds"}),
+            leased_until=now + timedelta(seconds=QUEUE.lease_seconds),
+        )
+    if not is_ours:
+        raise LeaseLostError
+
+
+async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: SolutionLine) -> None:
+    """Store what matching found, if the run is still ours."""
+    solution = line.solution
+    names = task.names
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        run = await operations.lock_claimed(session, claimed)
+        await operations.finish(
+            session,
+            run=run,
+            drafts=[_draft(match, task, names) for match in solution.matches],
+            stats=_stats(line),
+            certificate={
+                **solution.certificate.model_dump(mode="json"),
+                **solution.versions.model_dump(),
+                "digest": line.digest,
+            },
+            unmatched=[
+                {
+                    "participant_id": str(task.participants[one.id]),
+                    "role": one.role.value,
+                    "free": one.free,
+                    **rules.revealed(one.reason.model_dump(mode="json"), names),
+                }
+                for one in solution.unmatched
+            ],
+            now=await _now(desk, session, claimed),
+        )
+
+
+def _draft(match: Match, task: FrozenTask, names: Mapping[str, str]) -> Draft:
+    return Draft(
+        members=[(task.participants[one.id], TrackRole(one.role.value)) for one in match.members],
+        score=round(match.score),
+        parts=[rules.revealed(part.model_dump(mode="json"), names) for part in match.parts],
+        is_locked=match.is_locked,
+    )
+
+
+def _stats(line: SolutionLine) -> dict[str, Any]:
+    totals, scores = line.solution.totals, [one.score for one in line.solution.matches]
+    return {
+        "people": totals.people,
+        "matched": totals.matched,
+        "proposals": totals.matches,
+        "mean_score": totals.mean,
+        "min_score": min(scores, default=None),
+        "seconds": round(sum(line.timings.model_dump().values()), 3),
+        "blocking_pairs": line.solution.blocking_pairs,
+        "criteria": totals.criteria,
+        "fairness": line.solution.fairness.model_dump(),
+        "warnings": [one.model_dump(mode="json") for one in line.solution.warnings],
+    }
+
+
+async def _retry(desk: Desk, claimed: Claim, code: str) -> None:
+    if claimed.attempts < MOST_ATTEMPTS:
+        await _leave(desk, claimed, wait=RETRYING, counts=True, phase="retrying")
+        return
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        try:
+            run = await operations.lock_claimed(session, claimed)
+        except LeaseLostError:
+            return
+        now = await _now(desk, session, claimed)
+        await operations.fail(session, run=run, code=code, now=now)
+
+
+async def _leave(desk: Desk, claimed: Claim, *, wait: Backoff, counts: bool, phase: str) -> None:
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        try:
+            run = await operations.lock_claimed(session, claimed)
+        except LeaseLostError:
+            return
+        tries = claimed.attempts if counts else run.progress.get("waits", 0) + 1
+        due_at = desk.database.clock() + wait.after(tries)
+        operations.leave(run, due_at=due_at, counts=counts, phase=phase)
+
+
+async def _now(desk: Desk, session: AsyncSession, claimed: Claim) -> datetime:
+    return await timers.organization_now(
+        session,
+        organization_id=claimed.organization_id,
+        real_now=desk.database.clock(),
+    )
+
+
+async def on_timer(
+    session: AsyncSession, *, organization_id: UUID, kind: str, subject_id: UUID, now: datetime
+) -> None:
+    """Remind those who owe an answer; end what nobody answered in time."""
+    if kind == "proposal.remind":
+        await operations.remind(
+            session, organization_id=organization_id, proposal_id=subject_id, now=now
+        )
+    else:
+        await operations.close(
+            session, organization_id=organization_id, proposal_id=subject_id, now=now
+        )
+
+
+async def on_participant_left(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
+) -> None:
+    """End the open proposals of somebody who no longer takes part; others' seats are free again."""
+    for proposal_id in await queries.open_ids_of_participant(
+        session, organization_id=organization_id, participant_id=subject_id
+    ):
+        await operations.close(
+            session, organization_id=organization_id, proposal_id=proposal_id, now=now
+        )
+
+
+async def on_program_closed(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
+) -> None:
+    """End every run and open proposal of a program that makes no new matches."""
+    for run_id in await queries.run_ids_of_program(
+        session,
+        organization_id=organization_id,
+        program_id=subject_id,
+        statuses=[*rules.UNFINISHED, RunStatus.REVIEW],
+    ):
+        run = await queries.lock_run(session, organization_id=organization_id, run_id=run_id)
+        if run.status is RunStatus.REVIEW:
+            await operations.put_aside(session, run=run, now=now)
+        elif run.status in rules.UNFINISHED:
+            await operations.fail(session, run=run, code="program_closed", now=now)
+    for proposal_id in await queries.open_ids_of_program(
+        session, organization_id=organization_id, program_id=subject_id
+    ):
+        await operations.close(
+            session, organization_id=organization_id, proposal_id=proposal_id, now=now
+        )

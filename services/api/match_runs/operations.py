@@ -1,0 +1,1346 @@
+"""Start, judge and publish runs; compose, decide and answer proposals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access import rules as access
+from services.api.access.roles import Role
+from services.api.access.rules import Actor
+from services.api.credentials import queries as credentials
+from services.api.events import operations as events
+from services.api.match_runs import queries, rules
+from services.api.match_runs.rules import (
+    OPEN,
+    ProposalAction,
+    ProposalStatus,
+    RunAction,
+    RunKind,
+    RunMode,
+    RunStatus,
+)
+from services.api.match_runs.tables import MatchRun, PastPair, Proposal, ProposalMember
+from services.api.mentorships import operations as mentorships
+from services.api.mentorships import rules as mentorship_rules
+from services.api.mentorships.rules import Candidate, MentorshipSource, NewMember, Terms
+from services.api.organizations import queries as organizations
+from services.api.participants import operations as participants
+from services.api.participants import queries as participant_queries
+from services.api.participants.rules import ParticipantStatus
+from services.api.participants.tables import Participant
+from services.api.people import queries as people
+from services.api.people.rules import PersonStatus
+from services.api.programs import operations as program_operations
+from services.api.programs import queries as programs
+from services.api.programs.rules import (
+    MENTEE_SIDE,
+    ConsentSides,
+    MatchMode,
+    ProgramStatus,
+    TrackRole,
+)
+from services.api.programs.tables import MatchPolicy, Program, Track
+from services.api.timers import operations as timers
+from shared import ids
+from shared.errors import (
+    ConflictError,
+    InvalidError,
+    NotFoundError,
+    Violation,
+    unknown_reference,
+)
+from shared.persistence.leases import Claim
+from shared.persistence.reads import Reader, SessionReader
+from shared.web.preconditions import accept_match
+
+EVENT_OF_RUN: Mapping[RunStatus, str] = {
+    RunStatus.QUEUED: "match_run.queued",
+    RunStatus.RUNNING: "match_run.running",
+    RunStatus.REVIEW: "match_run.completed",
+    RunStatus.SIMULATED: "match_run.completed",
+    RunStatus.FAILED: "match_run.failed",
+    RunStatus.DISCARDED: "match_run.discarded",
+    RunStatus.PUBLISHED: "match_run.published",
+}
+TELLS_STARTER = frozenset({RunStatus.REVIEW, RunStatus.SIMULATED, RunStatus.FAILED})
+EVENT_OF_PROPOSAL: Mapping[ProposalStatus, str] = {
+    ProposalStatus.PROPOSED: "proposal.awaiting_approval",
+    ProposalStatus.APPROVED: "proposal.approved",
+    ProposalStatus.REJECTED: "proposal.rejected",
+    ProposalStatus.SWAPPED: "proposal.swapped",
+    ProposalStatus.AWAITING_PEOPLE: "proposal.awaiting_people",
+    ProposalStatus.ACCEPTED: "proposal.accepted",
+    ProposalStatus.DECLINED: "proposal.declined",
+    ProposalStatus.EXPIRED: "proposal.expired",
+}
+TELLS_OTHERS = frozenset({ProposalStatus.ACCEPTED, ProposalStatus.DECLINED, ProposalStatus.EXPIRED})
+MODE_OF_KIND: Mapping[RunKind, MatchMode] = {
+    RunKind.POOL: MatchMode.POOL,
+    RunKind.FILL: MatchMode.FILL,
+    RunKind.ROULETTE: MatchMode.ROULETTE,
+}
+MATCHABLE_PERSON = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE})
+PAIR = 2
+# Whoever is full may be part of a proposal still; whether a place is free is asked apart.
+MATCHABLE = frozenset({ParticipantStatus.AVAILABLE, ParticipantStatus.AT_CAPACITY})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal as a run has found it."""
+
+    members: Sequence[tuple[UUID, TrackRole]]
+    score: int
+    parts: Sequence[Mapping[str, Any]]
+    is_locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenTask:
+    """What matching was or is to solve, and whom the opaque ids in it mean."""
+
+    problem: Mapping[str, Any]
+    participants: Mapping[str, UUID]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Return the public id behind each opaque one."""
+        return {name: ids.format_id("participant", one) for name, one in self.participants.items()}
+
+
+type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
+"""What matching said of pairs of participants: score and parts."""
+
+type Members = Sequence[tuple[UUID, TrackRole]]
+"""Who is to be together: participants, each with a role."""
+
+
+# Runs
+
+
+async def start(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    program_id: UUID,
+    track_id: UUID,
+    mode: RunMode,
+    kind: RunKind,
+    policy_id: UUID | None,
+    seed: int | None,
+    run_id: UUID | None,
+    due_at: datetime,
+    now: datetime,
+) -> MatchRun:
+    """Queue a run over a track; its policy can no longer change from here on.
+
+    `due_at` is the real time, on which leases run; `now` is the organization's.
+    """
+    program = await _program(session, actor, program_id, "match_run.start")
+    track = await _track_of(session, program, track_id)
+    _require_startable(program, track, kind)
+    policy = await _frozen_policy(session, track, policy_id)
+    await _require_people(session, track)
+    if mode is RunMode.REAL:
+        await _require_no_other(session, track)
+    run = MatchRun(
+        organization_id=actor.organization_id,
+        id=run_id or ids.new_id(),
+        created_at=now,
+        updated_at=now,
+        program_id=program.id,
+        track_id=track.id,
+        mode=mode,
+        kind=kind,
+        policy_id=policy.id,
+        policy_version=policy.policy_version,
+        seed=policy.seed if seed is None else seed,
+        started_by=actor.person_id,
+        due_at=due_at,
+    )
+    session.add(run)
+    await session.flush()
+    _record_run(session, run, actor_id=actor.person_id, before=None, now=now)
+    return run
+
+
+async def _program(
+    session: AsyncSession, actor: Actor, program_id: UUID, permission: str
+) -> Program:
+    program = await programs.find(
+        session, organization_id=actor.organization_id, program_id=program_id
+    )
+    facts = actor.facts(program_id=program_id)
+    is_hidden = program is not None and program.status is ProgramStatus.DRAFT
+    if program is None or (is_hidden and not access.holds("program.read_draft", facts)):
+        raise NotFoundError
+    access.require(permission, facts)
+    return program
+
+
+async def _track_of(session: AsyncSession, program: Program, track_id: UUID) -> Track:
+    track = await programs.find_part(
+        session, Track, organization_id=program.organization_id, part_id=track_id
+    )
+    if track is None or track.program_id != program.id:
+        raise unknown_reference("#/track_id")
+    return track
+
+
+def _require_startable(program: Program, track: Track, kind: RunKind) -> None:
+    rules.require_matching(program.status)
+    if program.matching_paused:
+        raise ConflictError("Matching is paused in this program.", code="matching_paused")
+    if kind is not RunKind.POOL:
+        raise rules.not_ready("kind", f"No format here is matched by {kind} yet; use pool.")
+    if MODE_OF_KIND[kind] not in track.match_modes:
+        raise rules.not_ready("match_modes", f"This track is not matched by {kind}.")
+
+
+async def _frozen_policy(
+    session: AsyncSession, track: Track, policy_id: UUID | None
+) -> MatchPolicy:
+    chosen = policy_id or track.policy_id
+    if chosen is None:
+        raise rules.not_ready("no_policy", "The track has no match policy.")
+    try:
+        policy = await program_operations.freeze_policy(
+            session, organization_id=track.organization_id, policy_id=chosen
+        )
+    except NotFoundError:
+        raise unknown_reference("#/policy_id") from None
+    if policy.program_id != track.program_id:
+        raise unknown_reference("#/policy_id")
+    return policy
+
+
+async def _require_people(session: AsyncSession, track: Track) -> None:
+    if not await queries.can_anybody_be_matched(
+        session,
+        organization_id=track.organization_id,
+        program_id=track.program_id,
+        track_id=track.id,
+    ):
+        raise rules.not_ready("nobody", "Nobody in this track waits to be matched.")
+
+
+async def _require_no_other(session: AsyncSession, track: Track) -> None:
+    if await queries.unfinished_runs(
+        session, organization_id=track.organization_id, track_id=track.id
+    ):
+        raise ConflictError("A run of this track is under way.", code="already_exists")
+
+
+async def rerun(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    run_id: UUID,
+    seed: int | None,
+    if_match: str | None,
+    due_at: datetime,
+    now: datetime,
+) -> MatchRun:
+    """Put a run aside and queue another like it, which keeps what was locked."""
+    old = await _load_run(session, actor, run_id, if_match)
+    rules.next_run_status(old.status, RunAction.RERUN)
+    await _put_aside(session, old, RunAction.RERUN, actor_id=actor.person_id, now=now)
+    run = await start(
+        session,
+        actor=actor,
+        program_id=old.program_id,
+        track_id=old.track_id,
+        mode=old.mode,
+        kind=old.kind,
+        policy_id=old.policy_id,
+        seed=old.seed if seed is None else seed,
+        run_id=None,
+        due_at=due_at,
+        now=now,
+    )
+    run.previous_run_id = old.id
+    return run
+
+
+async def discard(
+    session: AsyncSession, *, actor: Actor, run_id: UUID, if_match: str | None, now: datetime
+) -> MatchRun:
+    """Put a run aside; seats its proposals held are free again."""
+    run = await _load_run(session, actor, run_id, if_match)
+    await _put_aside(session, run, RunAction.DISCARD, actor_id=actor.person_id, now=now)
+    return run
+
+
+async def put_aside(session: AsyncSession, *, run: MatchRun, now: datetime) -> None:
+    """Discard a locked run because its program makes no new matches."""
+    await _put_aside(session, run, RunAction.DISCARD, actor_id=None, now=now)
+
+
+async def _put_aside(
+    session: AsyncSession, run: MatchRun, action: RunAction, *, actor_id: UUID | None, now: datetime
+) -> None:
+    advance_run(session, run, action, actor_id=actor_id, now=now)
+    proposals = await queries.lock_proposals(
+        session, organization_id=run.organization_id, run_id=run.id, statuses=OPEN
+    )
+    members = await queries.members_of(
+        session,
+        organization_id=run.organization_id,
+        proposal_ids=[one.id for one in proposals],
+    )
+    for proposal in proposals:
+        # Nobody decided on this one, so its lock and its pair stay open to the next run.
+        proposal.decided_by = None
+        await _move(
+            session,
+            proposal,
+            members[proposal.id],
+            ProposalAction.REJECT,
+            actor_id=actor_id,
+            now=now,
+        )
+
+
+async def publish(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    run_id: UUID,
+    secret: bytes,
+    if_match: str | None,
+    now: datetime,
+) -> MatchRun:
+    """Ask the people of every approved proposal; refused once the frozen input no longer fits."""
+    run = await _load_run(session, actor, run_id, if_match)
+    rules.next_run_status(run.status, RunAction.PUBLISH)
+    program = await programs.find(
+        session, organization_id=run.organization_id, program_id=run.program_id
+    )
+    if program is None:
+        raise NotFoundError
+    rules.require_matching(program.status)
+    await _require_unchanged(session, run, secret)
+    track = await _track_of(session, program, run.track_id)
+    advance_run(session, run, RunAction.PUBLISH, actor_id=actor.person_id, now=now)
+    approved = await queries.lock_proposals(
+        session,
+        organization_id=run.organization_id,
+        run_id=run.id,
+        statuses=[ProposalStatus.APPROVED],
+    )
+    members = await queries.members_of(
+        session, organization_id=run.organization_id, proposal_ids=[one.id for one in approved]
+    )
+    for proposal in approved:
+        await _ask(
+            session, proposal, members[proposal.id], track, secret=secret, actor=actor, now=now
+        )
+    return run
+
+
+async def _require_unchanged(session: AsyncSession, run: MatchRun, secret: bytes) -> None:
+    row = await queries.snapshot(
+        SessionReader(session), organization_id=run.organization_id, run_id=run.id
+    )
+    frozen = row["snapshot"]["input"]
+    current = await read_input(session, run=run, secret=secret)
+    # Locks and what a coordinator turned down stood fixed when the run began.
+    current["input"]["locks"] = frozen["locks"]
+    current["input"]["turned_down"] = frozen["turned_down"]
+    if rules.digest(current["input"]) != run.input_hash:
+        raise ConflictError(
+            "People or places have changed since this run; run it again.",
+            code="stale_run",
+            allowed=[RunAction.RERUN, RunAction.DISCARD],
+        )
+
+
+async def _load_run(
+    session: AsyncSession, actor: Actor, run_id: UUID, if_match: str | None
+) -> MatchRun:
+    run = await queries.lock_run(session, organization_id=actor.organization_id, run_id=run_id)
+    facts = actor.facts(program_id=run.program_id)
+    if not access.holds("match_run.read", facts):
+        raise NotFoundError
+    access.require("match_run.decide", facts)
+    accept_match(if_match, version=run.version)
+    return run
+
+
+def advance_run(
+    session: AsyncSession, run: MatchRun, action: RunAction, *, actor_id: UUID | None, now: datetime
+) -> None:
+    """Apply an action to a locked run, whoever wants it."""
+    before = run.status
+    run.status = rules.next_run_status(before, action)
+    run.touch(now)
+    _record_run(session, run, actor_id=actor_id, before=before, now=now)
+
+
+def _record_run(
+    session: AsyncSession,
+    run: MatchRun,
+    *,
+    actor_id: UUID | None,
+    before: RunStatus | None,
+    now: datetime,
+) -> None:
+    tells = run.status in TELLS_STARTER and run.started_by is not None
+    events.record(
+        session,
+        EVENT_OF_RUN[run.status],
+        run,
+        now=now,
+        actor_id=actor_id,
+        program_id=run.program_id,
+        from_state=before,
+        to_state=run.status,
+        named={"track_id": run.track_id},
+        recipients={"starter": [run.started_by]} if tells and run.started_by else None,
+    )
+
+
+# What a run works on
+
+
+async def read_input(session: AsyncSession, *, run: MatchRun, secret: bytes) -> dict[str, Any]:
+    """Return everything a run works on, under opaque ids, and whom those ids mean."""
+    key = rules.organization_secret(secret, run.organization_id)
+    track = await session.get(Track, (run.organization_id, run.track_id))
+    if track is None:
+        raise NotFoundError
+    rows = await queries.pool(session, run=run)
+    organization = await organizations.get(
+        SessionReader(session), organization_id=run.organization_id
+    )
+    forms = await programs.published_forms(
+        session, organization_id=run.organization_id, program_id=run.program_id
+    )
+    matchable = {field["key"] for form in forms for field in form.fields if field.get("matchable")}
+    managers = await queries.managers(session, organization_id=run.organization_id)
+    known = {row["person_id"]: row["participant_id"] for row in rows}
+    past, live = await _history(session, run, list(known), key)
+    names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
+    return {
+        "input": {
+            "track": _terms_of(track),
+            "people": [
+                rules.pool_entry(
+                    row,
+                    key=key,
+                    grade_order=organization["grade_order"],
+                    managers=managers,
+                    matchable=matchable,
+                )
+                for row in rows
+            ],
+            "past": past,
+            "live": live,
+            **await _decided(session, run, names),
+        },
+        "participants": {name: str(one) for one, name in names.items()},
+    }
+
+
+def _terms_of(track: Track) -> dict[str, Any]:
+    return {
+        "format": track.format.value,
+        "seniority": track.seniority.value,
+        "grade_gap_min": track.grade_gap_min,
+        "grade_gap_max": track.grade_gap_max,
+        "min_members": track.min_members,
+        "max_members": track.max_members,
+    }
+
+
+async def _history(
+    session: AsyncSession, run: MatchRun, known: Sequence[UUID], key: bytes
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return who was together before and who is now, as pairs of opaque ids."""
+    rows = await queries.together(session, run=run, people=known)
+    pairs = {(row["first_id"], row["second_id"]): row["is_live"] for row in rows}
+    hashes = await queries.past_hashes(session, organization_id=run.organization_id)
+    # Hashes outlive the mentorships themselves; only those that no mentorship explains are sought.
+    hashes -= {rules.pair_hash(key, *pair) for pair in pairs}
+    past = set(pairs) | rules.pairs_of_hashes(known, hashes, key)
+
+    def opaque(pair: tuple[UUID, UUID]) -> list[str]:
+        return sorted(rules.opaque_id(key, one) for one in pair)
+
+    return (
+        sorted(opaque(pair) for pair in past),
+        sorted(opaque(pair) for pair, is_live in pairs.items() if is_live),
+    )
+
+
+async def _decided(
+    session: AsyncSession, run: MatchRun, names: Mapping[UUID, str]
+) -> dict[str, list[Any]]:
+    """Return pairs that are not to come again and those that are to stay."""
+    blocked: dict[bool, list[list[str]]] = {True: [], False: []}
+    for row in await queries.blocked(session, run=run):
+        pair = (row["first_id"], row["second_id"])
+        if names.keys() >= set(pair):
+            blocked[row["is_frozen"]].append(sorted(names[one] for one in pair))
+    kept = [
+        [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
+        for members in (await queries.locked(session, run=run)).values()
+        if names.keys() >= {one["participant_id"] for one in members}
+    ]
+    return {
+        "blocked": sorted(blocked[False]),
+        "turned_down": sorted(blocked[True]),
+        "locks": rules.without_repeats(kept),
+    }
+
+
+# Proposals
+
+
+async def compose(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    track_id: UUID,
+    members: Members,
+    proposal_id: UUID | None,
+    now: datetime,
+) -> Proposal:
+    """Put people together by hand; always-on rules hold here too."""
+    track = await programs.find_part(
+        session, Track, organization_id=actor.organization_id, part_id=track_id
+    )
+    if track is None:
+        raise NotFoundError
+    program = await _program(session, actor, track.program_id, "proposal.decide")
+    rules.require_matching(program.status)
+    found = await _participants(session, track, members)
+    await _require_rules(session, track, members, found)
+    await _require_seats(session, track, members)
+    proposal = await add_proposal(
+        session,
+        track=track,
+        run_id=None,
+        members=[(found[one].id, found[one].person_id, role) for one, role in members],
+        score=None,
+        parts=[],
+        proposal_id=proposal_id,
+        now=now,
+    )
+    await _record_proposal(session, proposal, [], actor_id=actor.person_id, before=None, now=now)
+    return proposal
+
+
+async def _participants(
+    session: AsyncSession, track: Track, members: Members
+) -> dict[UUID, Participant]:
+    """Lock the participants a request names, in a fixed order."""
+    found = {}
+    for participant_id in sorted({one for one, _role in members}):
+        index = [one for one, _role in members].index(participant_id)
+        try:
+            participant = await participant_queries.lock(
+                session, organization_id=track.organization_id, participant_id=participant_id
+            )
+        except NotFoundError:
+            raise unknown_reference(f"#/members/{index}/participant_id") from None
+        if participant.program_id != track.program_id:
+            raise unknown_reference(f"#/members/{index}/participant_id")
+        found[participant_id] = participant
+    return found
+
+
+async def _require_rules(
+    session: AsyncSession, track: Track, members: Members, found: Mapping[UUID, Participant]
+) -> None:
+    """Refuse what no policy may permit: wrong company, people away, one reporting line."""
+    organization = await organizations.get(
+        SessionReader(session), organization_id=track.organization_id
+    )
+    candidates, broken = [], []
+    for participant_id, role in members:
+        participant = found[participant_id]
+        person = await people.find(
+            session, organization_id=track.organization_id, person_id=participant.person_id
+        )
+        if person is None:
+            raise NotFoundError
+        rank = rules.grade_rank(person.grade, organization["grade_order"])
+        candidates.append(Candidate(person.id, participant_id, role, rank))
+        if person.status not in MATCHABLE_PERSON or participant.status not in MATCHABLE:
+            detail = "Somebody does not take part in matching now."
+            broken.append(Violation("#/members", "not_available", detail))
+    broken += mentorship_rules.broken_composition(candidates, _terms(track))
+    if await people.reporting_lines(
+        session,
+        organization_id=track.organization_id,
+        person_ids=sorted({one.person_id for one in candidates}),
+    ):
+        detail = "Two of them are in one reporting line."
+        broken.append(Violation("#/members", rules.REPORTING_LINE, detail))
+    if broken:
+        raise rules.hard_rule_failed(broken)
+
+
+def _terms(track: Track) -> Terms:
+    return Terms(
+        format=track.format,
+        min_members=track.min_members,
+        max_members=track.max_members,
+        seniority=track.seniority,
+        grade_gap_min=track.grade_gap_min,
+        grade_gap_max=track.grade_gap_max,
+    )
+
+
+async def _require_seats(session: AsyncSession, track: Track, members: Members) -> None:
+    for participant_id, role in members:
+        free = await queries.free_seats(
+            session,
+            organization_id=track.organization_id,
+            participant_id=participant_id,
+            track_id=track.id,
+            role=role,
+        )
+        if free is None:
+            detail = f"Somebody does not take part as {role} here."
+            raise rules.hard_rule_failed([Violation("#/members", "role", detail)])
+        if free < 1:
+            raise rules.seat_taken()
+
+
+async def add_proposal(
+    session: AsyncSession,
+    *,
+    track: Track,
+    run_id: UUID | None,
+    members: Sequence[tuple[UUID, UUID, TrackRole]],
+    score: int | None,
+    parts: Sequence[Mapping[str, Any]],
+    is_locked: bool = False,
+    proposal_id: UUID | None = None,
+    now: datetime,
+) -> Proposal:
+    """Store a proposal with its members: participant, person and role of each."""
+    proposal = Proposal(
+        organization_id=track.organization_id,
+        id=proposal_id or ids.new_id(),
+        created_at=now,
+        updated_at=now,
+        program_id=track.program_id,
+        track_id=track.id,
+        run_id=run_id,
+        score=score,
+        parts=[dict(part) for part in parts],
+        is_locked=is_locked,
+    )
+    session.add(proposal)
+    await session.flush()
+    session.add_all(
+        ProposalMember(
+            organization_id=track.organization_id,
+            proposal_id=proposal.id,
+            participant_id=participant_id,
+            person_id=person_id,
+            role=role,
+        )
+        for participant_id, person_id, role in members
+    )
+    return proposal
+
+
+async def approve(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    secret: bytes,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Approve a proposal and hold its seats; one that waits for no publication asks at once."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    rules.next_proposal_status(proposal.status, ProposalAction.APPROVE)
+    run = await _run_of(session, proposal)
+    _require_decidable(run)
+    track = await _track(session, proposal)
+    pairs = _pairs(members)
+    # Looked at before anything is locked: of many who want a last seat, most learn it here.
+    await _require_seats(session, track, pairs)
+    found = await _participants(session, track, pairs)
+    await _require_rules(session, track, pairs, found)
+    await _take_seats(session, track, pairs, now=now)
+    proposal.decided_by = actor.person_id
+    await _move(
+        session, proposal, members, ProposalAction.APPROVE, actor_id=actor.person_id, now=now
+    )
+    if run is None or run.status is RunStatus.PUBLISHED:
+        await _ask(session, proposal, members, track, secret=secret, actor=actor, now=now)
+    return proposal
+
+
+async def _take_seats(
+    session: AsyncSession, track: Track, members: Members, *, now: datetime
+) -> None:
+    for participant_id, role in sorted(members):
+        try:
+            await participants.take_seat(
+                session,
+                organization_id=track.organization_id,
+                participant_id=participant_id,
+                track_id=track.id,
+                role=role,
+                now=now,
+            )
+        except ConflictError as refusal:
+            if refusal.code != "capacity_reached":
+                raise
+            raise rules.seat_taken() from None
+
+
+async def reject(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Turn a proposal down before anybody was told; its pair does not come again in a rerun."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    proposal.decided_by = actor.person_id
+    await _move(
+        session, proposal, members, ProposalAction.REJECT, actor_id=actor.person_id, now=now
+    )
+    proposal.is_locked = False
+    return proposal
+
+
+async def swap(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    other_id: UUID,
+    role: TrackRole | None,
+    scored: Scored,
+    if_match: str | None,
+    now: datetime,
+) -> tuple[Proposal, Proposal]:
+    """Exchange the members of two proposals, which makes two new ones to decide on.
+
+    `scored` holds what matching said of the new pairs; where it said nothing there is no score.
+    """
+    first, second = await _load_two(session, actor, proposal_id, other_id, if_match)
+    track = await _track(session, first[0])
+    _require_decidable(await _run_of(session, first[0]))
+    new_members = exchange(_pairs(first[1]), _pairs(second[1]), role)
+    people_of = {one.participant_id: one.person_id for one in [*first[1], *second[1]]}
+    for proposal, members in (first, second):
+        proposal.decided_by = actor.person_id
+        await _move(
+            session, proposal, members, ProposalAction.SWAP, actor_id=actor.person_id, now=now
+        )
+        proposal.is_locked = False
+    made = []
+    for pairs in new_members:
+        found = await _participants(session, track, pairs)
+        await _require_rules(session, track, pairs, found)
+        score, parts = scored.get(frozenset(one for one, _role in pairs), (None, []))
+        proposal = await add_proposal(
+            session,
+            track=track,
+            run_id=first[0].run_id,
+            members=[(one, people_of[one], role_) for one, role_ in pairs],
+            score=score,
+            parts=parts,
+            now=now,
+        )
+        await _record_proposal(
+            session, proposal, [], actor_id=actor.person_id, before=None, now=now
+        )
+        made.append(proposal)
+    return made[0], made[1]
+
+
+def exchange(first: Members, second: Members, role: TrackRole | None) -> tuple[Members, Members]:
+    """Return who would be together after a swap."""
+    return rules.exchanged(first, second, role=role or rules.usual_swap_role(first))
+
+
+def pairs_after_swap(
+    rows: Sequence[Mapping[str, Any] | None], role: TrackRole | None
+) -> list[tuple[UUID, UUID]]:
+    """Return the pairs that a swap of two proposals would make, or none where it cannot."""
+    told = [
+        [(UUID(str(one["participant_id"])), TrackRole(one["role"])) for one in row["members"]]
+        for row in rows
+        if row is not None and row["members"]
+    ]
+    if len(told) != PAIR:
+        return []
+    try:
+        made = exchange(told[0], told[1], role)
+    except ConflictError:
+        # Whoever swaps is told so when the swap itself is tried.
+        return []
+    return [
+        (members[0][0], members[1][0])
+        for members in (sorted(one, key=_is_below) for one in made)
+        if len(members) == PAIR
+    ]
+
+
+def _is_below(member: tuple[UUID, TrackRole]) -> bool:
+    return member[1] in MENTEE_SIDE
+
+
+async def _load_two(
+    session: AsyncSession, actor: Actor, proposal_id: UUID, other_id: UUID, if_match: str | None
+) -> tuple[tuple[Proposal, list[ProposalMember]], tuple[Proposal, list[ProposalMember]]]:
+    """Lock two proposals of one run in a fixed order, whichever was named first."""
+    if proposal_id == other_id:
+        raise InvalidError(
+            errors=[Violation("#/with_proposal_id", "not_unique", "Name another proposal.")]
+        )
+    loaded = {}
+    for one in sorted((proposal_id, other_id)):
+        try:
+            loaded[one] = await _load(
+                session,
+                actor,
+                one,
+                "proposal.decide",
+                if_match if one == proposal_id else None,
+            )
+        except NotFoundError:
+            if one == proposal_id:
+                raise
+            raise unknown_reference("#/with_proposal_id") from None
+    first, second = loaded[proposal_id], loaded[other_id]
+    if (first[0].track_id, first[0].run_id) != (second[0].track_id, second[0].run_id):
+        raise unknown_reference("#/with_proposal_id")
+    return first, second
+
+
+async def set_lock(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    is_locked: bool,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Keep a proposal's members together in the next run, or no longer."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    if is_locked and proposal.status not in OPEN:
+        raise ConflictError(
+            "Only a proposal that is still being decided on can be locked.",
+            code="invalid_transition",
+            allowed=rules.allowed_proposal_actions(proposal.status),
+        )
+    if proposal.is_locked is not is_locked:
+        proposal.is_locked = is_locked
+        proposal.touch(now)
+        _record(
+            session,
+            "proposal.changed",
+            proposal,
+            members,
+            actor_id=actor.person_id,
+            changed=["is_locked"],
+            now=now,
+        )
+    return proposal
+
+
+async def consent(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    secret: bytes,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Agree; once everybody asked has, the mentorship comes about in the same transaction."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.answer", if_match)
+    rules.next_proposal_status(proposal.status, ProposalAction.CONSENT)
+    own = next(one for one in members if one.person_id == actor.person_id)
+    own.answer, own.answered_at = "consented", now
+    if all(one.answer == "consented" for one in members if one.is_asked):
+        await _accept(session, proposal, members, secret=secret, actor_id=actor.person_id, now=now)
+    else:
+        proposal.touch(now)
+    return proposal
+
+
+async def decline(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Say no, without having to say why; the seats are free again."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.answer", if_match)
+    rules.next_proposal_status(proposal.status, ProposalAction.DECLINE)
+    own = next(one for one in members if one.person_id == actor.person_id)
+    own.answer, own.answered_at = "declined", now
+    await _move(
+        session, proposal, members, ProposalAction.DECLINE, actor_id=actor.person_id, now=now
+    )
+    return proposal
+
+
+async def close(
+    session: AsyncSession, *, organization_id: UUID, proposal_id: UUID, now: datetime
+) -> None:
+    """End a proposal that can no longer come about: its time, a member or its program is over."""
+    proposal = await queries.lock_proposal(
+        session, organization_id=organization_id, proposal_id=proposal_id
+    )
+    members = await _members(session, proposal)
+    for action in (ProposalAction.EXPIRE, ProposalAction.REJECT):
+        if (proposal.status, action) in rules.PROPOSAL_TRANSITIONS:
+            await _move(session, proposal, members, action, actor_id=None, now=now)
+            return
+
+
+async def remind(
+    session: AsyncSession, *, organization_id: UUID, proposal_id: UUID, now: datetime
+) -> None:
+    """Note that people still owe an answer."""
+    proposal = await queries.lock_proposal(
+        session, organization_id=organization_id, proposal_id=proposal_id
+    )
+    if proposal.status is not ProposalStatus.AWAITING_PEOPLE:
+        return
+    members = await _members(session, proposal)
+    silent = [one.person_id for one in members if one.is_asked and one.answer is None]
+    _record(
+        session,
+        "proposal.reminder_due",
+        proposal,
+        members,
+        actor_id=None,
+        recipients={"asked": silent},
+        now=now,
+    )
+
+
+async def _ask(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    track: Track,
+    *,
+    secret: bytes,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Tell people of an approved proposal: the first moment that anybody is told."""
+    for member in members:
+        member.is_asked = rules.is_asked(member.role, track.consent_sides)
+    proposal.holds_until = now + rules.EXPIRE_AFTER
+    await _move(
+        session, proposal, members, ProposalAction.PUBLISH, actor_id=actor.person_id, now=now
+    )
+    if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
+        await _accept(session, proposal, members, secret=secret, actor_id=actor.person_id, now=now)
+        return
+    for kind, after in (
+        ("proposal.remind", rules.REMIND_AFTER),
+        ("proposal.expire", rules.EXPIRE_AFTER),
+    ):
+        await timers.schedule(
+            session,
+            organization_id=proposal.organization_id,
+            kind=kind,
+            subject_id=proposal.id,
+            due_at=now + after,
+        )
+
+
+async def _accept(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    secret: bytes,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    proposal.status = rules.next_proposal_status(proposal.status, ProposalAction.CONSENT)
+    mentorship = await mentorships.create(
+        session,
+        organization_id=proposal.organization_id,
+        track_id=proposal.track_id,
+        members=[NewMember(one.participant_id, one.role) for one in members],
+        source=MentorshipSource.PROPOSAL,
+        because=proposal.parts,
+        actor_id=actor_id,
+        holds_seats=True,
+        now=now,
+    )
+    proposal.mentorship_id = mentorship.id
+    proposal.holds_until = None
+    proposal.touch(now)
+    await timers.cancel(session, organization_id=proposal.organization_id, subject_id=proposal.id)
+    await _remember_pairs(session, proposal, members, secret, now=now)
+    await _record_proposal(
+        session,
+        proposal,
+        members,
+        actor_id=actor_id,
+        before=ProposalStatus.AWAITING_PEOPLE,
+        now=now,
+    )
+
+
+async def _remember_pairs(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    secret: bytes,
+    *,
+    now: datetime,
+) -> None:
+    key = rules.organization_secret(secret, proposal.organization_id)
+    for pair in rules.pairs_across([(one.person_id, one.role) for one in members]):
+        await session.merge(
+            PastPair(
+                organization_id=proposal.organization_id,
+                pair_hash=rules.pair_hash(key, *pair),
+                at=now,
+            )
+        )
+
+
+async def _move(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    action: ProposalAction,
+    *,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Take a locked proposal to its next state; leaving a state that holds seats frees them."""
+    before = proposal.status
+    proposal.status = rules.next_proposal_status(before, action)
+    proposal.touch(now)
+    if before in rules.HOLDING and proposal.status not in rules.HOLDING:
+        proposal.holds_until = None
+        await _release_seats(session, proposal, members, now=now)
+        await timers.cancel(
+            session, organization_id=proposal.organization_id, subject_id=proposal.id
+        )
+    await _record_proposal(session, proposal, members, actor_id=actor_id, before=before, now=now)
+
+
+async def _release_seats(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    now: datetime,
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.release_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+            now=now,
+        )
+
+
+async def _load(
+    session: AsyncSession,
+    actor: Actor,
+    proposal_id: UUID,
+    permission: str,
+    if_match: str | None,
+) -> tuple[Proposal, list[ProposalMember]]:
+    """Lock a proposal for the actor: 404 for who may not know, 403 for who may not act."""
+    proposal = await queries.lock_proposal(
+        session, organization_id=actor.organization_id, proposal_id=proposal_id
+    )
+    members = await _members(session, proposal)
+    facts = actor.facts(program_id=proposal.program_id)
+    own = next((one for one in members if one.person_id == actor.person_id), None)
+    if own is not None and proposal.status in rules.TOLD:
+        # Whoever was not asked learns of it as a member, but has nothing to answer.
+        may_know = proposal.status is ProposalStatus.ACCEPTED and permission != "proposal.answer"
+        if own.is_asked or may_know:
+            facts |= {Role.MEMBER}
+    if not access.holds("proposal.read", facts):
+        raise NotFoundError
+    access.require(permission, facts)
+    accept_match(if_match, version=proposal.version)
+    return proposal, members
+
+
+async def _members(session: AsyncSession, proposal: Proposal) -> list[ProposalMember]:
+    found = await queries.members_of(
+        session, organization_id=proposal.organization_id, proposal_ids=[proposal.id]
+    )
+    return found[proposal.id]
+
+
+async def _run_of(session: AsyncSession, proposal: Proposal) -> MatchRun | None:
+    if proposal.run_id is None:
+        return None
+    return await queries.find_run(
+        session, organization_id=proposal.organization_id, run_id=proposal.run_id
+    )
+
+
+def _require_decidable(run: MatchRun | None) -> None:
+    """Refuse to decide on what was only simulated or was put aside."""
+    if run is not None and run.status not in {RunStatus.REVIEW, RunStatus.PUBLISHED}:
+        raise ConflictError(f"The run of this proposal is {run.status}.", code="invalid_transition")
+
+
+async def _track(session: AsyncSession, proposal: Proposal) -> Track:
+    track = await session.get(Track, (proposal.organization_id, proposal.track_id))
+    if track is None:
+        raise NotFoundError
+    return track
+
+
+def _pairs(members: Sequence[ProposalMember]) -> list[tuple[UUID, TrackRole]]:
+    return [(one.participant_id, one.role) for one in members]
+
+
+async def _record_proposal(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    actor_id: UUID | None,
+    before: ProposalStatus | None,
+    now: datetime,
+) -> None:
+    """Record what happened; only people who were asked are ever told."""
+    asked = [one.person_id for one in members if one.is_asked]
+    told: dict[str, list[UUID]] = {}
+    if proposal.status is ProposalStatus.AWAITING_PEOPLE:
+        told = {"asked": asked}
+    elif proposal.status in TELLS_OTHERS:
+        told = {"others": [one for one in asked if one != actor_id]}
+    _record(
+        session,
+        EVENT_OF_PROPOSAL[proposal.status],
+        proposal,
+        members,
+        actor_id=actor_id,
+        before=before,
+        recipients=told,
+        now=now,
+    )
+
+
+def _record(
+    session: AsyncSession,
+    kind: str,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    actor_id: UUID | None,
+    before: ProposalStatus | None = None,
+    changed: Sequence[str] = (),
+    recipients: Mapping[str, Sequence[UUID]] | None = None,
+    now: datetime,
+) -> None:
+    events.record(
+        session,
+        kind,
+        proposal,
+        now=now,
+        actor_id=actor_id,
+        program_id=proposal.program_id,
+        from_state=before,
+        to_state=proposal.status,
+        changed=changed,
+        named={
+            "run_id": proposal.run_id,
+            "track_id": proposal.track_id,
+            "participant_ids": [one.participant_id for one in members],
+            "mentorship_id": proposal.mentorship_id,
+        },
+        recipients=recipients,
+    )
+
+
+# What a worker does to a run it has claimed
+
+
+class LeaseLostError(Exception):
+    """Somebody else works on this run now, or it has ended."""
+
+
+async def lock_claimed(session: AsyncSession, claimed: Claim) -> MatchRun:
+    """Load a claimed run for a change; refused once the lease is somebody else's."""
+    run = await queries.lock_run(
+        session, organization_id=claimed.organization_id, run_id=claimed.id
+    )
+    if run.lease_token != claimed.lease_token or run.status not in rules.UNFINISHED:
+        raise LeaseLostError
+    return run
+
+
+async def begin(session: AsyncSession, *, run: MatchRun, secret: bytes, now: datetime) -> None:
+    """Freeze what a run works on, the first time it is worked on."""
+    if run.status is RunStatus.QUEUED:
+        advance_run(session, run, RunAction.CLAIM, actor_id=None, now=now)
+    if run.input_hash is None:
+        snapshot = await read_input(session, run=run, secret=secret)
+        run.snapshot = {"as_of": now.date().isoformat(), **snapshot}
+        run.input_hash = rules.digest(snapshot["input"])
+
+
+async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) -> FrozenTask:
+    """Return what a run works on; 404 before it was frozen."""
+    row = await queries.snapshot(reader, organization_id=organization_id, run_id=run_id)
+    snapshot = row["snapshot"]
+    if snapshot is None:
+        raise NotFoundError("The run has not begun yet.")
+    return FrozenTask(
+        problem=rules.problem_of(
+            snapshot["input"],
+            as_of=date.fromisoformat(snapshot["as_of"]),
+            policy={name: row[name] for name in ("hard", "soft", "objective", "seed")},
+            seed=row["run_seed"],
+        ),
+        participants={name: UUID(one) for name, one in snapshot["participants"].items()},
+    )
+
+
+async def finish(
+    session: AsyncSession,
+    *,
+    run: MatchRun,
+    drafts: Sequence[Draft],
+    stats: Mapping[str, Any],
+    certificate: Mapping[str, Any],
+    unmatched: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> None:
+    """Store what a run has found, all at once, and let its coordinators know."""
+    proposals = await _store(session, run, drafts, now=now)
+    is_real = run.mode is RunMode.REAL
+    if is_real:
+        await _note_proposals(session, run, proposals, now=now)
+        await _hand_over_locks(session, run, drafts)
+    run.stats = dict(stats)
+    run.certificate = dict(certificate)
+    run.unmatched = [dict(one) for one in unmatched]
+    run.progress = {}
+    _end_lease(run)
+    action = RunAction.FINISH if is_real else RunAction.SIMULATE
+    advance_run(session, run, action, actor_id=None, now=now)
+
+
+async def _store(
+    session: AsyncSession, run: MatchRun, drafts: Sequence[Draft], *, now: datetime
+) -> list[Proposal]:
+    people_of = await queries.people_of_participants(
+        session,
+        organization_id=run.organization_id,
+        participant_ids=[one for draft in drafts for one, _role in draft.members],
+    )
+    proposals = [
+        Proposal(
+            organization_id=run.organization_id,
+            id=ids.new_id(),
+            created_at=now,
+            updated_at=now,
+            program_id=run.program_id,
+            track_id=run.track_id,
+            run_id=run.id,
+            score=draft.score,
+            parts=[dict(part) for part in draft.parts],
+            is_locked=draft.is_locked,
+        )
+        for draft in drafts
+    ]
+    session.add_all(proposals)
+    await session.flush()
+    session.add_all(
+        ProposalMember(
+            organization_id=run.organization_id,
+            proposal_id=proposal.id,
+            participant_id=participant_id,
+            person_id=people_of[participant_id],
+            role=role,
+        )
+        for proposal, draft in zip(proposals, drafts, strict=True)
+        for participant_id, role in draft.members
+    )
+    await session.flush()
+    return proposals
+
+
+async def _note_proposals(
+    session: AsyncSession, run: MatchRun, proposals: Sequence[Proposal], *, now: datetime
+) -> None:
+    """Record that proposals wait for approval; the coordinators are told once, by the first."""
+    coordinators = await credentials.coordinators_of(
+        session, organization_id=run.organization_id, program_id=run.program_id
+    )
+    members = await queries.members_of(
+        session,
+        organization_id=run.organization_id,
+        proposal_ids=[one.id for one in proposals],
+    )
+    for index, proposal in enumerate(proposals):
+        _record(
+            session,
+            EVENT_OF_PROPOSAL[ProposalStatus.PROPOSED],
+            proposal,
+            members[proposal.id],
+            actor_id=None,
+            recipients={"coordinators": coordinators} if index == 0 else None,
+            now=now,
+        )
+
+
+async def _hand_over_locks(session: AsyncSession, run: MatchRun, drafts: Sequence[Draft]) -> None:
+    """End the locks of earlier proposals that this run's have taken over."""
+    kept = {frozenset(one for one, _role in draft.members) for draft in drafts if draft.is_locked}
+    for proposal_id, members in (await queries.locked(session, run=run)).items():
+        if frozenset(one["participant_id"] for one in members) in kept:
+            proposal = await queries.lock_proposal(
+                session, organization_id=run.organization_id, proposal_id=proposal_id
+            )
+            proposal.is_locked = proposal.status is ProposalStatus.PROPOSED
+
+
+async def fail(session: AsyncSession, *, run: MatchRun, code: str, now: datetime) -> None:
+    """Give a run up, and say why as a code."""
+    run.failure_code = code[:64]
+    run.progress = {}
+    _end_lease(run)
+    advance_run(session, run, RunAction.FAIL, actor_id=None, now=now)
+
+
+def leave(run: MatchRun, *, due_at: datetime, counts: bool, phase: str) -> None:
+    """Leave a run alone until then; waiting for matching is no failure and does not count."""
+    waits = 0 if counts else run.progress.get("waits", 0) + 1
+    run.progress = {"phase": phase, "waits": waits}
+    run.attempts = run.attempts if counts else max(run.attempts - 1, 0)
+    run.due_at = due_at
+    _end_lease(run)
+
+
+def _end_lease(run: MatchRun) -> None:
+    run.leased_until, run.lease_token = None, None

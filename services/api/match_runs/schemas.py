@@ -1,0 +1,296 @@
+"""Bodies of match runs, their proposals and explanations."""
+
+from typing import Annotated, TypedDict
+from uuid import UUID
+
+from annotated_types import MaxLen, MinLen
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from services.api.match_runs.rules import ProposalStatus, RunKind, RunMode, RunStatus
+from services.api.participants.schemas import (
+    Actions,
+    Count,
+    Cursor,
+    ParticipantId,
+    Version,
+)
+from services.api.programs.rules import TrackRole
+from services.api.programs.schemas import PolicyId, TrackId
+from shared.schemas.base import Body, Id, Json, Line, PublicId, Timestamp, Whole
+from shared.web.pagination import Page
+
+RunId = Annotated[UUID, Id("match_run")]
+ProposalId = Annotated[UUID, Id("proposal")]
+Seed = Annotated[
+    int,
+    Whole(0, 2_147_483_647, 7),
+    Field(description="Makes equal choices the same way each time; the policy's where left out."),
+]
+Figure = Annotated[float, Field(ge=-1e12, le=1e12, json_schema_extra={"format": "double"})]
+Score = Annotated[int, Field(ge=0, le=100, json_schema_extra={"format": "int32"}, examples=[72])]
+Word = Annotated[str, Field(max_length=200, examples=["offers_wants"])]
+Params = Annotated[
+    dict[str, Json],
+    Field(max_length=50, description="What fills the text of the key, in every language."),
+]
+
+
+class RunCreate(Body):
+    """Which track to match, and whether for real."""
+
+    id: RunId | None = None
+    track_id: TrackId
+    mode: RunMode = Field(
+        RunMode.REAL, description="A `dry_run` only shows what would be proposed."
+    )
+    kind: RunKind = Field(RunKind.POOL, description="`pool` matches everybody who has a place.")
+    seed: Seed | None = None
+    policy_id: PolicyId | None = Field(None, description="The track's policy where left out.")
+
+
+class Rerun(Body):
+    """How to run again."""
+
+    seed: Seed | None = None
+
+
+class ProposedMember(Body):
+    """A participant, and as what they would be a member."""
+
+    participant_id: ParticipantId
+    role: TrackRole
+
+
+class ProposalCreate(Body):
+    """Who is to be put together by hand."""
+
+    id: ProposalId | None = None
+    members: Annotated[list[ProposedMember], MinLen(2), MaxLen(101)]
+
+
+class Swap(Body):
+    """With which proposal members change places."""
+
+    with_proposal_id: ProposalId
+    role: Annotated[
+        TrackRole | None,
+        Field(description="Who changes places; the mentee side where left out."),
+    ] = None
+
+
+class RunsQuery(Page):
+    """Filters of a program's runs."""
+
+    track_id: Annotated[
+        TrackId | SkipJsonSchema[None], Field(description="Only runs of this track.")
+    ] = None
+    status: Annotated[
+        list[RunStatus] | SkipJsonSchema[None],
+        Field(max_length=10, description="Only runs in one of these states."),
+    ] = None
+
+
+class ProposalsQuery(Page):
+    """Filters of proposals."""
+
+    status: Annotated[
+        list[ProposalStatus] | SkipJsonSchema[None],
+        Field(max_length=10, description="Only proposals in one of these states."),
+    ] = None
+
+
+Pair = Annotated[
+    str,
+    Line(61, "par_01kajv7v1cefh8ws6q1fyv4m2z,par_01kajv7v1cefh8ws6q1fyv4m30"),
+    Field(description="Two participants, separated by a comma."),
+]
+
+
+class ProgressView(TypedDict):
+    """How far a run is; nothing while it has not begun or once it has ended."""
+
+    phase: Word | None
+    done: Count | None
+    total: Count | None
+    eta_seconds: Figure | None
+
+
+class FairnessView(TypedDict):
+    """How evenly the scores of a run's proposals fall."""
+
+    minimum: Figure | None
+    fifth_percentile: Figure | None
+    gini: Figure | None
+
+
+class RunFairnessView(TypedDict):
+    """How evenly the scores of one run's proposals fall."""
+
+    match_run_id: Annotated[str, PublicId("match_run")]
+    fairness: FairnessView
+
+
+class ReasonView(TypedDict):
+    """A text key and what fills it."""
+
+    rule: Word
+    key: Word
+    params: Params
+
+
+class StatsView(TypedDict):
+    """A run in figures."""
+
+    people: Count
+    matched: Count
+    proposals: Count
+    mean_score: Figure | None
+    min_score: Figure | None
+    seconds: Figure
+    blocking_pairs: Annotated[
+        int, Field(ge=-1, description="Two people who would both rather have each other.")
+    ]
+    criteria: Annotated[
+        dict[str, Figure], Field(max_length=50, description="Mean value of each criterion, 0-1.")
+    ]
+    fairness: FairnessView
+    warnings: Annotated[list[ReasonView], MaxLen(200)]
+
+
+class CertificateView(TypedDict):
+    """What is guaranteed of a run's result, and what made it."""
+
+    kind: Annotated[str, Field(max_length=20, examples=["optimal"])]
+    objective: Word
+    primal: Annotated[int, Field(json_schema_extra={"format": "int64"})]
+    dual: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None
+    gap: Figure | None
+    method: Word
+    engine: Word
+    text_model: Word
+    digest: Word
+
+
+class UnmatchedView(TypedDict):
+    """Somebody who has places left, and why."""
+
+    participant_id: Annotated[str, PublicId("participant")]
+    role: TrackRole
+    free: Count
+    rule: Word
+    key: Word
+    params: Params
+
+
+class RunView(TypedDict):
+    """One execution of matching over frozen inputs."""
+
+    id: Annotated[str, PublicId("match_run")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")]
+    track_id: Annotated[str, PublicId("track")]
+    mode: RunMode
+    kind: RunKind
+    policy_id: Annotated[str, PublicId("match_policy")] | None
+    policy_version: Version
+    seed: Count
+    input_hash: Annotated[str, Field(max_length=80)] | None
+    previous_run_id: Annotated[str, PublicId("match_run")] | None
+    started_by: Annotated[str, PublicId("person")] | None
+    status: RunStatus
+    allowed: Actions
+    progress: ProgressView
+    stats: StatsView | None
+    certificate: CertificateView | None
+    unmatched: Annotated[
+        list[UnmatchedView], MaxLen(1000), Field(description="The first 1000; see the count.")
+    ]
+    unmatched_count: Count
+    proposals_by_status: Annotated[dict[str, Count], Field(max_length=10)]
+    failure_code: Annotated[str, Field(max_length=64)] | None
+
+
+class RunPage(TypedDict):
+    """One page of runs."""
+
+    items: Annotated[list[RunView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+class PartView(ReasonView):
+    """What one criterion gave: points of a score of 100, value of its own best of 1."""
+
+    points: Figure
+    weight: Count
+    value: Figure
+
+
+class ProposalMemberView(TypedDict):
+    """A member of a proposal; members see their own answer only."""
+
+    participant_id: Annotated[str, PublicId("participant")]
+    person_id: Annotated[str, PublicId("person")]
+    role: TrackRole
+    is_asked: bool
+    answer: Annotated[str, Field(max_length=16, examples=["consented"])] | None
+    answered_at: Timestamp | None
+
+
+class ProposalView(TypedDict):
+    """Members suggested to be put together; without a score where nothing computed one."""
+
+    id: Annotated[str, PublicId("proposal")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    program_id: Annotated[str, PublicId("program")]
+    track_id: Annotated[str, PublicId("track")]
+    run_id: Annotated[str, PublicId("match_run")] | None
+    members: Annotated[list[ProposalMemberView], MaxLen(101)]
+    score: Score | None
+    parts: Annotated[list[PartView], MaxLen(50)]
+    status: ProposalStatus
+    allowed: Actions
+    is_locked: bool | None
+    holds_until: Timestamp | None
+    mentorship_id: Annotated[str, PublicId("mentorship")] | None
+
+
+class ProposalPage(TypedDict):
+    """One page of proposals."""
+
+    items: Annotated[list[ProposalView], MaxLen(200)]
+    next_cursor: Cursor | None
+
+
+class SwappedView(TypedDict):
+    """The two proposals that a swap has made."""
+
+    items: Annotated[list[ProposalView], MaxLen(2)]
+
+
+class AlternativeView(TypedDict):
+    """Two people who could have been matched instead, and what that would cost the objective."""
+
+    participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(2)]
+    score: Figure
+    cost: Annotated[int, Field(json_schema_extra={"format": "int64"})]
+
+
+class ExplanationView(TypedDict):
+    """Why two people were put together in a run, or why not."""
+
+    match_run_id: Annotated[str, PublicId("match_run")]
+    participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(2)]
+    is_matched: bool
+    is_allowed: bool
+    score: Figure
+    parts: Annotated[list[PartView], MaxLen(50)]
+    broken: Annotated[
+        list[ReasonView], MaxLen(50), Field(description="Hard rules that keep them apart.")
+    ]
+    why_not: Annotated[list[ReasonView], MaxLen(50)]
+    alternatives: Annotated[list[AlternativeView], MaxLen(50)]
