@@ -27,6 +27,7 @@ from services.api.participants import rules as participants
 from services.api.programs import rules as programs
 from services.api.settings import ApiSettings
 from shared.settings import ServiceSettings
+from shared.web import codes
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -145,6 +146,7 @@ REGIONS: Mapping[str, Callable[[], Iterator[str]]] = {
 def made() -> Iterator[tuple[Path, str]]:
     """Yield every document with what it should hold."""
     yield DOCS / "openapi" / "api.json", openapi()
+    yield DOCS / "errors.md", codes.page()
     for file in sorted(DOCS.glob("*.md")):
         yield file, REGION.sub(_filled, file.read_text())
 
