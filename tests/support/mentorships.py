@@ -1,6 +1,7 @@
 """Mentorships as they come about in life: people register, a coordinator puts them together."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -16,6 +17,8 @@ from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.participants import Somebody, take_part
 from tests.support.programs import Offer, open_registration, post
+
+ADMITTED = 20
 
 
 @dataclass(slots=True)
@@ -87,3 +90,14 @@ async def work(world: World) -> AsyncIterator[AsyncSession]:
 def at(day: str) -> datetime:
     """Return noon of a day."""
     return datetime.combine(date.fromisoformat(day), time(12), UTC)
+
+
+async def crowd(request: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.Response]:
+    """Send the same request fifty times, as many at once as one organization is admitted."""
+    gate = asyncio.Semaphore(ADMITTED)
+
+    async def one() -> httpx.Response:
+        async with gate:
+            return await request()
+
+    return await asyncio.gather(*(one() for _ in range(50)))

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from tests.support.apps import World
-from tests.support.mentorships import Pair, compose, matching, member, pair_up
+from tests.support.mentorships import Pair, compose, crowd, matching, member, pair_up
 from tests.support.participants import take_part
-from tests.support.programs import Offer, draft, open_registration, post
+from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
 
 TODAY = datetime.now(UTC).date()
 
@@ -33,7 +33,12 @@ async def attempt(offer: Offer, *members: dict[str, Any], **changes: Any) -> htt
 
 
 async def other_track(offer: Offer, **track: Any) -> Offer:
-    body = {"name": "Another", "match_modes": ["coordinator"], **track}
+    body = {
+        "name": "Another",
+        "match_modes": ["coordinator"],
+        "policy_id": offer.track["policy_id"],
+        **track,
+    }
     path = f"/v1/programs/{offer.program['id']}/tracks"
     offer.track = await post(offer.coordinator, path, body)
     return offer
@@ -44,7 +49,7 @@ async def in_format(world: World, *roles: str, **track: Any) -> tuple[Offer, lis
     offer = await other_track(await draft(world), **track)
     for role in sorted({*roles} - {"mentor", "mentee", "facilitator"}):
         path = f"/v1/programs/{offer.program['id']}/forms"
-        form = await post(offer.coordinator, path, {"role": role, "fields": []})
+        form = await post(offer.coordinator, path, {"role": role, "fields": [ONE_QUESTION]})
         await post(offer.coordinator, f"/v1/forms/{form['id']}/publish", {})
     await offer.act("publish")
     await offer.act("open-registration")
@@ -188,8 +193,8 @@ async def test_the_last_seat_goes_to_one_of_fifty(world: World) -> None:
     mentee = await take_part(world, offer, "mentee")
     await matching(offer)
 
-    answers = await asyncio.gather(
-        *(attempt(offer, member(mentor, "mentor"), member(mentee, "mentee")) for _ in range(50))
+    answers = await crowd(
+        lambda: attempt(offer, member(mentor, "mentor"), member(mentee, "mentee"))
     )
 
     outcomes = Counter((one.status_code, one.json().get("code")) for one in answers)
@@ -551,7 +556,7 @@ async def test_a_group_goes_on_without_a_member_and_says_what_it_lacks(world: Wo
     assert left["driver_person_id"] == second.person["id"]
     assert removed["flags"] == {"below_minimum": True, "needs_mentor": True}
     assert (await first.now())["track_roles"][0]["load"] == 0
-    assert await refused(first.client, leaving) == (403, "forbidden")
+    assert await refused(first.client, leaving) == (409, "already_ended")
     listed = await first.client.get("/v1/me/past-mentorships")
     assert [one["id"] for one in listed.json()["items"]] == [made["id"]]
 
