@@ -175,13 +175,6 @@ def bench(
 
 
 @app.command()
-def docs() -> None:
-    """Write the documents that are made from the code."""
-    command = [sys.executable, "-m", "services.documents"]
-    raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)  # noqa: S603 - our own program
-
-
-@app.command()
 def lock() -> None:
     """Resolve every dependency anew and write the lock files."""
     from services.local import locks  # noqa: PLC0415 - each command loads only what it needs
@@ -196,6 +189,28 @@ def make_secrets(folder: Path) -> None:
 
     for name in secret_files.write(folder):
         Console().print(folder / name)
+
+
+@app.command("lint-api")
+def lint_api() -> None:
+    """Hold the API document against outside rulesets."""
+    from services.local import lint_api as linters  # noqa: PLC0415 - each command loads what it needs
+
+    raise typer.Exit(linters.run(ROOT))
+
+
+@app.command()
+def fuzz(
+    *,
+    examples: Annotated[int, typer.Option(min=1, help="Test cases per operation.")] = 30,
+    seed: Annotated[int | None, typer.Option(help="One seed instead of two.")] = None,
+    seconds: Annotated[int | None, typer.Option(min=10, help="At most so long per seed.")] = None,
+) -> None:
+    """Attack a throw-away installation with what the API document allows and forbids."""
+    from services.local import fuzz as fuzzing  # noqa: PLC0415 - each command loads what it needs
+
+    seeds = fuzzing.SEEDS if seed is None else (seed,)
+    raise typer.Exit(fuzzing.run(ROOT, examples=examples, seeds=seeds, seconds=seconds))
 
 
 @app.command()

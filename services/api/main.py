@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from services.api.credentials import routes as credentials
 from services.api.feed import routes as feed
 from services.api.issuer import routes as issuer
+from services.api.match_runs import routes as match_runs
+from services.api.mentorships import routes as mentorships
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
 from services.api.participants import routes as participants
@@ -28,6 +30,9 @@ ROUTERS = (
     credentials.router,
     programs.router,
     participants.router,
+    match_runs.router,
+    match_runs.calling_router,
+    mentorships.router,
     feed.router,
 )
 
@@ -75,10 +80,8 @@ def _frame(settings: ApiSettings) -> Frame:
     )
 
 
-def create_app(settings: ApiSettings | None = None) -> FastAPI:
-    """Return the application: the public API under /v1, everything else beside it."""
-    settings = settings or ApiSettings()
-    logs.configure(service="api", level=settings.log_level)
+def create_public() -> FastAPI:
+    """Return the public API by itself; its document needs nothing else."""
     public = FastAPI(
         title="Mentoring API",
         version="0.1.0",
@@ -92,6 +95,14 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         public.include_router(router)
     publish(public, PRODUCT)
     install_reference(public)
+    return public
+
+
+def create_app(settings: ApiSettings | None = None) -> FastAPI:
+    """Return the application: the public API under /v1, everything else beside it."""
+    settings = settings or ApiSettings()
+    logs.configure(service="api", level=settings.log_level)
+    public = create_public()
 
     @asynccontextmanager
     async def lifespan(root: FastAPI) -> AsyncIterator[None]:

@@ -19,6 +19,7 @@ from shared.web import problems
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADER_VALUE = 8 * 1024
 MAX_DEPTH = 32
 BODY_SECONDS = 10.0
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -93,7 +94,9 @@ def _check_query(query: bytes) -> None:
 
 
 def _check_headers(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
-    if sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+    longest = max((len(value) for _name, value in raw), default=0)
+    total = sum(len(name) + len(value) for name, value in raw)
+    if longest > MAX_HEADER_VALUE or total > MAX_HEADER_BYTES:
         raise InvalidError(errors=[Violation("header", "too_long", "The headers are too long.")])
     return Headers(raw=list(raw))
 

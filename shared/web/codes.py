@@ -272,6 +272,8 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Das verweist auf nichts, was Sie verwenden können.",
         ),
         "invalid_cursor": ("Start again without a cursor.", "Beginnen Sie ohne Cursor."),
+        "invalid_email": ("This is no e-mail address.", "Das ist keine E-Mail-Adresse."),
+        "inconsistent": ("This does not fit the rest.", "Das passt nicht zum Übrigen."),
         "wrong_type": ("This does not have the expected type.", "Das hat nicht den rechten Typ."),
     }
 )

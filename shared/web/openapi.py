@@ -11,8 +11,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from shared.schemas.base import INT32_MAX
+from shared.schemas.base import INT32_MAX, INT53_MAX
 from shared.web import codes
+from shared.web.bodies import MAX_HEADER_VALUE
 from shared.web.problems import MEDIA_TYPE
 
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -21,7 +22,6 @@ SHARED_HEADERS = (
     *("Request-Id", "RateLimit", "RateLimit-Policy", "Access-Control-Allow-Origin"),
     *("Cache-Control", "Vary", "X-Content-Type-Options", "Strict-Transport-Security"),
 )
-JSON_LIKE = frozenset({"application/json", "application/merge-patch+json"})
 
 type Json = dict[str, Any]
 
@@ -91,6 +91,7 @@ def _refine(path: str, method: str, operation: Json) -> None:
     for parameter in parameters:
         _required_version(parameter, method)
         _described(parameter)
+    _plain_body(operation)
     is_public = not operation.get("security")
     if is_public:
         operation["security"] = []
@@ -126,6 +127,14 @@ def _described(parameter: Json) -> None:
     schema.pop("default", None) if schema.get("default") is None else None
     parameter.setdefault("description", schema.get("description") or _id_words(parameter["name"]))
     schema.pop("description", None)
+
+
+def _plain_body(operation: Json) -> None:
+    """Publish a body that may be left out as one that is not required, never as null."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        choices = [one for one in content["schema"].get("anyOf", ()) if one.get("type") != "null"]
+        if len(choices) == 1:
+            content["schema"] = choices[0]
 
 
 def _id_words(name: str) -> str:
@@ -235,9 +244,9 @@ def _typed(schema: Json) -> Json:
         schema.setdefault("maxLength", len(str(schema["const"])))
     if schema.get("type") == "integer":
         schema.setdefault("format", "int32")
-        if schema["format"] == "int32":
-            schema.setdefault("minimum", -INT32_MAX - 1)
-            schema.setdefault("maximum", INT32_MAX)
+        largest = INT32_MAX if schema["format"] == "int32" else INT53_MAX
+        schema.setdefault("minimum", -largest)
+        schema.setdefault("maximum", largest)
     return schema
 
 
@@ -413,10 +422,9 @@ _IDEMPOTENCY_KEY = _parameter(
     255,
 )
 _IDEMPOTENCY_KEY["schema"]["minLength"] = 1
-_IDEMPOTENCY_KEY["schema"]["pattern"] = "^[!-~]{1,255}$"
 _IF_NONE_MATCH = _parameter(
-    "If-None-Match", "The ETag you hold; 304 while it is current.", '"7"', 200
+    "If-None-Match", "The ETag you hold; 304 while it is current.", '"7"', MAX_HEADER_VALUE
 )
 _ACCEPT_LANGUAGE = _parameter(
-    "Accept-Language", "Language of problems: English or German.", "de, en;q=0.8", 200
+    "Accept-Language", "Language of problems: English or German.", "de, en;q=0.8", MAX_HEADER_VALUE
 )

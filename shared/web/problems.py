@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -77,7 +78,8 @@ CODE_OF_RULE: Mapping[str, str] = MappingProxyType(
         "out_of_range": "out_of_range",
         "int_from_float": "not_whole",
         "too_deep": "too_deep",
-        "email": "malformed",
+        "email": "invalid_email",
+        "value_error": "inconsistent",
         "enum": "not_allowed",
         "literal_error": "not_allowed",
         "string_pattern_mismatch": "malformed",
@@ -106,7 +108,7 @@ def problem(
         "title": _title(code, status, language),
         "status": status,
         "detail": detail if language == "en" else _german(code, status),
-        "instance": request.url.path,
+        "instance": quote(request.url.path, safe="/:@!$&'()*+,;=~"),
         "code": code,
         "request_id": request.scope.get("request_id", ""),
     }

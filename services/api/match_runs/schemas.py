@@ -86,8 +86,8 @@ class RunsQuery(Page):
         TrackId | SkipJsonSchema[None], Field(description="Only runs of this track.")
     ] = None
     status: Annotated[
-        list[RunStatus] | SkipJsonSchema[None],
-        Field(max_length=10, description="Only runs in one of these states."),
+        Annotated[list[RunStatus], MaxLen(10)] | SkipJsonSchema[None],
+        Field(description="Only runs in one of these states."),
     ] = None
 
 
@@ -95,8 +95,8 @@ class ProposalsQuery(Page):
     """Filters of proposals."""
 
     status: Annotated[
-        list[ProposalStatus] | SkipJsonSchema[None],
-        Field(max_length=10, description="Only proposals in one of these states."),
+        Annotated[list[ProposalStatus], MaxLen(10)] | SkipJsonSchema[None],
+        Field(description="Only proposals in one of these states."),
     ] = None
 
 

@@ -98,8 +98,8 @@ class MentorshipsQuery(Page):
     """Filters of mentorships."""
 
     status: Annotated[
-        list[MentorshipStatus] | SkipJsonSchema[None],
-        Field(max_length=7, description="Only mentorships in one of these states."),
+        Annotated[list[MentorshipStatus], MaxLen(7)] | SkipJsonSchema[None],
+        Field(description="Only mentorships in one of these states."),
     ] = None
     program_id: Annotated[
         ProgramId | SkipJsonSchema[None], Field(description="Only mentorships of this program.")
