@@ -6,7 +6,9 @@ then the answer leaves. A route without a declaration stops the start-up.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.api.access import operations as access
 from services.api.access import rules
 from services.api.access.operations import Knock
+from services.api.access.roles import PERMISSIONS
 from services.api.access.rules import Actor, Declaration, KeyText, Scope
-from services.api.access.tables import IdempotencyRow
+from services.api.access.tables import ApiKey, IdempotencyRow
 from services.api.access.tokens import Claims
 from services.api.resources import Resources
 from shared.errors import UnauthenticatedError
@@ -29,6 +32,7 @@ from shared.persistence.reads import Reader, ReadTransaction, SessionReader, rea
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.web import idempotency, responses
+from shared.web.bodies import checked_body
 from shared.web.idempotency import Intent, Remembered
 from shared.web.pagination import Cursors, Page
 
@@ -40,7 +44,7 @@ BEARER = HTTPBearer(
     scheme_name="bearerAuth",
     bearerFormat="JWT",
     auto_error=False,
-    description="An access token (RFC 9068, following RFC 8725) or an API key `mk_...`.",
+    description="An access token (RFC 9068, following RFC8725) or an API key `mk_...`.",
 )
 
 type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -55,32 +59,73 @@ class DoorRoute(APIRoute):
         declared = (options.get("openapi_extra") or {}).get("x-access")
         if declared is None:
             raise RuntimeError(f"{endpoint.__qualname__} declares no permission")
+        if declared["permission"] not in PERMISSIONS:
+            raise RuntimeError(f"{endpoint.__qualname__} declares an unknown permission")
         scope = declared.get("scope")
         self.declaration = Declaration(declared["permission"], Scope(scope) if scope else None)
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Handler:
         """Wrap the handler FastAPI made in the door."""
-        handler = super().get_route_handler()
+        handler = checked_body(super().get_route_handler(), self.body_field)
         operation = self.endpoint.__name__
 
         async def read(request: Request) -> Response:
             return await _read(request, self.declaration, handler)
 
         async def write(request: Request) -> Response:
-            try:
-                return await _write(request, self.declaration, handler, operation)
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
-                    raise
-            return await _write(request, self.declaration, handler, operation)
+            return await _write_or_repeat(request, self.declaration, handler, operation)
 
-        return read if (self.methods or set()) <= READING else write
+        return _noting_use(read if (self.methods or set()) <= READING else write)
 
 
 def door(tag: str) -> APIRouter:
     """Return the router of one feature: everything on it stands behind the door."""
     return APIRouter(route_class=DoorRoute, tags=[tag], dependencies=[Depends(BEARER)])
+
+
+class CallingRoute(DoorRoute):
+    """A route that asks another system: no transaction is open while its handler runs.
+
+    Who is asking is settled first. What the handler reads or changes it does inside
+    `ReadingDep` and `WritingDep`, before and after the call.
+    """
+
+    def get_route_handler(self) -> Handler:
+        """Let the caller in, then run the handler in the open."""
+        handler = checked_body(APIRoute.get_route_handler(self), self.body_field)
+        operation = self.endpoint.__name__
+
+        async def call(request: Request) -> Response:
+            resources: Resources = request.app.state.resources
+            credential = _credential(request, resources)
+            async with read_transaction(resources.reads, _tenant(credential)) as reader:
+                await _enter(request, resources, credential, reader, self.declaration)
+            request.state.reading = partial(read_transaction, resources.reads, _tenant(credential))
+            request.state.writing = _writing(request, self.declaration, operation)
+            return await handler(request)
+
+        return _noting_use(call)
+
+
+type Work = Callable[[AsyncSession], Awaitable[Response]]
+type Writing = Callable[[Work], Awaitable[Response]]
+type Reading = Callable[[], AbstractAsyncContextManager[ReadTransaction]]
+
+
+def _writing(request: Request, declaration: Declaration, operation: str) -> Writing:
+    async def write(work: Work) -> Response:
+        async def within(inner: Request) -> Response:
+            return await work(_session(inner))
+
+        return await _write_or_repeat(request, declaration, within, operation)
+
+    return write
+
+
+def calling_door(tag: str) -> APIRouter:
+    """Return a router behind the door whose routes ask other systems."""
+    return APIRouter(route_class=CallingRoute, tags=[tag], dependencies=[Depends(BEARER)])
 
 
 def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
@@ -91,6 +136,32 @@ def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
     return {"x-access": declared}
 
 
+def _noting_use(handle: Handler) -> Handler:
+    async def noted(request: Request) -> Response:
+        try:
+            return await handle(request)
+        finally:
+            await _note_use(request)
+
+    return noted
+
+
+async def _note_use(request: Request) -> None:
+    # In a transaction of its own: reads are READ ONLY, and a refused write rolls back.
+    key: KeyText | None = getattr(request.state, "used_key", None)
+    if key is None:
+        return
+    resources: Resources = request.app.state.resources
+    async with transaction(resources.sessions, _tenant(key)) as session:
+        await access.note_use(
+            session,
+            ApiKey,
+            organization_id=key.organization_id,
+            row_id=key.key_id,
+            now=resources.clock(),
+        )
+
+
 async def _read(request: Request, declaration: Declaration, handler: Handler) -> Response:
     resources: Resources = request.app.state.resources
     credential = _credential(request, resources)
@@ -98,6 +169,17 @@ async def _read(request: Request, declaration: Declaration, handler: Handler) ->
         request.state.reader = reader
         await _enter(request, resources, credential, reader, declaration)
         return await handler(request)
+
+
+async def _write_or_repeat(
+    request: Request, declaration: Declaration, handler: Handler, operation: str
+) -> Response:
+    try:
+        return await _write(request, declaration, handler, operation)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
+            raise
+    return await _write(request, declaration, handler, operation)
 
 
 async def _write(
@@ -129,6 +211,8 @@ async def _enter(
     declaration: Declaration,
 ) -> Actor:
     knock = await _knock(reader, credential, now=resources.clock())
+    if knock.is_use_due:
+        request.state.used_key = credential
     rules.admit(knock.actor, declaration)
     request.state.actor = knock.actor
     request.state.clock_offset = knock.clock_offset
@@ -229,6 +313,16 @@ def _reader(request: Request) -> ReadTransaction:
     return reader
 
 
+def _reading(request: Request) -> Reading:
+    reading: Reading = request.state.reading
+    return reading
+
+
+def _written(request: Request) -> Writing:
+    writing: Writing = request.state.writing
+    return writing
+
+
 def _actor(request: Request) -> Actor:
     actor: Actor = request.state.actor
     return actor
@@ -247,6 +341,8 @@ def _resources(request: Request) -> Resources:
 
 SessionDep = Annotated[AsyncSession, Depends(_session)]
 ReaderDep = Annotated[ReadTransaction, Depends(_reader)]
+ReadingDep = Annotated[Reading, Depends(_reading)]
+WritingDep = Annotated[Writing, Depends(_written)]
 ActorDep = Annotated[Actor, Depends(_actor)]
 NowDep = Annotated[datetime, Depends(_now)]
 ResourcesDep = Annotated[Resources, Depends(_resources)]

@@ -1,7 +1,7 @@
 """Turn a credential into an actor, and keep what the door knows about a person current."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,8 +13,8 @@ from sqlmodel import col
 
 from services.api.access import queries, rules
 from services.api.access.roles import Role
-from services.api.access.rules import EVERY_SCOPE, Actor, KeyText, Scope
-from services.api.access.tables import AccessSubject, ApiKey
+from services.api.access.rules import SERVICE_SCOPES, Actor, KeyText, Scope
+from services.api.access.tables import AccessSubject, ApiKey, OAuthClient
 from services.api.access.tokens import Claims
 from shared.errors import UnauthenticatedError
 from shared.persistence.reads import Reader
@@ -26,6 +26,7 @@ class Knock:
 
     actor: Actor
     clock_offset: timedelta
+    is_use_due: bool = False
 
 
 async def actor_of_token(reader: Reader, claims: Claims) -> Knock:
@@ -40,11 +41,13 @@ async def actor_of_key(reader: Reader, key: KeyText, *, now: datetime) -> Knock:
     row = await reader.fetch_one(
         queries.key_facts(), organization_id=key.organization_id, key_id=key.key_id
     )
-    if row is None or not rules.is_same_secret(key.secret, row["secret_digest"]):
+    digest = row["secret_digest"] if row else rules.NO_DIGEST
+    if not rules.is_same_secret(key.secret, digest) or row is None:
         raise UnauthenticatedError(code="token_invalid")
     if not rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now):
         raise UnauthenticatedError("This key no longer opens anything.", code="key_revoked")
-    return _knock(row, _service(key.organization_id, key.key_id, row["scopes"]))
+    knock = _knock(row, _service(key.organization_id, key.key_id, row["scopes"]))
+    return replace(knock, is_use_due=rules.is_use_due(row["last_used_at"], now))
 
 
 async def _person(reader: Reader, claims: Claims) -> Knock:
@@ -67,7 +70,9 @@ async def _client(reader: Reader, claims: Claims) -> Knock:
     row = await reader.fetch_one(
         queries.client_facts(), organization_id=claims.organization_id, client_id=claims.subject
     )
-    if row is None or row["revoked_at"] is not None:
+    if row is None:
+        raise UnauthenticatedError(code="token_invalid")
+    if row["revoked_at"] is not None:
         raise UnauthenticatedError("This client no longer opens anything.", code="key_revoked")
     narrowed = claims.scopes & frozenset(map(Scope, row["scopes"]))
     return _knock(row, _service(claims.organization_id, claims.subject, narrowed))
@@ -78,7 +83,7 @@ def _service(organization_id: UUID, client_id: UUID, scopes: Iterable[str]) -> A
         organization_id=organization_id,
         person_id=None,
         client_id=client_id,
-        scopes=frozenset(map(Scope, scopes)) & EVERY_SCOPE,
+        scopes=frozenset(map(Scope, scopes)) & SERVICE_SCOPES,
     )
 
 
@@ -119,15 +124,22 @@ async def end_tokens(session: AsyncSession, *, organization_id: UUID, person_id:
     )
 
 
-async def note_use(session: AsyncSession, key: KeyText, *, now: datetime) -> None:
-    """Remember roughly when a key was last used: at most once a minute."""
+async def note_use(
+    session: AsyncSession,
+    table: type[ApiKey | OAuthClient],
+    *,
+    organization_id: UUID,
+    row_id: UUID,
+    now: datetime,
+) -> None:
+    """Remember roughly when a credential was last used: at most once a minute."""
     await session.execute(
-        update(ApiKey)
+        update(table)
         .where(
-            col(ApiKey.organization_id) == key.organization_id,
-            col(ApiKey.id) == key.key_id,
-            (col(ApiKey.last_used_at).is_(None))
-            | (col(ApiKey.last_used_at) < now - timedelta(minutes=1)),
+            col(table.organization_id) == organization_id,
+            col(table.id) == row_id,
+            (col(table.last_used_at).is_(None))
+            | (col(table.last_used_at) < now - rules.USE_INTERVAL),
         )
         .values(last_used_at=now)
     )

@@ -67,6 +67,7 @@ def client_facts() -> AnySelect:
         col(OAuthClient.secret_digest),
         col(OAuthClient.scopes),
         col(OAuthClient.revoked_at),
+        col(OAuthClient.last_used_at),
         _clock().scalar_subquery().label("offset_seconds"),
     ).where(
         col(OAuthClient.organization_id) == bindparam("organization_id"),

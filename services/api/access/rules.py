@@ -5,7 +5,7 @@ import hmac
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -15,6 +15,9 @@ from shared import ids
 from shared.errors import ForbiddenError, UnauthenticatedError
 
 SECRET_BYTES = 32
+USE_INTERVAL = timedelta(minutes=1)
+# Compared with when there is nothing to compare with, so that an unknown name takes as long.
+NO_DIGEST = bytes(32)
 
 
 class Scope(StrEnum):
@@ -40,6 +43,8 @@ class Scope(StrEnum):
 
 
 EVERY_SCOPE = frozenset(Scope)
+# What pairs confide in each other is read with a person's own token only.
+SERVICE_SCOPES = EVERY_SCOPE - {Scope.CONTENT_SELF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,22 @@ def parse_key(text: str) -> KeyText:
         return KeyText(ids.decode(parts[1]), ids.decode(parts[2]), parts[3])
     except ValueError:
         raise UnauthenticatedError(code="token_invalid") from None
+
+
+def client_name(organization_id: UUID, client_id: UUID) -> str:
+    """Return an OAuth client's `client_id`; it names its organization, as a key does."""
+    return f"{ids.encode(organization_id)}-{ids.encode(client_id)}"
+
+
+def parse_client_name(text: str) -> tuple[UUID, UUID]:
+    """Return organization and client of a `client_id`; anything malformed is a `ValueError`."""
+    organization, _, client = text.partition("-")
+    return ids.decode(organization), ids.decode(client)
+
+
+def is_use_due(last_used_at: datetime | None, now: datetime) -> bool:
+    """Tell whether a use is worth writing down: its minute is known well enough."""
+    return last_used_at is None or last_used_at < now - USE_INTERVAL
 
 
 def new_secret() -> str:

@@ -24,6 +24,7 @@ from shared.persistence.columns import (
     organization_key,
     reference,
 )
+from shared.settings import Mode
 
 
 class AccessSubject(ApiTable, table=True):
@@ -101,11 +102,15 @@ class OAuthClient(Resource, table=True):
 
 
 class SigningKey(ApiTable, table=True):
-    """A key of the built-in issuer; it belongs to the installation, not to an organization."""
+    """A key of the built-in issuer; it belongs to the installation, not to an organization.
+
+    A demo signs with keys of its own, so that its tokens open nothing elsewhere.
+    """
 
     __tablename__ = "signing_key"
 
     id: UUID = column(Uuid(as_uuid=True), primary_key=True)
+    mode: Mode = column(one_of(Mode))
     public_jwk: str = column(String(1000))
     encrypted_jwk: str = confidential(String(2000))
     created_at: datetime = instant()

@@ -25,6 +25,8 @@ LIFETIME_SECONDS = 600
 LEEWAY_SECONDS = 60
 REFUSED_HEADERS = frozenset({"jku", "x5u", "jwk", "x5c", "crit"})
 CACHE_SIZE = 4096
+# Longer texts are none of ours; the bound also keeps hostile nesting away from the JSON parser.
+LONGEST_TOKEN = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ def public_text(key: IssuerKey) -> str:
     return json.dumps(key.public_jwk(), sort_keys=True)
 
 
-def generate_key() -> IssuerKey:
+def generate_key(key_id: UUID) -> IssuerKey:
     """Make a fresh P-256 key."""
-    return IssuerKey(ids.new_id(), ECKey.generate_key("P-256", private=True))
+    return IssuerKey(key_id, ECKey.generate_key("P-256", private=True))
 
 
 def encrypt_key(key: IssuerKey, secret: str) -> str:
@@ -133,6 +135,8 @@ class Issuer:
 
         A signature is checked once per token and process; time is checked on every call.
         """
+        if len(token) > LONGEST_TOKEN:
+            raise UnauthenticatedError(code="token_invalid")
         claims = self._believed.get(token)
         if claims is None:
             claims = self._decode(token, now)
@@ -149,7 +153,7 @@ class Issuer:
             claims = jwt.decode(token, key.key, algorithms=[ALGORITHM]).claims
             self._check(claims, now)
             return _believed(claims)
-        except (JoseError, KeyError, TypeError, ValueError, AttributeError):
+        except (JoseError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise UnauthenticatedError(code="token_invalid") from None
 
     def _check(self, claims: Mapping[str, Any], now: datetime) -> None:
@@ -158,7 +162,8 @@ class Issuer:
         issued, expires = claims["iat"], claims["exp"]
         if not isinstance(issued, int) or not isinstance(expires, int):
             raise TypeError("times are whole seconds")
-        if expires - issued > self._ceiling or issued > now.timestamp() + LEEWAY_SECONDS:
+        latest = max(issued, int(claims.get("nbf", issued)))
+        if expires - issued > self._ceiling or latest > now.timestamp() + LEEWAY_SECONDS:
             raise ValueError("lives too long or is not valid yet")
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
-from services.api.access.rules import Scope
+from services.api.access.rules import Scope, client_name
 from services.api.access.tables import ApiKey, OAuthClient, RoleAssignment
 from services.api.credentials import operations, queries
 from services.api.credentials.schemas import (
@@ -87,7 +87,7 @@ def present_client(row: Mapping[str, Any]) -> OAuthClientView:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         label=row["label"],
-        client_id=f"{ids.encode(row['organization_id'])}-{ids.encode(row['id'])}",
+        client_id=client_name(row["organization_id"], row["id"]),
         last_four=row["last_four"],
         scopes=row["scopes"],
         created_by=ids.format_optional("person", row["created_by"]),

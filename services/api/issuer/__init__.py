@@ -1,0 +1,1 @@
+"""The built-in issuer's doors: its metadata, its public keys, and tokens for machines."""
