@@ -4,7 +4,7 @@ Claims are made as `worker_system`, which sees ids, due times and lease columns 
 organizations and never content; the work then happens in the row's own organization.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.clock import Clock
 from shared.persistence.sessions import Sessions
@@ -72,6 +72,10 @@ class Claim:
     attempts: int
 
 
+type Note = Callable[[AsyncConnection, Sequence[Claim]], Awaitable[None]]
+"""What else is written in the transaction that claims rows."""
+
+
 def free(table: Table, now: datetime) -> ColumnElement[bool]:
     """Return the condition that nobody holds a live lease on the row."""
     return or_(table.c.leased_until.is_(None), table.c.leased_until <= now)
@@ -100,6 +104,7 @@ async def claim(
     now: datetime,
     limit: int,
     joined: FromClause | None = None,
+    note: Note | None = None,
 ) -> Sequence[Claim]:
     """Take up to `limit` rows that are free and meet `due`, which may name columns of `joined`.
 
@@ -126,6 +131,8 @@ async def claim(
                 .returning(table.c.attempts)
             )
             claims.append(Claim(organization_id, row_id, token, result.scalar_one()))
+        if note is not None and claims:
+            await note(connection, claims)
         return claims
 
 
@@ -156,9 +163,9 @@ async def release(engine: AsyncEngine, queue: Queue, claimed: Claim) -> None:
 
 
 async def postpone(
-    engine: AsyncEngine, queue: Queue, claimed: Claim, *, until: datetime, failure: str
+    engine: AsyncEngine, queue: Queue, claimed: Claim, *, until: datetime, failure: str | None
 ) -> None:
-    """Leave a failed row alone until then; the attempt counts, and what failed is kept."""
+    """Leave a row alone until then; the attempt counts, and what failed is kept."""
     async with engine.begin() as connection:
         await connection.execute(
             _of(queue, claimed.organization_id, claimed.id)
