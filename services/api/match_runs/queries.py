@@ -95,19 +95,16 @@ def sight_of_proposals(actor: Actor) -> dict[str, Any]:
     }
 
 
+_COUNTED = (
+    select(cast(PROPOSAL.c.status, Text).label("status"), func.count().label("number"))
+    .where(PROPOSAL.c.organization_id == RUN.c.organization_id, PROPOSAL.c.run_id == RUN.c.id)
+    .group_by(PROPOSAL.c.status)
+    .correlate(RUN)
+    .lateral("counted")
+)
 _COUNTS = (
-    select(func.jsonb_object_agg(text("counted.status"), text("counted.number")))
-    .select_from(
-        select(
-            cast(PROPOSAL.c.status, Text).label("status"),
-            func.count().label("number"),
-        )
-        .where(PROPOSAL.c.organization_id == RUN.c.organization_id, PROPOSAL.c.run_id == RUN.c.id)
-        .group_by(PROPOSAL.c.status)
-        .correlate(RUN)
-        .subquery("counted")
-        .lateral()
-    )
+    select(func.jsonb_object_agg(_COUNTED.c.status, _COUNTED.c.number))
+    .select_from(_COUNTED)
     .scalar_subquery()
     .label("proposals")
 )

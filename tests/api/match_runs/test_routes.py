@@ -1,0 +1,529 @@
+"""Proposals over HTTP: who decides, who answers, and when anybody is told."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from services.api.match_runs import jobs
+from shared import ids
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from tests.support.apps import World, found_world
+from tests.support.match_runs import Pool, members, waiting
+from tests.support.participants import take_part
+from tests.support.programs import open_registration, post
+
+
+ADMITTED = 20
+"""As many requests at once as one organization is admitted."""
+
+
+async def recorded(pool: Pool) -> list[str]:
+    """Return the types of events about proposals, oldest first."""
+    rows = await _events(pool)
+    return [row["type"] for row in rows if row["type"].startswith("proposal.")]
+
+
+async def _events(pool: Pool) -> list[dict[str, Any]]:
+    organization = ids.parse_id("organization", pool.world.organization_id)
+    async with (
+        pool.world.app.state.resources.reads.acquire() as connection,
+        connection.transaction(),
+    ):
+        await connection.fetch(
+            "SELECT set_config('app.organization_id', $1, true)", str(organization)
+        )
+        rows = await connection.fetch(
+            "SELECT type, data FROM outbox_message WHERE organization_id = $1 ORDER BY id",
+            organization,
+        )
+    return [dict(row) for row in rows]
+
+
+async def told(pool: Pool, kind: str) -> list[dict[str, list[str]]]:
+    """Return whom events of a type matter to."""
+    return [row["data"]["recipients"] for row in await _events(pool) if row["type"] == kind]
+
+
+async def test_two_people_put_together_by_hand_agree_and_begin(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+
+    proposal = await pool.compose(mentor, mentee)
+    asked = await pool.act(proposal, "approve")
+    first = await post(mentor.client, f"/v1/proposals/{proposal['id']}/consent", {})
+    last = await post(mentee.client, f"/v1/proposals/{proposal['id']}/consent", {})
+
+    assert (proposal["status"], proposal["score"]) == ("proposed", None)
+    assert asked["status"] == "awaiting_people"
+    assert (first["status"], first["mentorship_id"]) == ("awaiting_people", None)
+    assert last["status"] == "accepted"
+    mentorship = await mentee.client.get(f"/v1/mentorships/{last['mentorship_id']}")
+    assert mentorship.status_code == 200
+    assert (await mentor.now())["track_roles"][0]["load"] == 1
+    assert await recorded(pool) == [
+        "proposal.awaiting_approval",
+        "proposal.approved",
+        "proposal.awaiting_people",
+        "proposal.accepted",
+    ]
+
+
+async def test_nobody_knows_of_a_proposal_before_they_are_asked(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    path = f"/v1/proposals/{proposal['id']}"
+
+    hidden = [await one.client.get(path) for one in (mentor, mentee)]
+    unasked = await mentee.client.post(f"{path}/consent")
+    listed = await mentee.client.get("/v1/me/proposals")
+    await pool.act(proposal, "approve")
+    shown = await mentee.client.get(path)
+    bystander = await pool.mentees[1].client.get(path)
+
+    assert [one.status_code for one in hidden] == [404, 404]
+    assert unasked.status_code == 404
+    assert listed.json()["items"] == []
+    assert shown.status_code == 200
+    assert shown.json()["is_locked"] is None
+    assert bystander.status_code == 404
+    own = (await mentee.client.get("/v1/me/proposals")).json()["items"]
+    assert [one["id"] for one in own] == [proposal["id"]]
+    assert await told(pool, "proposal.awaiting_approval") == [{}]
+    assert await told(pool, "proposal.approved") == [{}]
+    asked = (await told(pool, "proposal.awaiting_people"))[0]["asked"]
+    assert len(asked) == 2
+
+
+async def test_only_coordinators_decide(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+    path = f"/v1/proposals/{proposal['id']}"
+    body = {"members": members(pool.mentors[0], pool.mentees[0])}
+
+    by_mentor = await pool.mentors[0].client.post(f"{path}/approve")
+    by_admin = await world.org_admin.post(f"{path}/approve")
+    composed = await pool.mentors[0].client.post(
+        f"/v1/tracks/{pool.offer.track['id']}/proposals", json=body
+    )
+    await pool.act(proposal, "approve")
+    by_asked = await pool.mentors[0].client.post(f"{path}/reject")
+    answered = await pool.coordinator.post(f"{path}/consent")
+    abroad = await (await found_world(world.app)).org_admin.get(path)
+
+    assert (by_mentor.status_code, by_admin.status_code) == (403, 403)
+    assert composed.status_code == 403
+    assert by_asked.status_code == 403
+    assert answered.status_code == 403
+    assert abroad.status_code == 404
+    assert (await world.org_admin.get(path)).status_code == 200
+
+
+async def test_declining_frees_the_seats_and_tells_the_other_side(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    held = await mentor.now()
+
+    declined = await post(mentee.client, f"/v1/proposals/{proposal['id']}/decline", {})
+    late = await mentor.client.post(f"/v1/proposals/{proposal['id']}/consent")
+
+    assert (held["status"], held["track_roles"][0]["load"]) == ("at_capacity", 1)
+    assert declined["status"] == "declined"
+    after = await mentor.now()
+    assert (after["status"], after["track_roles"][0]["load"]) == ("available", 0)
+    assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+    others = (await told(pool, "proposal.declined"))[0]
+    assert others == {"others": [str(ids.parse_id("person", mentor.person["id"]))]}
+
+
+async def test_members_see_their_own_answer_only(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    own = await post(mentor.client, f"/v1/proposals/{proposal['id']}/consent", {})
+
+    other = (await mentee.client.get(f"/v1/proposals/{proposal['id']}")).json()
+    staff = (await pool.coordinator.get(f"/v1/proposals/{proposal['id']}")).json()
+
+    assert [one["answer"] for one in own["members"]] == ["consented", None]
+    assert [one["answer"] for one in other["members"]] == [None, None]
+    assert [one["answer"] for one in staff["members"]] == ["consented", None]
+
+
+async def test_a_track_may_ask_one_side_only(world: World) -> None:
+    pool = await waiting(world, track={"consent_sides": "mentee_side"})
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    path = f"/v1/proposals/{proposal['id']}"
+
+    unasked = await mentor.client.get(path)
+    accepted = await post(mentee.client, f"{path}/consent", {})
+
+    assert unasked.status_code == 404
+    assert accepted["status"] == "accepted"
+    assert (await mentor.client.get(path)).status_code == 200
+
+
+async def test_a_track_may_ask_nobody(world: World) -> None:
+    pool = await waiting(world, track={"consent_sides": "none"})
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+
+    accepted = await pool.act(proposal, "approve")
+
+    assert accepted["status"] == "accepted"
+    assert accepted["mentorship_id"] is not None
+
+
+async def test_nobody_is_put_together_with_their_own_manager(world: World) -> None:
+    offer = await open_registration(world)
+    pool = Pool(world, offer)
+    boss = await take_part(world, offer, "mentor")
+    middle = await world.add_person(manager_id=boss.person["id"])
+    report = await take_part(world, offer, "mentee", manager_id=middle["id"])
+    await offer.act("close-registration")
+    await offer.act("start-matching")
+
+    answer = await offer.coordinator.post(
+        f"/v1/tracks/{offer.track['id']}/proposals", json={"members": members(boss, report)}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "hard_rule_failed")
+    assert answer.json()["errors"][0]["code"] == "reporting_line_distance"
+    assert await recorded(pool) == []
+
+
+async def test_always_on_rules_hold_for_proposals_made_by_hand(world: World) -> None:
+    pool = await waiting(world)
+    path = f"/v1/tracks/{pool.offer.track['id']}/proposals"
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    two_mentors = [
+        {"participant_id": one.participant["id"], "role": "mentor"} for one in pool.mentors
+    ]
+
+    crowd = await pool.coordinator.post(path, json={"members": two_mentors})
+    role = await pool.coordinator.post(
+        path,
+        json={
+            "members": [
+                {"participant_id": mentee.participant["id"], "role": "mentor"},
+                {"participant_id": pool.mentees[1].participant["id"], "role": "mentee"},
+            ]
+        },
+    )
+    unknown = await pool.coordinator.post(
+        path,
+        json={
+            "members": [
+                {"participant_id": "par_01kajv7v1cefh8ws6q1fyv4m2z", "role": "mentor"},
+                {"participant_id": mentee.participant["id"], "role": "mentee"},
+            ]
+        },
+    )
+    await post(mentor.client, f"{mentor.path}/pause-matching", {})
+    away = await pool.coordinator.post(path, json={"members": members(mentor, mentee)})
+
+    assert (crowd.status_code, crowd.json()["code"]) == (409, "hard_rule_failed")
+    assert (role.status_code, role.json()["errors"][0]["code"]) == (409, "role")
+    assert unknown.status_code == 400
+    assert unknown.json()["errors"][0]["code"] == "unknown_reference"
+    assert away.json()["errors"][0]["code"] == "not_available"
+
+
+async def test_a_full_mentor_is_refused(world: World) -> None:
+    pool = await waiting(world)
+    first = await pool.compose(pool.mentors[0], pool.mentees[0])
+    second = await pool.compose(pool.mentors[0], pool.mentees[1])
+    await pool.act(first, "approve")
+
+    approved = await pool.coordinator.post(f"/v1/proposals/{second['id']}/approve")
+    composed = await pool.coordinator.post(
+        f"/v1/tracks/{pool.offer.track['id']}/proposals",
+        json={"members": members(pool.mentors[0], pool.mentees[1])},
+    )
+
+    assert (approved.status_code, approved.json()["code"]) == (409, "seat_taken")
+    assert (composed.status_code, composed.json()["code"]) == (409, "seat_taken")
+
+
+async def test_of_fifty_approvals_for_the_last_seat_one_wins(world: World) -> None:
+    pool = await waiting(world, mentors=1, mentees=10)
+    proposals = [await pool.compose(pool.mentors[0], mentee) for mentee in pool.mentees] * 5
+
+    gate = asyncio.Semaphore(ADMITTED)
+
+    async def approve(proposal: dict[str, Any]) -> httpx.Response:
+        async with gate:
+            return await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
+
+    answers = await asyncio.gather(*(approve(one) for one in proposals))
+
+    winners = [one for one in answers if one.status_code == 200]
+    losers = [one for one in answers if one.status_code != 200]
+    assert len(winners) == 1
+    assert {(one.status_code, one.json()["code"]) for one in losers} <= {
+        (409, "seat_taken"),
+        (409, "invalid_transition"),
+    }
+    assert (await pool.mentors[0].now())["track_roles"][0]["load"] == 1
+
+
+async def test_a_rejected_proposal_gives_its_seats_back(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+
+    rejected = await pool.act(proposal, "reject")
+    again = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
+
+    assert rejected["status"] == "rejected"
+    assert (again.status_code, again.json()["code"]) == (409, "invalid_transition")
+    assert await told(pool, "proposal.rejected") == [{}]
+
+
+async def test_two_proposals_exchange_their_mentees(world: World) -> None:
+    pool = await waiting(world)
+    first = await pool.compose(pool.mentors[0], pool.mentees[0])
+    second = await pool.compose(pool.mentors[1], pool.mentees[1])
+
+    swapped = await post(
+        pool.coordinator,
+        f"/v1/proposals/{first['id']}/swap",
+        {"with_proposal_id": second["id"]},
+    )
+
+    made = [
+        [member["participant_id"] for member in proposal["members"]]
+        for proposal in swapped["items"]
+    ]
+    assert made == [
+        [pool.mentors[0].participant["id"], pool.mentees[1].participant["id"]],
+        [pool.mentors[1].participant["id"], pool.mentees[0].participant["id"]],
+    ]
+    assert [one["status"] for one in swapped["items"]] == ["proposed", "proposed"]
+    old = await pool.coordinator.get(f"/v1/proposals/{first['id']}")
+    assert old.json()["status"] == "swapped"
+
+
+async def test_a_swap_is_repeated_by_its_key(world: World) -> None:
+    pool = await waiting(world)
+    first = await pool.compose(pool.mentors[0], pool.mentees[0])
+    second = await pool.compose(pool.mentors[1], pool.mentees[1])
+    request: dict[str, Any] = {
+        "json": {"with_proposal_id": second["id"]},
+        "headers": {"Idempotency-Key": "one"},
+    }
+
+    made = await pool.coordinator.post(f"/v1/proposals/{first['id']}/swap", **request)
+    again = await pool.coordinator.post(f"/v1/proposals/{first['id']}/swap", **request)
+
+    assert made.json() == again.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_a_swap_with_itself_or_with_nothing_is_refused(world: World) -> None:
+    pool = await waiting(world)
+    first = await pool.compose(pool.mentors[0], pool.mentees[0])
+    path = f"/v1/proposals/{first['id']}/swap"
+
+    itself = await pool.coordinator.post(path, json={"with_proposal_id": first["id"]})
+    nothing = await pool.coordinator.post(
+        path, json={"with_proposal_id": "prp_01kajv7v1cefh8ws6q1fyv4m2z"}
+    )
+    stranger = await pool.mentors[0].client.post(path, json={"with_proposal_id": first["id"]})
+
+    assert (itself.status_code, nothing.status_code) == (400, 400)
+    assert nothing.json()["errors"][0]["code"] == "unknown_reference"
+    assert stranger.status_code == 403
+
+
+async def test_a_proposal_is_locked_and_unlocked_while_it_is_open(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+
+    locked = await pool.act(proposal, "lock")
+    unlocked = await pool.act(proposal, "unlock")
+    await pool.act(proposal, "reject")
+    late = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/lock")
+
+    assert (locked["is_locked"], unlocked["is_locked"]) == (True, False)
+    assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_a_stale_version_is_not_decided_on(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+
+    answer = await pool.coordinator.post(
+        f"/v1/proposals/{proposal['id']}/approve", headers={"If-Match": '"7"'}
+    )
+
+    assert answer.status_code == 412
+
+
+async def on_timer(pool: Pool, kind: str, proposal: dict[str, Any]) -> None:
+    resources = pool.world.app.state.resources
+    organization = ids.parse_id("organization", pool.world.organization_id)
+    async with transaction(resources.sessions, Tenant(organization)) as session:
+        await jobs.on_timer(
+            session,
+            organization_id=organization,
+            kind=kind,
+            subject_id=ids.parse_id("proposal", proposal["id"]),
+            now=resources.clock(),
+        )
+
+
+async def test_silence_is_reminded_of_and_then_ends(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    await post(mentor.client, f"/v1/proposals/{proposal['id']}/consent", {})
+
+    await on_timer(pool, "proposal.remind", proposal)
+    await on_timer(pool, "proposal.expire", proposal)
+    await on_timer(pool, "proposal.remind", proposal)
+
+    after = (await pool.coordinator.get(f"/v1/proposals/{proposal['id']}")).json()
+    assert after["status"] == "expired"
+    assert (await mentor.now())["status"] == "available"
+    silent = str(ids.parse_id("person", mentee.person["id"]))
+    assert await told(pool, "proposal.reminder_due") == [{"asked": [silent]}]
+
+
+async def test_whoever_leaves_takes_their_open_proposals_along(world: World) -> None:
+    pool = await waiting(world)
+    mentor = pool.mentors[0]
+    asked = await pool.compose(mentor, pool.mentees[0])
+    await pool.act(asked, "approve")
+    resources = world.app.state.resources
+    organization = ids.parse_id("organization", world.organization_id)
+
+    async with transaction(resources.sessions, Tenant(organization)) as session:
+        await jobs.on_participant_left(
+            session,
+            organization_id=organization,
+            subject_id=ids.parse_id("participant", mentor.participant["id"]),
+            now=resources.clock(),
+        )
+
+    after = (await pool.coordinator.get(f"/v1/proposals/{asked['id']}")).json()
+    assert after["status"] == "expired"
+    assert (await pool.mentees[0].now())["status"] == "available"
+
+
+async def test_a_program_that_closes_ends_what_was_open(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+    run = await pool.start()
+    resources = world.app.state.resources
+    organization = ids.parse_id("organization", world.organization_id)
+
+    async with transaction(resources.sessions, Tenant(organization)) as session:
+        await jobs.on_program_closed(
+            session,
+            organization_id=organization,
+            subject_id=ids.parse_id("program", pool.offer.program["id"]),
+            now=resources.clock(),
+        )
+
+    ended = (await pool.coordinator.get(f"/v1/match-runs/{run['id']}")).json()
+    assert (ended["status"], ended["failure_code"]) == ("failed", "program_closed")
+    after = (await pool.coordinator.get(f"/v1/proposals/{proposal['id']}")).json()
+    assert after["status"] == "rejected"
+
+
+async def start(pool: Pool, client: httpx.AsyncClient, **changes: Any) -> httpx.Response:
+    return await client.post(pool.runs, json={"track_id": pool.offer.track["id"], **changes})
+
+
+async def test_a_run_is_queued_and_found_at_its_location(world: World) -> None:
+    pool = await waiting(world)
+
+    answer = await start(pool, pool.coordinator, seed=5)
+
+    assert answer.status_code == 202
+    run = (await pool.coordinator.get(answer.headers["Location"])).json()
+    assert (run["status"], run["seed"], run["mode"], run["kind"]) == ("queued", 5, "real", "pool")
+    assert run["stats"] is None
+    listed = await pool.coordinator.get(f"{pool.runs}?status=queued")
+    assert [one["id"] for one in listed.json()["items"]] == [run["id"]]
+    policy = await pool.coordinator.get(f"/v1/policies/{run['policy_id']}")
+    assert policy.json()["frozen"] is True
+
+
+async def test_only_coordinators_and_services_start_and_see_runs(world: World) -> None:
+    pool = await waiting(world)
+    mentor = pool.mentors[0].client
+    run = await pool.start()
+    key = await world.add_key("matching:read")
+
+    assert (await start(pool, mentor)).status_code == 403
+    assert (await start(pool, world.org_admin)).status_code == 403
+    assert (await mentor.get(f"/v1/match-runs/{run['id']}")).status_code in {403, 404}
+    assert (await mentor.get(pool.runs)).status_code == 403
+    assert (await world.org_admin.get(pool.runs)).status_code == 200
+    assert (await key.get(f"/v1/match-runs/{run['id']}")).status_code == 200
+    narrow = await start(pool, key)
+    assert (narrow.status_code, narrow.json()["code"]) == (403, "insufficient_scope")
+
+
+async def test_a_run_is_refused_where_matching_is_not_ready(world: World) -> None:
+    offer = await open_registration(world)
+    early = await offer.coordinator.post(
+        f"/v1/programs/{offer.program['id']}/match-runs", json={"track_id": offer.track["id"]}
+    )
+    empty = await waiting(world, mentors=1, mentees=0)
+    nobody = await start(empty, empty.coordinator)
+    pool = await waiting(world)
+    roulette = await start(pool, pool.coordinator, kind="roulette")
+    foreign = await start(pool, pool.coordinator, policy_id=empty.offer.track["policy_id"])
+    other = await pool.coordinator.post(pool.runs, json={"track_id": empty.offer.track["id"]})
+
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    assert nobody.json()["errors"][0]["code"] == "nobody"
+    assert (roulette.status_code, roulette.json()["code"]) == (409, "not_ready")
+    assert foreign.json()["errors"][0]["pointer"] == "#/policy_id"
+    assert other.json()["errors"][0]["pointer"] == "#/track_id"
+
+
+async def test_paused_matching_starts_no_run(world: World) -> None:
+    pool = await waiting(world)
+    await pool.offer.act("pause-matching")
+
+    answer = await start(pool, pool.coordinator)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "matching_paused")
+
+
+async def test_one_real_run_of_a_track_is_under_way_at_a_time(world: World) -> None:
+    pool = await waiting(world)
+
+    answers = await asyncio.gather(*(start(pool, pool.coordinator) for _ in range(5)))
+    rehearsal = await start(pool, pool.coordinator, mode="dry_run")
+
+    assert sorted(one.status_code for one in answers) == [202, 409, 409, 409, 409]
+    assert {one.json()["code"] for one in answers if one.status_code == 409} == {"already_exists"}
+    assert rehearsal.status_code == 202
+
+
+async def test_a_queued_run_is_neither_published_nor_explained(world: World) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    path = f"/v1/match-runs/{run['id']}"
+    pair = f"{pool.mentors[0].participant['id']},{pool.mentees[0].participant['id']}"
+
+    published = await pool.coordinator.post(f"{path}/publish")
+    explained = await pool.coordinator.get(f"{path}/explanations", params={"pair": pair})
+    malformed = await pool.coordinator.get(f"{path}/explanations", params={"pair": "par_x"})
+    fairness = await pool.coordinator.get(f"{path}/fairness")
+
+    assert (published.status_code, published.json()["code"]) == (409, "invalid_transition")
+    assert explained.status_code == 404
+    assert malformed.status_code == 400
+    assert fairness.status_code == 404
