@@ -127,9 +127,14 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "member.remove": _roles(Role.FACILITATOR, Role.COORDINATOR, Role.SAFEGUARDING),
         "meeting.list": _ANYBODY,
         "meeting.read": _ANYBODY,
+        "meeting.read_all": _roles(Role.ORG_ADMIN, Role.SAFEGUARDING, Role.SERVICE),
         "meeting.arrange": _roles(Role.MEMBER),
         "event.read": _ADMIN_AND_SERVICE,
         "sandbox.use": _ADMIN,
+        "connection.read": _ADMIN_AND_SERVICE,
+        "connection.manage": _ADMIN,
+        "mapping.manage": _ADMIN_AND_SERVICE,
+        "import.manage": _ADMIN_AND_SERVICE,
     }
 )
 

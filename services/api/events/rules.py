@@ -168,12 +168,37 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             ),
             _type("role_assignment.created", "A role was granted.", person_id="person"),
             _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
+            *(
+                _type(name, text, import_id="import", connection_id="connection")
+                for name, text in (
+                    ("sync_run.planned", "What a people file would change is known."),
+                    ("sync_run.awaiting_approval", "A plan waits to be approved."),
+                    ("sync_run.succeeded", "Every row of a people file went in."),
+                    ("sync_run.partial", "A people file went in, but for some rows."),
+                    ("sync_run.failed", "A people file was not brought in."),
+                    ("sync_run.cancelled", "An import was called off."),
+                )
+            ),
+            _type(
+                "connection.guard_tripped",
+                "A source would end more people than pass unseen.",
+                sync_run_id="sync_run",
+            ),
         )
     )
 )
 
 
-CONSUMED = frozenset({"person.deactivated", "program.completed", "program.cancelled"})
+CONSUMED = frozenset(
+    {
+        "person.deactivated",
+        "participant.withdrawn",
+        "participant.removed",
+        "program.winding_down",
+        "program.completed",
+        "program.cancelled",
+    }
+)
 """Types that some feature reacts to; who reacts stands in the worker's table."""
 
 

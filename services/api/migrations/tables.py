@@ -3,6 +3,9 @@
 from services.api.access import tables as access
 from services.api.database import ApiTable
 from services.api.events import tables as events
+from services.api.integrations.connections import tables as connections
+from services.api.integrations.imports import tables as imports
+from services.api.integrations.mappings import tables as mappings
 from services.api.match_runs import tables as match_runs
 from services.api.meetings import tables as meetings
 from services.api.mentorships import tables as mentorships
@@ -15,5 +18,6 @@ from services.api.timers import tables as timers
 MODULES = (
     *(access, events, timers, organizations, people, programs, participants),
     *(match_runs, mentorships, meetings),
+    *(connections, mappings, imports),
 )
 METADATA = ApiTable.metadata

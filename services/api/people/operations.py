@@ -13,7 +13,7 @@ from services.api.access.rules import Actor
 from services.api.events import operations as events
 from services.api.organizations import queries as organizations
 from services.api.people import queries, rules
-from services.api.people.rules import PersonAction, PersonStatus
+from services.api.people.rules import PersonAction, PersonChange, PersonStatus
 from services.api.people.tables import ExternalId, Person
 from shared import ids
 from shared.errors import ConflictError, unknown_reference
@@ -31,11 +31,30 @@ async def create(
     now: datetime,
 ) -> Person:
     """Add a person to the directory."""
-    organization = await organizations.get(
-        SessionReader(session), organization_id=actor.organization_id
-    )
-    person = Person(
+    return await _add(
+        session,
         organization_id=actor.organization_id,
+        actor_id=actor.person_id,
+        values=values,
+        external_ids=external_ids,
+        person_id=person_id,
+        now=now,
+    )
+
+
+async def _add(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    actor_id: UUID | None,
+    values: Mapping[str, Any],
+    external_ids: Sequence[tuple[str, str]],
+    person_id: UUID | None,
+    now: datetime,
+) -> Person:
+    organization = await organizations.get(SessionReader(session), organization_id=organization_id)
+    person = Person(
+        organization_id=organization_id,
         id=person_id or ids.new_id(),
         created_at=now,
         updated_at=now,
@@ -51,7 +70,7 @@ async def create(
         "person.created",
         person,
         now=now,
-        actor_id=actor.person_id,
+        actor_id=actor_id,
         to_state=person.status,
         named={"manager_id": person.manager_id},
     )
@@ -181,6 +200,93 @@ async def come_back(
         to_state=person.status,
         now=now,
     )
+
+
+async def apply_person_change(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    wanted: PersonChange,
+    actor_id: UUID | None,
+    now: datetime,
+) -> Person:
+    """Make one person as a source says they are; the only way other systems write people.
+
+    Records what the API would. Refuses with `plan_stale` when the person is not the one, or not
+    in the version, that the source's plan was made from; refusals leave nothing changed.
+    """
+    known = await queries.find_by_external_id(
+        session,
+        organization_id=organization_id,
+        source=wanted.source,
+        external_id=wanted.external_id,
+    )
+    if known is None:
+        return await _add_wanted(
+            session, organization_id=organization_id, wanted=wanted, actor_id=actor_id, now=now
+        )
+    person = await queries.lock(session, organization_id=organization_id, person_id=known)
+    if (person.id, person.version) != (wanted.person_id, wanted.version_seen):
+        raise rules.plan_stale()
+    await _settle(session, person=person, wanted=wanted, actor_id=actor_id, now=now)
+    return person
+
+
+async def _add_wanted(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    wanted: PersonChange,
+    actor_id: UUID | None,
+    now: datetime,
+) -> Person:
+    if wanted.version_seen is not None:
+        raise rules.plan_stale()
+    values = dict(wanted.values)
+    if wanted.standing is PersonStatus.INACTIVE:
+        # Somebody who left before they were ever known here enters as gone, never as a colleague.
+        values |= {
+            "status": PersonStatus.INACTIVE,
+            "ended_on": wanted.ended_on,
+            "ended_reason": wanted.ended_reason,
+        }
+    return await _add(
+        session,
+        organization_id=organization_id,
+        actor_id=actor_id,
+        values=values,
+        external_ids=[(wanted.source, wanted.external_id)],
+        person_id=wanted.person_id,
+        now=now,
+    )
+
+
+async def _settle(
+    session: AsyncSession,
+    *,
+    person: Person,
+    wanted: PersonChange,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Bring a locked person to what the source wants: fields first, then whether they are here."""
+    returns = wanted.standing is PersonStatus.ACTIVE and person.status is PersonStatus.INACTIVE
+    leaves = wanted.standing is PersonStatus.INACTIVE and person.status in rules.SIGNS_IN
+    if returns:
+        # Asked before anything is assigned: a refused return must not leave half a change behind.
+        await _refuse_taken_email(session, person, email=wanted.values.get("email", person.email))
+    await apply(session, person=person, changes=wanted.values, actor_id=actor_id, now=now)
+    if returns:
+        await come_back(session, person=person, actor_id=actor_id, now=now)
+    elif leaves:
+        await leave(
+            session,
+            person=person,
+            ended_on=wanted.ended_on or now.date(),
+            reason=wanted.ended_reason,
+            actor_id=actor_id,
+            now=now,
+        )
 
 
 def _record(

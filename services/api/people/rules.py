@@ -1,8 +1,12 @@
 """States of a person in the directory, and which fields are whose to see."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
+from uuid import UUID
 
 from shared.errors import ConflictError
 
@@ -49,6 +53,24 @@ SIGNS_IN = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE, PersonStatus.ON
 MAX_MANAGER_CHAIN = 50
 
 
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """What a source wants one person to be.
+
+    `person_id` is the id a new person gets, or whom the plan means; `version_seen` is the version
+    the plan was made from, None for a new person. `standing` is active, inactive or as it is.
+    """
+
+    source: str
+    external_id: str
+    person_id: UUID
+    version_seen: int | None
+    values: Mapping[str, Any]
+    standing: PersonStatus | None = None
+    ended_on: date | None = None
+    ended_reason: str | None = None
+
+
 def allowed_actions(status: PersonStatus) -> list[PersonAction]:
     """Return what can happen next."""
     return [action for (state, action) in TRANSITIONS if state is status]
@@ -69,3 +91,8 @@ def next_status(status: PersonStatus, action: PersonAction) -> PersonStatus:
 def manager_cycle() -> ConflictError:
     """Refuse a reporting line that ends in itself."""
     return ConflictError("That would make the reporting line a circle.", code="manager_cycle")
+
+
+def plan_stale() -> ConflictError:
+    """Refuse a change that was planned from what is no longer so."""
+    return ConflictError("The person changed since this was planned.", code="plan_stale")

@@ -1320,6 +1320,280 @@ def upgrade() -> None:
         ["organization_id", "person_id"],
         unique=False,
     )
+    op.create_table(
+        "connection",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("label", sa.String(length=120), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "file", name="connectionkind", native_enum=False, create_constraint=True, length=32
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "active",
+                name="connectionstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "on_missing",
+            sa.Enum(
+                "ignore",
+                "deactivate",
+                name="onmissing",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("guard_people", sa.Integer(), nullable=False),
+        sa.Column("guard_percent", sa.Integer(), nullable=False),
+        sa.Column("last_success_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("guard_people >= 5", name=op.f("ck_connection_guard_people_at_least_5")),
+        sa.CheckConstraint(
+            "guard_percent BETWEEN 10 AND 50", name=op.f("ck_connection_guard_percent_range")
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_connection")),
+    )
+    op.create_index("uq_connection_label", "connection", ["organization_id", "label"], unique=True)
+    op.create_table(
+        "mapping",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("newest", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_mapping")),
+    )
+    op.create_index("uq_mapping_name", "mapping", ["organization_id", "name"], unique=True)
+    op.create_table(
+        "mapping_version",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("mapping_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("document", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_by", sa.Uuid(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "mapping_id"],
+            ["mapping.organization_id", "mapping.id"],
+            name=op.f("fk_mapping_version_organization_id_mapping_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "mapping_id", "number", name=op.f("pk_mapping_version")
+        ),
+    )
+    op.create_table(
+        "import_file",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("connection_id", sa.Uuid(), nullable=False),
+        sa.Column("bytes_received", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("encoding", sa.String(length=16), nullable=False),
+        sa.Column("delimiter", sa.String(length=1), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("header", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("ignored_columns", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("warnings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "connection_id"],
+            ["connection.organization_id", "connection.id"],
+            name=op.f("fk_import_file_organization_id_connection_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_import_file")),
+    )
+    op.create_table(
+        "sync_run",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("connection_id", sa.Uuid(), nullable=False),
+        sa.Column("import_id", sa.Uuid(), nullable=False),
+        sa.Column("mapping_id", sa.Uuid(), nullable=False),
+        sa.Column("mapping_version", sa.Integer(), nullable=False),
+        sa.Column("previous_run_id", sa.Uuid(), nullable=True),
+        sa.Column("only_failed", sa.Boolean(), nullable=False),
+        sa.Column(
+            "mode",
+            sa.Enum(
+                "full",
+                "delta",
+                name="syncmode",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "on_missing",
+            sa.Enum(
+                "ignore",
+                "deactivate",
+                name="onmissing",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("is_dry_run", sa.Boolean(), nullable=False),
+        sa.Column("as_of", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum(
+                "queued",
+                "validating",
+                "planned",
+                "awaiting_approval",
+                "applying",
+                "succeeded",
+                "partial",
+                "failed",
+                "cancelled",
+                name="runstatus",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("holds", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("counts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("managers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("consequences", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("failure_code", sa.String(length=64), nullable=True),
+        sa.Column("started_by", sa.Uuid(), nullable=True),
+        sa.Column("approved_by", sa.Uuid(), nullable=True),
+        sa.Column("planned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_token", sa.Uuid(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "connection_id"],
+            ["connection.organization_id", "connection.id"],
+            name=op.f("fk_sync_run_organization_id_connection_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "import_id"],
+            ["import_file.organization_id", "import_file.id"],
+            name=op.f("fk_sync_run_organization_id_import_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "mapping_id", "mapping_version"],
+            [
+                "mapping_version.organization_id",
+                "mapping_version.mapping_id",
+                "mapping_version.number",
+            ],
+            name=op.f("fk_sync_run_organization_id_mapping_id_mapping_version"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "previous_run_id"],
+            ["sync_run.organization_id", "sync_run.id"],
+            name=op.f("fk_sync_run_organization_id_previous_run_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_sync_run")),
+    )
+    op.create_index(
+        "ix_sync_run_connection",
+        "sync_run",
+        ["organization_id", "connection_id", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "uq_sync_run_applying",
+        "sync_run",
+        ["organization_id", "connection_id"],
+        unique=True,
+        postgresql_where=sa.text("status = 'applying'"),
+    )
+    op.create_table(
+        "sync_row",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("line", sa.Integer(), nullable=True),
+        sa.Column("external_id", sa.String(length=200), nullable=True),
+        sa.Column("person_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "action",
+            sa.Enum(
+                "create",
+                "update",
+                "unchanged",
+                "deactivate",
+                "reactivate",
+                "skip",
+                "refuse",
+                name="rowaction",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "outcome",
+            sa.Enum(
+                "planned",
+                "applied",
+                "unchanged",
+                "skipped",
+                "failed",
+                name="rowoutcome",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("patch", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("stands", sa.Boolean(), nullable=True),
+        sa.Column("ended_on", sa.Date(), nullable=True),
+        sa.Column("ended_reason", sa.String(length=40), nullable=True),
+        sa.Column("changes", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("errors", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("warnings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("version_seen", sa.Integer(), nullable=True),
+        sa.Column("version_after", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "run_id"],
+            ["sync_run.organization_id", "sync_run.id"],
+            name=op.f("fk_sync_row_organization_id_run_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "run_id", "number", name=op.f("pk_sync_row")),
+    )
+    op.create_index(
+        "ix_sync_row_outcome",
+        "sync_row",
+        ["organization_id", "run_id", "outcome", "rank", "number"],
+        unique=False,
+    )
     for statement in security():
         op.execute(statement)
 
@@ -1331,8 +1605,12 @@ TENANT_TABLES = (
     "access_subject",
     "agreement_template",
     "api_key",
+    "connection",
     "form",
     "idempotency",
+    "import_file",
+    "mapping",
+    "mapping_version",
     "match_policy",
     "match_preference",
     "match_run",
@@ -1353,6 +1631,8 @@ TENANT_TABLES = (
     "proposal",
     "proposal_member",
     "role_assignment",
+    "sync_row",
+    "sync_run",
     "timer",
     "track",
 )
@@ -1405,6 +1685,11 @@ def security() -> Iterator[str]:
     )
     yield from policies.queue(
         "match_run",
+        read=("organization_id", "id", "status", "due_at", *LEASE),
+        write=LEASE,
+    )
+    yield from policies.queue(
+        "sync_run",
         read=("organization_id", "id", "status", "due_at", *LEASE),
         write=LEASE,
     )

@@ -1,0 +1,1 @@
+"""Links to other systems, and what comes in through them."""

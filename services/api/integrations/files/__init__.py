@@ -1,0 +1,1 @@
+"""Delimited files as they arrive."""

@@ -1,0 +1,218 @@
+"""Reading a delimited file: its encoding, its delimiter, its header, and every row with its line.
+
+One bad row never spoils a file: it is returned with the reason instead of its cells. What makes
+the whole file unreadable is an `InvalidError`.
+"""
+
+import csv
+import io
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.errors import InvalidError, Violation
+
+DELIMITERS = (",", ";", "\t", "|")
+SNIFFED_BYTES = 64 * 1024
+SNIFFED_ROWS = 50
+MAX_FIELD_BYTES = 32 * 1024
+MAX_COLUMNS = 512
+MAX_NAMED = 10
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+WIDE_SHARE = 0.4
+"""Share of NUL bytes on one side from which text without a mark is taken for UTF-16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a row, or one of its cells, cannot be used; never with the value itself."""
+
+    column: str | None
+    code: str
+    message: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record and the line it starts on; a record with a problem has no cells."""
+
+    number: int
+    cells: tuple[str, ...]
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file as it was understood."""
+
+    encoding: str
+    delimiter: str
+    header: tuple[str, ...]
+    lines: tuple[Line, ...]
+    warnings: tuple[str, ...]
+
+
+def read(content: bytes) -> Sheet:
+    """Return the file's header and rows; blank lines are left out."""
+    text, encoding = decode(content)
+    if not text.strip():
+        raise _refused("empty_file", "The file is empty; it needs at least a header.")
+    delimiter = sniff(text)
+    records = _records(text, delimiter)
+    header = _header(next(records, None))
+    lines = tuple(line_of(number, cells, header) for number, cells in records if not _blank(cells))
+    warnings = ("read_as_cp1252",) if encoding == "cp1252" else ()
+    return Sheet(encoding, delimiter, header, lines, warnings)
+
+
+def decode(content: bytes) -> tuple[str, str]:
+    """Return the text and the encoding it was in; the byte-order mark is no part of it."""
+    encoding = _encoding(content)
+    try:
+        return content.decode(encoding).removeprefix("\ufeff"), encoding
+    except UnicodeDecodeError:
+        if encoding != "utf-8" or content.startswith(UTF8_MARK):
+            raise _unreadable() from None
+    try:
+        # What older spreadsheets write in western Europe; its gaps are no text at all.
+        return content.decode("cp1252"), "cp1252"
+    except UnicodeDecodeError:
+        raise _unreadable() from None
+
+
+def _encoding(content: bytes) -> str:
+    if content.startswith(UTF16_MARKS):
+        return "utf-16"
+    start = content[:4096]
+    half = max(len(start) // 2, 1)
+    if start[1::2].count(0) / half > WIDE_SHARE and start[0::2].count(0) == 0:
+        return "utf-16-le"
+    if start[0::2].count(0) / half > WIDE_SHARE and start[1::2].count(0) == 0:
+        return "utf-16-be"
+    return "utf-8"
+
+
+def sniff(text: str) -> str:
+    """Return the delimiter whose rows agree best with their header; a comma when none does."""
+    sample = text[:SNIFFED_BYTES]
+    if len(text) > SNIFFED_BYTES:
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    return max(DELIMITERS, key=lambda delimiter: _agreement(sample, delimiter))
+
+
+def _agreement(sample: str, delimiter: str) -> tuple[int, int]:
+    widths: list[int] = []
+    for _number, cells in _records(sample, delimiter):
+        if isinstance(cells, list) and cells:
+            widths.append(len(cells))
+        if len(widths) > SNIFFED_ROWS:
+            break
+    if not widths or widths[0] < 2:  # noqa: PLR2004 - one column is no evidence
+        return 0, 0
+    return sum(width == widths[0] for width in widths), widths[0]
+
+
+def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield each record with its first line; a record the parser gives up on is its complaint."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield first, str(error)
+        else:
+            yield first, cells
+
+
+def _blank(cells: list[str] | str) -> bool:
+    return isinstance(cells, list) and not any(cell.strip() for cell in cells)
+
+
+def _header(record: tuple[int, list[str] | str] | None) -> tuple[str, ...]:
+    cells = record[1] if record else []
+    if isinstance(cells, str) or _blank(cells):
+        raise _refused("unreadable_header", "The first line cannot be read as a header.")
+    if len(cells) > MAX_COLUMNS:
+        raise _refused("too_many_columns", f"A file has at most {MAX_COLUMNS} columns.")
+    names = tuple(unicodedata.normalize("NFC", cell.strip()) for cell in cells)
+    _refuse_bad_names(names)
+    return names
+
+
+def _refuse_bad_names(names: Sequence[str]) -> None:
+    blank = [str(place) for place, name in enumerate(names, start=1) if not name]
+    if blank:
+        raise _refused("blank_header", f"Columns without a name: {_listed(blank)}.")
+    folded = Counter(name.casefold() for name in names)
+    doubled = [
+        f"{name} (column {place})"
+        for place, name in enumerate(names, start=1)
+        if folded[name.casefold()] > 1
+    ]
+    if doubled:
+        raise _refused("duplicate_header", f"Columns of one name: {_listed(doubled)}.")
+    if any(not name.isprintable() or len(name) > 200 for name in names):  # noqa: PLR2004
+        raise _refused("unreadable_header", "A column's name has 1 to 200 printable characters.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", ..." if len(names) > MAX_NAMED else "")
+
+
+def line_of(number: int, cells: list[str] | str, header: Sequence[str]) -> Line:
+    """Return one record as a row under a header, or why it is none."""
+    if isinstance(cells, str):
+        return Line(number, (), _unparsed(cells))
+    while len(cells) > len(header) and not cells[-1].strip():
+        cells = cells[:-1]
+    problem = _wrong_width(cells, header) or _bad_cell(cells, header)
+    return Line(number, () if problem else tuple(cells), problem)
+
+
+def _unparsed(complaint: str) -> Problem:
+    if "limit" in complaint:
+        return Problem(None, "too_long", "A field is longer than 32 kB.")
+    return Problem(
+        None,
+        "malformed_quotes",
+        "Quotation marks do not match.",
+        "Put a field that holds quotation marks in quotation marks and double those inside.",
+    )
+
+
+def _wrong_width(cells: Sequence[str], header: Sequence[str]) -> Problem | None:
+    if len(cells) == len(header):
+        return None
+    # Which cell is missing cannot be known, so no cell of the row can be trusted.
+    column = header[len(cells)] if len(cells) < len(header) else header[-1]
+    return Problem(
+        column,
+        "wrong_field_count",
+        f"The row has {len(cells)} fields, the header {len(header)}.",
+        "A field is missing or one too many, so the cells after it stand in wrong columns.",
+    )
+
+
+def _bad_cell(cells: Sequence[str], header: Sequence[str]) -> Problem | None:
+    for column, cell in zip(header, cells, strict=True):
+        if "\x00" in cell:
+            return Problem(column, "forbidden_character", "The field holds a NUL character.")
+        if len(cell) * 4 > MAX_FIELD_BYTES and len(cell.encode()) > MAX_FIELD_BYTES:
+            return Problem(column, "too_long", "The field is longer than 32 kB.")
+    return None
+
+
+def _unreadable() -> InvalidError:
+    return _refused(
+        "unreadable_encoding", "The file is neither UTF-8, UTF-16 nor Windows-1252 text."
+    )
+
+
+def _refused(code: str, detail: str) -> InvalidError:
+    return InvalidError("The file cannot be read.", errors=[Violation("#/file", code, detail)])

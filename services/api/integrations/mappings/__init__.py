@@ -1,0 +1,1 @@
+"""Which column of a file means which field of a person."""

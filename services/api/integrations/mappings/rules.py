@@ -1,0 +1,539 @@
+"""What a mapping means: refused columns, the closed list of transforms, and one row understood.
+
+There are no expressions and no patterns from clients: a mapping is data that can be read aloud.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from services.api.integrations.files.rules import Problem
+
+PERSON_FIELDS = (
+    *("employee_number", "email", "phone", "given_name", "family_name", "preferred_name"),
+    *("pronouns", "locale", "timezone", "title", "department", "country", "city", "site"),
+    *("grade", "job_family", "hired_on", "in_job_since"),
+)
+"""Fields of a person that a source may set as they are."""
+
+DAY_FIELDS = frozenset({"hired_on", "in_job_since", "ended_on"})
+NEVER_CLEARED = frozenset({"email", "given_name", "family_name", "locale", "timezone", "status"})
+REQUIRED = ("email", "given_name", "family_name")
+
+
+class PersonField(StrEnum):
+    """What a column can mean."""
+
+    EMPLOYEE_NUMBER = "employee_number"
+    EMAIL = "email"
+    PHONE = "phone"
+    GIVEN_NAME = "given_name"
+    FAMILY_NAME = "family_name"
+    PREFERRED_NAME = "preferred_name"
+    PRONOUNS = "pronouns"
+    LOCALE = "locale"
+    TIMEZONE = "timezone"
+    TITLE = "title"
+    DEPARTMENT = "department"
+    COUNTRY = "country"
+    CITY = "city"
+    SITE = "site"
+    GRADE = "grade"
+    JOB_FAMILY = "job_family"
+    HIRED_ON = "hired_on"
+    IN_JOB_SINCE = "in_job_since"
+    STATUS = "status"
+    ENDED_ON = "ended_on"
+
+
+class Empty(StrEnum):
+    """What an empty cell does to a value that is there."""
+
+    KEEP = "keep"
+    CLEAR = "clear"
+
+
+class Otherwise(StrEnum):
+    """What a lookup does with a value that its table does not hold."""
+
+    REFUSE = "refuse"
+    KEEP = "keep"
+    EMPTY = "empty"
+
+
+class NamePart(StrEnum):
+    """Which part of a full name."""
+
+    GIVEN = "given"
+    FAMILY = "family"
+
+
+class ManagerBy(StrEnum):
+    """How a file names somebody's manager."""
+
+    ID = "id"
+    NAME = "name"
+
+
+class Leavers(StrEnum):
+    """What happens to people who had left before this system ever heard of them."""
+
+    CREATE = "create"
+    SKIP = "skip"
+
+
+class DateFormat(StrEnum):
+    """How a file writes days."""
+
+    ISO = "YYYY-MM-DD"
+    COMPACT = "YYYYMMDD"
+    SLASHED_YEAR_FIRST = "YYYY/MM/DD"
+    MONTH_FIRST = "M/D/YYYY"
+    DAY_FIRST = "D/M/YYYY"
+    DOTTED = "D.M.YYYY"
+    DASHED = "D-M-YYYY"
+
+
+_ISO = re.compile(r"(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)(?:T.*)?", re.ASCII)
+_PATTERNS: Mapping[DateFormat, re.Pattern[str]] = MappingProxyType(
+    {
+        DateFormat.ISO: _ISO,
+        DateFormat.COMPACT: re.compile(r"(?P<y>\d{4})(?P<m>\d\d)(?P<d>\d\d)", re.ASCII),
+        DateFormat.SLASHED_YEAR_FIRST: re.compile(
+            r"(?P<y>\d{4})/(?P<m>\d\d?)/(?P<d>\d\d?)", re.ASCII
+        ),
+        DateFormat.MONTH_FIRST: re.compile(r"(?P<m>\d\d?)/(?P<d>\d\d?)/(?P<y>\d{4})", re.ASCII),
+        DateFormat.DAY_FIRST: re.compile(r"(?P<d>\d\d?)/(?P<m>\d\d?)/(?P<y>\d{4})", re.ASCII),
+        DateFormat.DOTTED: re.compile(r"(?P<d>\d\d?)\.(?P<m>\d\d?)\.(?P<y>\d{4})", re.ASCII),
+        DateFormat.DASHED: re.compile(r"(?P<d>\d\d?)-(?P<m>\d\d?)-(?P<y>\d{4})", re.ASCII),
+    }
+)
+_DAY_LIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}", re.ASCII)
+
+
+class Refusal(StrEnum):
+    """Why a column is never read: what it would tell about a person."""
+
+    PAY = "pay"
+    BIRTH_DATE = "birth_date"
+    GENDER = "gender"
+    ETHNICITY = "ethnicity"
+    MARITAL_STATUS = "marital_status"
+    CITIZENSHIP = "citizenship"
+    IDENTITY_NUMBER = "identity_number"
+    HEALTH = "health"
+    BELIEF = "belief"
+    PERFORMANCE = "performance"
+    LEAVING_REASON = "leaving_reason"
+
+
+_WORDS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
+    {
+        Refusal.PAY: frozenset(
+            [
+                "pay",
+                "payroll",
+                "wage",
+                "wages",
+                "bonus",
+                "bonuses",
+                "income",
+                "stipend",
+                "iban",
+                "lohn",
+                "bezüge",
+            ]
+        ),
+        Refusal.BIRTH_DATE: frozenset(["dob", "age", "birthdate", "birthday", "born", "alter"]),
+        Refusal.GENDER: frozenset({"sex", "gender", "geschlecht"}),
+        Refusal.ETHNICITY: frozenset({"race", "racial", "latino", "latinx", "diversity"}),
+        Refusal.MARITAL_STATUS: frozenset({"married", "spouse", "children", "dependents"}),
+        Refusal.CITIZENSHIP: frozenset({"visa", "citizen", "immigration"}),
+        Refusal.IDENTITY_NUMBER: frozenset({"ssn", "nin", "passport", "tin", "steuer"}),
+        Refusal.HEALTH: frozenset(
+            ["health", "medical", "sick", "sickness", "illness", "absence", "absences", "pregnancy"]
+        ),
+        Refusal.BELIEF: frozenset({"religion", "faith", "union", "party", "politics"}),
+        Refusal.PERFORMANCE: frozenset(
+            {
+                *("perf", "performance", "rating", "appraisal", "engagement", "satisfaction"),
+                *("late", "lateness", "disciplinary", "warnings"),
+            }
+        ),
+    }
+)
+# Stems that mean nothing else, wherever they stand in a name written without spaces.
+_STEMS: Mapping[Refusal, tuple[str, ...]] = MappingProxyType(
+    {
+        Refusal.PAY: ("salary", "salaries", "compensation", "gehalt", "vergütung"),
+        Refusal.BIRTH_DATE: ("dateofbirth", "birthdate", "geburt", "yearofbirth"),
+        Refusal.GENDER: ("gender", "geschlecht"),
+        Refusal.ETHNICITY: ("ethnic", "hispanic", "racedesc", "diversity"),
+        Refusal.MARITAL_STATUS: ("marital", "familienstand"),
+        Refusal.CITIZENSHIP: ("citizen", "nationality", "staatsang", "immigration"),
+        Refusal.IDENTITY_NUMBER: ("socialsecurity", "nationalid", "passport", "taxid", "steuerid"),
+        Refusal.HEALTH: ("disab", "medical", "behinder", "krank", "sickleave", "maternity"),
+        Refusal.BELIEF: ("religio", "konfession", "tradeunion"),
+        Refusal.PERFORMANCE: ("performance", "satisfaction"),
+        Refusal.LEAVING_REASON: ("termreason", "terminationreason", "leavingreason", "exitreason"),
+    }
+)
+_BEGINS_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NO_WORD = re.compile(r"[\W_]+")
+
+
+def refusal_of(header: str) -> Refusal | None:
+    """Return why a column of this name is never read, or None when it may be."""
+    words = [one for one in _NO_WORD.split(_BEGINS_WORD.sub(" ", header).casefold()) if one]
+    squeezed = "".join(words)
+    for refusal in Refusal:
+        if not _WORDS.get(refusal, frozenset()).isdisjoint(words):
+            return refusal
+        if any(stem in squeezed for stem in _STEMS.get(refusal, ())):
+            return refusal
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredColumn:
+    """A column that is not read, and why."""
+
+    column: str
+    reason: str
+    detail: str
+
+
+def ignored_columns(header: Sequence[str], document: Mapping[str, Any]) -> list[IgnoredColumn]:
+    """Return every column of a file that a mapping leaves alone, in the file's order."""
+    used = set(columns_of(document))
+    listed = {one["column"]: one["reason"] for one in document.get("refused_columns", ())}
+    return [
+        _ignored(column, listed.get(column)) for column in header if same_column(column) not in used
+    ]
+
+
+def _ignored(column: str, listed: str | None) -> IgnoredColumn:
+    refusal = refusal_of(column)
+    if listed is not None:
+        return IgnoredColumn(column, "refused", listed)
+    if refusal is not None:
+        return IgnoredColumn(
+            column, "refused", f"Nothing about {_spoken_refusal(refusal)} is kept."
+        )
+    return IgnoredColumn(column, "not_mapped", "The mapping does not use this column.")
+
+
+def _spoken_refusal(refusal: Refusal) -> str:
+    return refusal.value.replace("_", " ")
+
+
+def refused_by(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the columns a mapping uses though it may not, each with the reason."""
+    listed = {same_column(one["column"]) for one in document.get("refused_columns", ())}
+    found = []
+    for column in columns_of(document):
+        refusal = refusal_of(column)
+        if refusal is not None or column in listed:
+            found.append(
+                (column, _spoken_refusal(refusal) if refusal else "refused by the mapping")
+            )
+    return found
+
+
+def columns_of(document: Mapping[str, Any]) -> list[str]:
+    """Return the columns a mapping reads, each once, as they are compared."""
+    columns = [document["key"]["column"]]
+    for rule in document["fields"].values():
+        columns += rule.get("columns") or ()
+    if document.get("manager"):
+        columns.append(document["manager"]["column"])
+    return list(dict.fromkeys(same_column(column) for column in columns))
+
+
+def same_column(column: str) -> str:
+    """Return a column's name as it is compared."""
+    return unicodedata.normalize("NFC", column.strip())
+
+
+class TransformError(ValueError):
+    """A value that a transform cannot take; the code says why."""
+
+    def __init__(self, code: str, message: str, hint: str | None = None) -> None:
+        """Name the reason."""
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+def trim(_step: Mapping[str, Any], value: str) -> str:
+    """Drop spaces around a value and double ones inside."""
+    return " ".join(value.split())
+
+
+def lower(_step: Mapping[str, Any], value: str) -> str:
+    """Return small letters."""
+    return value.lower()
+
+
+def read_day(step: Mapping[str, Any], value: str) -> str:
+    """Return the day as ISO text."""
+    if not value.strip():
+        return ""
+    matched = _PATTERNS[DateFormat(step["format"])].fullmatch(value.strip())
+    if matched is None:
+        raise TransformError("wrong_date", f"This is no day written as {step['format']}.")
+    try:
+        return date(*(int(matched[part]) for part in "ymd")).isoformat()
+    except ValueError:
+        raise TransformError("wrong_date", "There is no such day.") from None
+
+
+def look_up(step: Mapping[str, Any], value: str) -> str:
+    """Return what the table has for the value, letters and spaces not minded."""
+    table = {fold(key): result for key, result in step["table"].items()}
+    if fold(value) in table:
+        return str(table[fold(value)])
+    if not value.strip() or step["otherwise"] == Otherwise.EMPTY:
+        return ""
+    if step["otherwise"] == Otherwise.KEEP:
+        return value
+    raise TransformError(
+        "unknown_value", "The lookup table does not hold this value.", "Add it to the mapping."
+    )
+
+
+def split(step: Mapping[str, Any], value: str) -> str:
+    """Return one part of a value, counted from 1; a part that is not there is empty."""
+    parts = value.split(step["on"])
+    return parts[step["take"] - 1] if step["take"] <= len(parts) else ""
+
+
+def default(step: Mapping[str, Any], value: str) -> str:
+    """Return the value, or another one where it is empty."""
+    return value if value.strip() else str(step["value"])
+
+
+def name_part(step: Mapping[str, Any], value: str) -> str:
+    """Return the given or the family part of "Last, First" or "First Last"."""
+    family, comma, given = value.partition(",")
+    if not comma:
+        given, _, family = value.strip().rpartition(" ")
+    wanted = given if step["part"] == NamePart.GIVEN else family
+    return " ".join(wanted.split())
+
+
+TRANSFORMS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = MappingProxyType(
+    {
+        "trim": trim,
+        "lower": lower,
+        "date": read_day,
+        "lookup": look_up,
+        "split": split,
+        "default": default,
+        "name_part": name_part,
+    }
+)
+"""Every transform but `concat`, which makes one value of several columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A row in the words of this product: texts still unchecked, None where it clears a value."""
+
+    line: int
+    external_id: str | None
+    values: Mapping[str, str | None] = field(default_factory=dict)
+    manager: str | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+def understand(document: Mapping[str, Any], *, line: int, cells: Mapping[str, str]) -> Understood:
+    """Read one row; `cells` holds the columns that the file has."""
+    problems: list[Problem] = []
+    key = document["key"]["column"]
+    external_id = cells.get(same_column(key), "").strip()
+    if not external_id:
+        problems.append(Problem(key, "missing_id", "The row has no id in this column."))
+    values = _values(document["fields"], cells, external_id, problems)
+    manager = document.get("manager")
+    named = cells.get(same_column(manager["column"]), "").strip() if manager else ""
+    return Understood(
+        line,
+        external_id or None,
+        values,
+        named or None,
+        {name: _first_column(rule) for name, rule in document["fields"].items()},
+        tuple(problems),
+    )
+
+
+def _first_column(rule: Mapping[str, Any]) -> str | None:
+    return rule["columns"][0] if rule.get("columns") else None
+
+
+def _values(
+    fields: Mapping[str, Mapping[str, Any]],
+    cells: Mapping[str, str],
+    external_id: str,
+    problems: list[Problem],
+) -> dict[str, str | None]:
+    values: dict[str, str | None] = {}
+    # Templates name other fields, so they come after all of those.
+    for name, rule in sorted(fields.items(), key=lambda item: bool(item[1].get("template"))):
+        raw = _raw(rule, cells, {**values, "external_id": external_id})
+        if raw is None:
+            continue
+        try:
+            value = _transformed(name, rule, raw)
+        except TransformError as error:
+            problems.append(Problem(_first_column(rule), error.code, error.message, error.hint))
+            continue
+        if value:
+            values[name] = value
+        elif rule["empty"] == Empty.CLEAR and name not in NEVER_CLEARED:
+            values[name] = None
+    return values
+
+
+def _raw(
+    rule: Mapping[str, Any], cells: Mapping[str, str], known: Mapping[str, str | None]
+) -> str | None:
+    """Return what a field starts from; None when the file has no such column at all."""
+    if rule.get("template"):
+        return _filled(rule["template"], known)
+    present = [
+        cells[same_column(column)] for column in rule["columns"] if same_column(column) in cells
+    ]
+    if not present:
+        return None
+    joint = rule["steps"][0]["with"] if _joins(rule) else ""
+    return str(joint).join(part.strip() for part in present if part.strip())
+
+
+def _joins(rule: Mapping[str, Any]) -> bool:
+    return bool(rule["steps"]) and rule["steps"][0]["do"] == "concat"
+
+
+def _filled(template: str, known: Mapping[str, str | None]) -> str:
+    """Put values into a template; one that is missing leaves nothing at all."""
+    names = placeholders(template)
+    if not all(known.get(name) for name in names):
+        return ""
+    for name in names:
+        template = template.replace(f"{{{name}}}", str(known[name]))
+    return template
+
+
+def placeholders(template: str) -> list[str]:
+    """Return the names a template asks for."""
+    return re.findall(r"\{([a-z_]+)\}", template)
+
+
+def _transformed(name: str, rule: Mapping[str, Any], value: str) -> str:
+    steps = rule["steps"][1:] if _joins(rule) else rule["steps"]
+    for step in steps:
+        value = TRANSFORMS[step["do"]](step, value)
+    value = value.strip()
+    if name in DAY_FIELDS and value:
+        _refuse_ambiguous(value)
+    return value
+
+
+def _refuse_ambiguous(value: str) -> None:
+    if not _ISO.fullmatch(value) and _DAY_LIKE.fullmatch(value):
+        raise TransformError(
+            "ambiguous_date",
+            "Which part is the month cannot be told.",
+            "Declare how the file writes days: a `date` step with its format.",
+        )
+
+
+def fold(text: str) -> str:
+    """Return a text as it is compared: letters folded, accents, dots and double spaces gone."""
+    bare = "".join(
+        character
+        for character in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(character)
+    )
+    return " ".join(_NO_WORD.sub(" ", bare.casefold()).split())
+
+
+def names_of(given: str, family: str) -> set[str]:
+    """Return how a manager column may write a person: with all given names, or the first only."""
+    first = given.split()[:1]
+    return {fold(f"{given} {family}"), fold(" ".join([*first, family]))}
+
+
+def manager_names(named: str) -> str:
+    """Return a manager's name as it is compared; "Last, First" is turned round."""
+    family, comma, given = named.partition(",")
+    return fold(f"{given} {family}") if comma else fold(named)
+
+
+_GUESSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "employee_number": ("employee number", "employee no", "personnel number", "staff number"),
+        "email": ("email", "e mail", "mail", "email address", "work email"),
+        "phone": ("phone", "telephone", "mobile", "work phone"),
+        "given_name": ("given name", "first name", "firstname", "vorname", "forename"),
+        "family_name": ("family name", "last name", "lastname", "surname", "nachname"),
+        "preferred_name": ("preferred name", "known as"),
+        "pronouns": ("pronouns",),
+        "locale": ("locale", "language"),
+        "timezone": ("timezone", "time zone"),
+        "title": ("title", "job title", "position", "role"),
+        "department": ("department", "abteilung", "org unit"),
+        "country": ("country", "land"),
+        "city": ("city", "town", "ort"),
+        "site": ("site", "office", "location", "state"),
+        "grade": ("grade", "level", "job level", "band"),
+        "job_family": ("job family", "function"),
+        "hired_on": ("hired on", "hire date", "date of hire", "start date", "dateofhire"),
+        "status": ("status", "employment status"),
+        "ended_on": ("ended on", "end date", "termination date", "date of termination"),
+    }
+)
+_KEY_GUESSES = ("id", "employee id", "emp id", "person id", "external id", "worker id")
+_MANAGER_GUESSES: Mapping[str, ManagerBy] = MappingProxyType(
+    {
+        "manager id": ManagerBy.ID,
+        "manager employee id": ManagerBy.ID,
+        "manager": ManagerBy.NAME,
+        "manager name": ManagerBy.NAME,
+    }
+)
+
+
+def spoken(header: str) -> str:
+    """Return a column's name as words: `DateofHire` and `date_of_hire` alike."""
+    parted = _BEGINS_WORD.sub(" ", header)
+    return fold(re.sub(r"(?<=[a-z])of(?= )", " of", parted))
+
+
+def suggest(header: Sequence[str]) -> dict[str, Any]:
+    """Return a mapping for the columns whose names speak for themselves."""
+    by_name = {spoken(column): column for column in reversed(header) if not refusal_of(column)}
+    found = {name: _first(guesses, by_name) for name, guesses in _GUESSES.items()}
+    fields = {
+        name: {"columns": [by_name[guess]], "steps": [{"do": "trim"}], "empty": Empty.KEEP}
+        for name, guess in found.items()
+        if guess is not None
+    }
+    document: dict[str, Any] = {"fields": fields}
+    key = _first(_KEY_GUESSES, by_name) or _first(_GUESSES["employee_number"], by_name)
+    if key is not None:
+        document["key"] = {"column": by_name[key]}
+    for guess, by in _MANAGER_GUESSES.items():
+        if guess in by_name:
+            document["manager"] = {"column": by_name[guess], "by": by}
+            break
+    return document
+
+
+def _first(guesses: Sequence[str], by_name: Mapping[str, str]) -> str | None:
+    return next((guess for guess in guesses if guess in by_name), None)
