@@ -7,8 +7,12 @@ from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
 from services.api.feed import routes as feed
+from services.api.integrations.connections import routes as connections
+from services.api.integrations.imports import routes as imports
+from services.api.integrations.mappings import routes as mappings
 from services.api.issuer import routes as issuer
 from services.api.match_runs import routes as match_runs
+from services.api.meetings import routes as meetings
 from services.api.mentorships import routes as mentorships
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
@@ -16,6 +20,7 @@ from services.api.participants import routes as participants
 from services.api.people import routes as people
 from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
+from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
 from shared import logs
 from shared.clock import system_clock
@@ -33,7 +38,13 @@ ROUTERS = (
     match_runs.router,
     match_runs.calling_router,
     mentorships.router,
+    meetings.router,
     feed.router,
+    connections.router,
+    mappings.router,
+    imports.router,
+    sandbox.router,
+    sandbox.messages_router,
 )
 
 
@@ -54,6 +65,8 @@ PRODUCT = Product(
     tags={
         "organization": "The organization a credential belongs to.",
         "people": "The directory, and who the present credential is.",
+        "connections": "Sources of people data.",
+        "mappings": "Which column of a file means which field of a person.",
         "credentials": "Role grants, API keys and OAuth clients.",
         "programs": "Programs with their tracks, forms, policies and templates.",
         "participants": "Taking part: from registration to an approved place.",

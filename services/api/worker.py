@@ -1,1 +1,136 @@
-"""The worker of the api, being assembled."""
+"""The api's background work as a program: every loop, and who reacts to what, in visible tables."""
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from services.api.access import jobs as access
+from services.api.events import jobs as events
+from services.api.events.jobs import Consumers
+from services.api.events.rules import CONSUMED
+from services.api.feed import jobs as feed
+from services.api.integrations.imports import jobs as imports
+from services.api.match_runs import jobs as match_runs
+from services.api.mentorships import jobs as mentorships
+from services.api.participants import jobs as participants
+from services.api.programs import jobs as programs
+from services.api.resources import WorkerResources, open_worker_resources
+from services.api.sandbox import jobs as sandbox
+from services.api.settings import ApiSettings
+from services.api.timers import jobs as timers
+from services.api.timers.jobs import OnTimer
+from shared import logs
+from shared.http import ServiceClient
+from shared.workers.loop import Job
+from shared.workers.process import stop_on_signals, work
+
+RELAYS = 2
+TIDYING_SECONDS = 3600.0
+TIMER_SECONDS = 0.2
+
+TIMERS: Mapping[str, OnTimer] = MappingProxyType(
+    {
+        "program": programs.on_timer,
+        "participant": participants.on_timer,
+        "proposal": match_runs.on_timer,
+        "mentorship": mentorships.on_timer,
+    }
+)
+"""Who is told when a timer fires, by the part of its kind before the dot."""
+
+CONSUMERS: Consumers = MappingProxyType(
+    {
+        "person.deactivated": (participants.on_person_left,),
+        "participant.withdrawn": (
+            match_runs.on_participant_left,
+            mentorships.on_participant_withdrawn,
+        ),
+        "participant.removed": (
+            match_runs.on_participant_left,
+            mentorships.on_participant_removed,
+        ),
+        "program.winding_down": (
+            match_runs.on_program_closed,
+            mentorships.on_program_winding_down,
+        ),
+        "program.completed": (
+            match_runs.on_program_closed,
+            mentorships.on_program_completed,
+            participants.on_program_ended,
+        ),
+        "program.cancelled": (
+            match_runs.on_program_closed,
+            mentorships.on_program_cancelled,
+            participants.on_program_ended,
+        ),
+    }
+)
+"""Who reacts to which type of event, in this order and in one transaction with the mark."""
+
+if CONSUMERS.keys() != CONSUMED:
+    raise RuntimeError("events.rules.CONSUMED and the worker's table name different types")
+
+
+def main() -> None:
+    """Work until told to stop."""
+    settings = ApiSettings()
+    logs.configure(service="api-worker", level=settings.log_level)
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: ApiSettings) -> None:
+    stop = stop_on_signals()
+    async with open_worker_resources(settings) as resources:
+        await work(jobs(resources), stop)
+
+
+def jobs(resources: WorkerResources) -> list[Job]:
+    """Return every loop of this worker; those that need a peer only where one is configured."""
+    database = resources.database
+
+    async def fire() -> int:
+        return await timers.fire_due(database, TIMERS)
+
+    async def consume() -> int:
+        return await events.consume(database, CONSUMERS)
+
+    async def tidy() -> int:
+        await feed.forget_old(database)
+        await access.forget_intents(database)
+        return 0
+
+    async def bring_in() -> int:
+        return await imports.turn(database)
+
+    async def move() -> int:
+        return await sandbox.turn(desk)
+
+    desk = sandbox.Desk(database, TIMERS, CONSUMERS, resources.notifications)
+    return [
+        Job("timers", fire, idle_seconds=TIMER_SECONDS),
+        Job("consumers", consume),
+        Job("imports", bring_in, idle_seconds=TIMER_SECONDS),
+        Job("sandboxes", move, idle_seconds=TIMER_SECONDS),
+        Job("tidying", tidy, idle_seconds=TIDYING_SECONDS),
+        *(_relays(resources, resources.notifications) if resources.notifications else ()),
+        *(_runs(resources, resources.matching) if resources.matching else ()),
+    ]
+
+
+def _relays(resources: WorkerResources, peer: ServiceClient) -> list[Job]:
+    relay = feed.Relay(resources.database, peer)
+
+    async def send() -> int:
+        return await feed.relay(relay)
+
+    return [Job("relay", send) for _ in range(RELAYS)]
+
+
+def _runs(resources: WorkerResources, peer: ServiceClient) -> list[Job]:
+    secret = resources.settings.key_encryption_key.get_secret_value().encode()
+    desk = match_runs.Desk(resources.database, peer, secret)
+
+    async def run() -> int:
+        return await match_runs.turn(desk)
+
+    return [Job("match_runs", run, idle_seconds=TIMER_SECONDS)]

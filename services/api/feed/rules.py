@@ -162,3 +162,13 @@ def example_row(registered: EventType, *, organization_id: UUID) -> dict[str, An
 
 
 _EXAMPLE = UUID("019aa5b3-ec2c-73e2-8e64-d70bfdb25052")
+
+
+def people_in(data: Mapping[str, Any]) -> set[UUID]:
+    """Return who a stored event is told to or names: recipients, the actor and named people."""
+    people = {UUID(one) for told in data["recipients"].values() for one in told}
+    if data["actor_id"]:
+        people.add(UUID(data["actor_id"]))
+    if named := data["ids"].get("person_id"):
+        people.add(UUID(named))
+    return people

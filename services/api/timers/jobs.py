@@ -1,11 +1,11 @@
 """Fire due timers, each once and in the order they are due."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -102,3 +102,18 @@ async def next_due(database: JobDatabase, *, organization_id: UUID) -> datetime 
         return await queries.next_due(
             session, organization_id=organization_id, max_attempts=QUEUE.max_attempts
         )
+
+
+async def organizations(database: JobDatabase) -> Sequence[UUID]:
+    """Return every organization there is: each has a clock."""
+    async with database.claims.connect() as connection:
+        return (await connection.scalars(select(CLOCKS.c.organization_id))).all()
+
+
+async def is_pending(database: JobDatabase, *, organization_id: UUID) -> bool:
+    """Tell whether a timer of the organization is due that was not given up."""
+    now = database.clock()
+    due = await next_due(database, organization_id=organization_id)
+    async with transaction(database.sessions, Tenant(organization_id)) as session:
+        now = await queries.organization_now(session, organization_id=organization_id, real_now=now)
+    return due is not None and due <= now

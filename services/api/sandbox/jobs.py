@@ -1,0 +1,181 @@
+"""Move the clocks of sandboxes, as life would: one due time after another, in both services.
+
+At each stop everything due is done and told before the clock goes on. Where it stands is kept, so
+a worker that dies on the way is followed by one that goes on from there.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import or_
+
+from services.api.clients import notifications
+from services.api.events import jobs as events
+from services.api.events.jobs import Consumers
+from services.api.feed import jobs as feed
+from services.api.feed.jobs import Relay
+from services.api.sandbox import operations, queries, rules
+from services.api.timers import jobs as timers
+from services.api.timers.jobs import TimerHandlers
+from shared.http import ServiceClient
+from shared.persistence import leases
+from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from shared.schemas.notifications import ClockMove
+from shared.workers.backoff import Backoff
+from shared.workers.rows import work_off
+
+QUEUE = Queue(
+    queries.CLOCKS,
+    lease_seconds=30,
+    max_attempts=ENDLESS,
+    key="organization_id",
+    order=("organization_id",),
+)
+BACKOFF = Backoff(first=1, ceiling=30)
+# A row that another worker holds, or that failed a moment ago, is waited for.
+WAIT = timedelta(seconds=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What moving a clock needs: whoever reacts to time and facts, and notifications."""
+
+    database: JobDatabase
+    handlers: TimerHandlers
+    consumers: Consumers
+    notifications: ServiceClient | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a clock stands, where it is going, and whether its sandbox is to be emptied."""
+
+    now: datetime
+    offset_seconds: int
+    target: datetime | None
+    is_to_be_emptied: bool
+
+
+async def turn(desk: Desk) -> int:
+    """Work on one sandbox; return how many there were."""
+    database, clocks = desk.database, queries.CLOCKS.c
+    claims = await leases.claim(
+        database.claims,
+        QUEUE,
+        due=or_(clocks.advance_to.is_not(None), clocks.reset_at.is_not(None)),
+        now=database.clock(),
+        limit=1,
+    )
+    return await work_off(database, QUEUE, claims, partial(_work, desk), backoff=BACKOFF)
+
+
+async def _work(desk: Desk, claimed: Claim) -> None:
+    while (stand := await _stand(desk.database, claimed)) is not None:
+        if stand.is_to_be_emptied:
+            await _empty(desk, claimed)
+        elif stand.target is None:
+            await _finish(desk.database, claimed)
+        elif not await _step(desk, claimed, stand, stand.target):
+            until = desk.database.clock() + WAIT
+            await leases.postpone(desk.database.claims, QUEUE, claimed, until=until, failure=None)
+
+
+async def _stand(database: JobDatabase, claimed: Claim) -> Stand | None:
+    """Return where the clock stands; None when this worker no longer moves it."""
+    real_now = database.clock()
+    if not await leases.renew(database.claims, QUEUE, claimed, now=real_now):
+        return None
+    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
+        clock = await queries.lock_clock(session, organization_id=claimed.organization_id)
+        return Stand(
+            now=real_now + timedelta(seconds=clock.offset_seconds),
+            offset_seconds=clock.offset_seconds,
+            target=clock.advance_to,
+            is_to_be_emptied=clock.reset_at is not None,
+        )
+
+
+async def _step(desk: Desk, claimed: Claim, stand: Stand, target: datetime) -> bool:
+    """Do everything due, then go on to the next due time; False while something still waits."""
+    await _do_due(desk, claimed)
+    if await _is_waiting(desk, claimed):
+        return False
+    told_next = await _tell(desk, claimed, stand)
+    own_next = await timers.next_due(desk.database, organization_id=claimed.organization_id)
+    stop = rules.next_stop(own_next, told_next, now=stand.now, target=target)
+    await _set(desk.database, claimed, stop, has_arrived=stand.now >= target)
+    return True
+
+
+async def _do_due(desk: Desk, claimed: Claim) -> None:
+    organization_id, database = claimed.organization_id, desk.database
+    worked = 1
+    while worked:
+        await leases.renew(database.claims, QUEUE, claimed, now=database.clock())
+        worked = await timers.fire_due(database, desk.handlers, organization_id=organization_id)
+        worked += await events.consume(database, desk.consumers, organization_id=organization_id)
+        if desk.notifications is not None and not worked:
+            relay = Relay(database, desk.notifications)
+            worked = await feed.relay(relay, organization_id=organization_id)
+
+
+async def _is_waiting(desk: Desk, claimed: Claim) -> bool:
+    organization_id = claimed.organization_id
+    if await timers.is_pending(desk.database, organization_id=organization_id):
+        return True
+    if await events.is_pending(desk.database, organization_id=organization_id):
+        return True
+    return desk.notifications is not None and await feed.is_pending(
+        desk.database, organization_id=organization_id
+    )
+
+
+async def _tell(desk: Desk, claimed: Claim, stand: Stand) -> datetime | None:
+    """Let notifications do what is due by now, and return when it has more to do."""
+    if desk.notifications is None:
+        return None
+    state = await notifications.move_clock(
+        desk.notifications,
+        organization_id=claimed.organization_id,
+        move=ClockMove(offset_seconds=stand.offset_seconds, run_until=stand.now),
+    )
+    return state.next_due_at
+
+
+async def _set(database: JobDatabase, claimed: Claim, stop: datetime, *, has_arrived: bool) -> None:
+    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
+        clock = await operations.hold(session, claimed)
+        if clock is None:
+            return
+        clock.offset_seconds = rules.offset_at(
+            stop, real_now=database.clock(), current=clock.offset_seconds
+        )
+        # Somebody may have sent the clock further while this step was done.
+        if has_arrived and clock.advance_to is not None and clock.advance_to <= stop:
+            clock.advance_to = None
+
+
+async def _finish(database: JobDatabase, claimed: Claim) -> None:
+    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
+        clock = await operations.hold(session, claimed)
+        if clock is not None:
+            operations.let_go(clock)
+
+
+async def _empty(desk: Desk, claimed: Claim) -> None:
+    """Empty both services, then say so; done again from the start if a worker dies in between."""
+    database, tenant = desk.database, Tenant(claimed.organization_id)
+    async with transaction(database.sessions, tenant) as session:
+        if await operations.hold(session, claimed) is None:
+            return
+        await operations.empty(session, organization_id=claimed.organization_id)
+    if desk.notifications is not None:
+        await notifications.reset(desk.notifications, organization_id=claimed.organization_id)
+    async with transaction(database.sessions, tenant) as session:
+        clock = await operations.hold(session, claimed)
+        if clock is not None:
+            clock.offset_seconds = 0
+            clock.advance_to = clock.reset_at = None
