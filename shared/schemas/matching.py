@@ -530,7 +530,7 @@ class RuleEffect(Wire):
     only: int
 
 
-class Outcome(Wire):
+class CheckedTest(Wire):
     """What became of one of the policy's tests."""
 
     name: str
@@ -547,4 +547,4 @@ class PolicyCheckAnswer(Wire):
     pairs: int | None = None
     allowed_pairs: int | None = None
     effects: list[RuleEffect] = Field(default_factory=list)
-    tests: list[Outcome] = Field(default_factory=list)
+    tests: list[CheckedTest] = Field(default_factory=list)

@@ -1,0 +1,298 @@
+"""Is a problem consistent, and what is its canonical form: equal problems, equal digest."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from pydantic_core import to_json
+
+from services.matching import constraints, scoring
+from shared.errors import Violation
+from shared.schemas.matching import (
+    Format,
+    HardRule,
+    Pairs,
+    Participants,
+    Places,
+    Policy,
+    Preferences,
+    Problem,
+    Role,
+    Seniority,
+    SoftRule,
+)
+
+FIRST_ROLES = frozenset({Role.MENTOR, Role.SPONSOR})
+SECOND_ROLES = frozenset({Role.MENTEE, Role.PROTEGE})
+
+_MENTORING = frozenset({Role.MENTOR, Role.MENTEE})
+ROLES: Mapping[Format, frozenset[Role]] = MappingProxyType(
+    {
+        Format.ONE_TO_ONE: _MENTORING,
+        Format.REVERSE: _MENTORING,
+        Format.GROUP: _MENTORING | {Role.FACILITATOR},
+        Format.SPONSORSHIP: frozenset({Role.SPONSOR, Role.PROTEGE}),
+        Format.PEER: frozenset({Role.PEER}),
+    }
+)
+"""Formats that a solution is made for, with the roles they take."""
+
+_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"relation": frozenset(Seniority), "unknown": frozenset({"passes", "fails"})}
+)
+
+
+def faults_of(problem: Problem, *, max_cells: int) -> list[Violation]:
+    """Return everything that is wrong with a problem, each with its JSON pointer."""
+    found = [
+        *_wrong_format(problem),
+        *_wrong_lengths(problem),
+        *_repeated("#/participants/id", problem.participants.id),
+    ]
+    if found:
+        return found
+    return [
+        *_wrong_places(problem),
+        *_unknown_locks(problem),
+        *_too_many(problem, max_cells),
+        *policy_faults(problem.policy, problem.participants),
+    ]
+
+
+def _wrong_format(problem: Problem) -> Iterator[Violation]:
+    if problem.format not in ROLES:
+        known = ", ".join(sorted(ROLES))
+        detail = f"{problem.format} is not solved as one problem here; these are: {known}."
+        yield Violation("#/format", "format_not_supported", detail)
+
+
+def _wrong_lengths(problem: Problem) -> Iterator[Violation]:
+    people, places = problem.participants, problem.places
+    columns = {
+        **{f"#/participants/{name}": value for name, value in _columns(people)},
+        **{f"#/participants/attributes/{name}": value for name, value in people.attributes.items()},
+    }
+    yield from _unequal(columns, len(people.id))
+    yield from _unequal({f"#/places/{n}": v for n, v in _columns(places)}, len(places.participant))
+    for name in ("locks", "blocks", "past_pairs", "current_pairs"):
+        pairs: Pairs = getattr(problem, name)
+        yield from _unequal({f"#/{name}/second": pairs.second}, len(pairs.first))
+    said = problem.preferences
+    yield from _unequal({f"#/preferences/{n}": v for n, v in _columns(said)}, len(said.by))
+
+
+def _columns(table: Participants | Places | Preferences) -> Iterator[tuple[str, Sequence[Any]]]:
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        if isinstance(value, list):
+            yield name, value
+
+
+def _unequal(columns: Mapping[str, Sequence[Any]], expected: int) -> Iterator[Violation]:
+    for pointer, values in columns.items():
+        if len(values) != expected:
+            detail = f"This column has {len(values)} rows, its table {expected}."
+            yield Violation(pointer, "wrong_length", detail)
+
+
+def _repeated(pointer: str, values: Sequence[Any]) -> Iterator[Violation]:
+    seen = set()
+    for place, value in enumerate(values):
+        if value in seen:
+            yield Violation(f"{pointer}/{place}", "not_unique", "This names the same thing twice.")
+        seen.add(value)
+
+
+def _wrong_places(problem: Problem) -> Iterator[Violation]:
+    places, count = problem.places, len(problem.participants.id)
+    yield from _repeated("#/places/role", list(zip(places.participant, places.role, strict=True)))
+    for row, (participant, role) in enumerate(zip(places.participant, places.role, strict=True)):
+        if participant >= count:
+            detail = f"There are only {count} participants."
+            yield Violation(f"#/places/participant/{row}", "out_of_range", detail)
+        if role not in ROLES[problem.format]:
+            detail = f"The format {problem.format} has no {role}."
+            yield Violation(f"#/places/role/{row}", "role_not_allowed", detail)
+    for row, minimum in enumerate(places.minimum or ()):
+        if 0 < places.capacity[row] < minimum:
+            detail = "The smallest size is above the largest."
+            yield Violation(f"#/places/minimum/{row}", "minimum_above_capacity", detail)
+
+
+def _unknown_locks(problem: Problem) -> Iterator[Violation]:
+    known = set(problem.participants.id)
+    for name, values in (("first", problem.locks.first), ("second", problem.locks.second)):
+        for row, value in enumerate(values):
+            if value not in known:
+                detail = "This refers to nobody in the problem."
+                yield Violation(f"#/locks/{name}/{row}", "unknown_reference", detail)
+
+
+def _too_many(problem: Problem, max_cells: int) -> Iterator[Violation]:
+    roles = problem.places.role
+    first = sum(role in FIRST_ROLES or role is Role.PEER for role in roles)
+    second = sum(role in SECOND_ROLES or role is Role.PEER for role in roles)
+    if first * second > max_cells:
+        detail = f"There are {first * second} pairs; at most {max_cells} are solved at once."
+        yield Violation("#/places", "too_many_pairs", detail)
+
+
+# The policy.
+
+
+def policy_faults(policy: Policy, people: Participants | None) -> list[Violation]:
+    """Return what is wrong with a policy; attributes are judged where people are given."""
+    return [
+        *_rule_faults("#/policy/hard", policy.hard, constraints.RULES, people),
+        *_rule_faults("#/policy/soft", policy.soft, scoring.CRITERIA, people),
+    ]
+
+
+def _rule_faults(
+    pointer: str,
+    rules: Sequence[HardRule | SoftRule],
+    known: Mapping[str, constraints.Rule] | Mapping[str, scoring.Criterion],
+    people: Participants | None,
+) -> Iterator[Violation]:
+    for place, one in enumerate(rules):
+        rule = known.get(one.rule)
+        if rule is None:
+            words = ", ".join(sorted(known))
+            yield Violation(f"{pointer}/{place}/rule", "unknown_rule", f"Known rules: {words}.")
+            continue
+        for name, value in one.params.items():
+            code = _param_fault(name, value, rule.params)
+            if code:
+                detail = f"{one.rule} takes: {', '.join(sorted(rule.params)) or 'nothing'}."
+                yield Violation(f"{pointer}/{place}/params/{name}", code, detail)
+        if rule.attribute:
+            yield from _attribute_faults(f"{pointer}/{place}/params", one.params, people)
+
+
+def _param_fault(name: str, value: Any, known: Mapping[str, type]) -> str | None:
+    if name not in known:
+        return "unknown_parameter"
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, _kinds(known[name])):
+        return "wrong_type"
+    if isinstance(value, int | float):
+        return None if 0 <= value <= constraints.DAY else "out_of_range"
+    return "not_allowed" if value not in _WORDS.get(name, frozenset({value})) else None
+
+
+def _kinds(kind: type) -> tuple[type, ...]:
+    return (int, float) if kind is float else (kind,)
+
+
+def _attribute_faults(
+    pointer: str, params: Mapping[str, Any], people: Participants | None
+) -> Iterator[Violation]:
+    name = params.get("attribute")
+    if name is None:
+        yield Violation(f"{pointer}/attribute", "missing", "This rule needs an attribute.")
+    elif (
+        people is not None
+        and isinstance(name, str)
+        and name not in constraints.BUILT_IN
+        and name not in people.attributes
+    ):
+        detail = "No participant has an attribute of this name."
+        yield Violation(f"{pointer}/attribute", "unknown_attribute", detail)
+
+
+# The canonical form.
+
+
+def canonical(problem: Problem) -> Problem:
+    """Return the same problem with every table in one order, whatever order it came in."""
+    people, places = problem.participants, problem.places
+    order = sorted(range(len(people.id)), key=people.id.__getitem__)
+    moved = {row: place for place, row in enumerate(order)}
+    attributes = {
+        name: [people.attributes[name][row] for row in order] for name in sorted(people.attributes)
+    }
+    participants = people.model_copy(
+        update={**_reordered(_columns(people), order), "attributes": attributes}
+    )
+    renumbered = places.model_copy(
+        update={"participant": [moved[row] for row in places.participant]}
+    )
+    seats = sorted(
+        range(len(places.role)),
+        key=lambda row: (renumbered.participant[row], renumbered.role[row]),
+    )
+    return problem.model_copy(
+        update={
+            "participants": participants,
+            "places": renumbered.model_copy(update=_reordered(_columns(renumbered), seats)),
+            "locks": _sorted_pairs(problem.locks, is_ordered=problem.format is not Format.PEER),
+            **{
+                name: _sorted_pairs(getattr(problem, name), is_ordered=False)
+                for name in ("blocks", "past_pairs", "current_pairs")
+            },
+            "preferences": _sorted_preferences(problem.preferences),
+            "policy": problem.policy.model_copy(
+                update={
+                    "hard": _with_params(problem.policy.hard),
+                    "soft": _with_params(problem.policy.soft),
+                }
+            ),
+            "seed": problem.policy.seed if problem.seed is None else problem.seed,
+        }
+    )
+
+
+def _reordered(
+    columns: Iterable[tuple[str, Sequence[Any]]], order: Sequence[int]
+) -> dict[str, list[Any]]:
+    return {name: [values[row] for row in order] for name, values in columns}
+
+
+def _sorted_pairs(pairs: Pairs, *, is_ordered: bool) -> Pairs:
+    """Return each pair once, in order; where sides do not matter the lower id comes first."""
+    rows = zip(pairs.first, pairs.second, strict=True)
+    distinct = sorted({row if is_ordered else (min(row), max(row)) for row in rows})
+    return Pairs(first=[one for one, _ in distinct], second=[other for _, other in distinct])
+
+
+def _sorted_preferences(said: Preferences) -> Preferences:
+    ranks = said.rank or [None] * len(said.by)
+    rows = sorted(
+        zip(said.by, said.about, said.mark, ranks, strict=True),
+        key=lambda row: (row[0], row[1], row[2], row[3] or 0),
+    )
+    return Preferences(
+        by=[row[0] for row in rows],
+        about=[row[1] for row in rows],
+        mark=[row[2] for row in rows],
+        rank=[row[3] for row in rows],
+    )
+
+
+def _with_params[Rule: (HardRule, SoftRule)](rules: Sequence[Rule]) -> list[Rule]:
+    """Return the rules without parameters that are null: null means left out."""
+    return [
+        rule.model_copy(
+            update={"params": {k: v for k, v in sorted(rule.params.items()) if v is not None}}
+        )
+        for rule in rules
+    ]
+
+
+def digest(problem: Problem) -> str:
+    """Return the SHA-256 of a canonical problem; what is left out counts as never said."""
+    content = problem.model_dump(mode="json", exclude_none=True, exclude={"policy": {"tests"}})
+    return "sha256:" + hashlib.sha256(to_json(_by_name(content))).hexdigest()
+
+
+def _by_name(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _by_name(value[name]) for name in sorted(value)}
+    return value
+
+
+def stable_order(ids: Sequence[str], seed: int) -> list[str]:
+    """Return ids in an order that favors nobody and that the seed alone decides."""
+    return sorted(ids, key=lambda one: hashlib.sha256(f"{seed}:{one}".encode()).digest())
