@@ -1,9 +1,11 @@
 """States of a meeting, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from services.api.programs.rules import Format
 from shared.errors import ConflictError
 
 
@@ -54,9 +56,28 @@ TRANSITIONS: Mapping[tuple[MeetingStatus, MeetingAction], MeetingStatus] = Mappi
 )
 
 
+AUTOMATIC = frozenset({_A.EXPIRE})
+"""Actions nobody asks for by name."""
+
+UPCOMING = frozenset({_S.PROPOSED, _S.SCHEDULED})
+"""States of a meeting that is still to come."""
+
+OCCUPYING = frozenset({_S.SCHEDULED, _S.IN_PROGRESS})
+"""States in which a meeting takes up its attendees' time."""
+
+GONE = frozenset({_S.DECLINED, _S.CANCELLED})
+"""States of a meeting that never was."""
+
+OFFER_LASTS = timedelta(hours=72)
+SHORT_NOTICE = timedelta(hours=24)
+LONGEST_FLASH = 30
+ONE_MEETING = frozenset({Format.FLASH, Format.OFFICE_HOURS})
+"""Formats that meet once."""
+
+
 def allowed_actions(status: MeetingStatus) -> list[MeetingAction]:
-    """Return what can happen next."""
-    return [action for (state, action) in TRANSITIONS if state is status]
+    """Return what somebody may ask for next."""
+    return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
 
 
 def next_status(status: MeetingStatus, action: MeetingAction) -> MeetingStatus:
@@ -69,3 +90,29 @@ def next_status(status: MeetingStatus, action: MeetingAction) -> MeetingStatus:
             code="invalid_transition",
             allowed=allowed_actions(status),
         ) from None
+
+
+def check_future(times: Sequence[datetime], now: datetime) -> None:
+    """Refuse a time that is not ahead."""
+    if any(at <= now for at in times):
+        raise ConflictError("Choose a time to come.", code="in_the_past")
+
+
+def check_past(ends_at: datetime, now: datetime) -> None:
+    """Refuse to log a meeting that is not over."""
+    if ends_at > now:
+        raise ConflictError("This meeting is not over yet.", code="too_early")
+
+
+def check_flash(format_: Format, minutes: int) -> None:
+    """Keep flash meetings short."""
+    if format_ is Format.FLASH and minutes > LONGEST_FLASH:
+        raise ConflictError(
+            f"Flash meetings take {LONGEST_FLASH} minutes at most.", code="flash_too_long"
+        )
+
+
+def warnings(starts_at: datetime | None, now: datetime) -> list[str]:
+    """Return what to tell somebody who moves or cancels a meeting: never more than a warning."""
+    is_short = starts_at is not None and now < starts_at < now + SHORT_NOTICE
+    return ["short_notice"] if is_short else []

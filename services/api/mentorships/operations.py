@@ -1008,9 +1008,10 @@ async def _part(
     if_match: str | None,
     now: datetime,
 ) -> Mentorship:
-    mentorship_id = await queries.mentorship_of_member(
+    known = await queries.find_member(
         session, organization_id=actor.organization_id, member_id=member_id
     )
+    mentorship_id = known.mentorship_id
     mentorship = await queries.lock(
         session, organization_id=actor.organization_id, mentorship_id=mentorship_id
     )

@@ -243,14 +243,14 @@ async def members_of(
     return list((await session.execute(statement)).scalars())
 
 
-async def mentorship_of_member(
+async def find_member(
     session: AsyncSession, *, organization_id: UUID, member_id: UUID
-) -> UUID:
-    """Return the mentorship a member belongs to."""
+) -> MentorshipMember:
+    """Load a member, unlocked, to learn whose mentorship it is."""
     member = await session.get(MentorshipMember, (organization_id, member_id))
     if member is None:
         raise NotFoundError
-    return member.mentorship_id
+    return member
 
 
 async def newcomers(
