@@ -11,6 +11,7 @@ from services.api.events.rules import CONSUMED
 from services.api.feed import jobs as feed
 from services.api.integrations.imports import jobs as imports
 from services.api.match_runs import jobs as match_runs
+from services.api.meetings import jobs as meetings
 from services.api.mentorships import jobs as mentorships
 from services.api.participants import jobs as participants
 from services.api.programs import jobs as programs
@@ -34,6 +35,7 @@ TIMERS: Mapping[str, OnTimer] = MappingProxyType(
         "participant": participants.on_timer,
         "proposal": match_runs.on_timer,
         "mentorship": mentorships.on_timer,
+        "meeting": meetings.on_timer,
     }
 )
 """Who is told when a timer fires, by the part of its kind before the dot."""
@@ -63,6 +65,12 @@ CONSUMERS: Consumers = MappingProxyType(
             mentorships.on_program_cancelled,
             participants.on_program_ended,
         ),
+        "mentorship.paused": (meetings.on_mentorship_stopped,),
+        "mentorship.completed": (meetings.on_mentorship_stopped,),
+        "mentorship.ended_early": (meetings.on_mentorship_stopped,),
+        "mentorship.cancelled": (meetings.on_mentorship_stopped,),
+        "member.left": (meetings.on_member_gone,),
+        "member.removed": (meetings.on_member_gone,),
     }
 )
 """Who reacts to which type of event, in this order and in one transaction with the mark."""

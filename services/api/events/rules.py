@@ -197,6 +197,12 @@ CONSUMED = frozenset(
         "program.winding_down",
         "program.completed",
         "program.cancelled",
+        "mentorship.paused",
+        "mentorship.completed",
+        "mentorship.ended_early",
+        "mentorship.cancelled",
+        "member.left",
+        "member.removed",
     }
 )
 """Types that some feature reacts to; who reacts stands in the worker's table."""
