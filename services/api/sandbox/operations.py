@@ -12,6 +12,7 @@ from services.api.people.tables import Person
 from services.api.sandbox import queries, rules
 from services.api.timers.tables import OrganizationClock
 from shared.persistence.leases import Claim
+from shared.persistence.reads import SessionReader
 
 
 async def advance(
@@ -23,8 +24,7 @@ async def advance(
     real_now: datetime,
 ) -> OrganizationClock:
     """Send the clock on its way; a worker does what is due as it goes."""
-    rules.require_sandbox(actor)
-    clock = await queries.lock_clock(session, organization_id=actor.organization_id)
+    clock = await _own_clock(session, actor)
     clock.advance_to = rules.destination(
         now=real_now + timedelta(seconds=clock.offset_seconds),
         going_to=clock.advance_to,
@@ -39,10 +39,14 @@ async def ask_for_reset(
     session: AsyncSession, *, actor: Actor, real_now: datetime
 ) -> OrganizationClock:
     """Ask a worker to empty the sandbox."""
-    rules.require_sandbox(actor)
-    clock = await queries.lock_clock(session, organization_id=actor.organization_id)
+    clock = await _own_clock(session, actor)
     clock.reset_at = clock.reset_at or real_now
     return clock
+
+
+async def _own_clock(session: AsyncSession, actor: Actor) -> OrganizationClock:
+    await queries.clock(SessionReader(session), organization_id=actor.organization_id)
+    return await queries.lock_clock(session, organization_id=actor.organization_id)
 
 
 async def hold(session: AsyncSession, claimed: Claim) -> OrganizationClock | None:

@@ -11,28 +11,36 @@ from sqlmodel import col
 from services.api.access.roles import Role
 from services.api.access.tables import AccessSubject, IdempotencyRow, RoleAssignment
 from services.api.database import ApiTable
+from services.api.organizations.tables import Organization
 from services.api.people.tables import Person
+from services.api.sandbox import rules
 from services.api.timers.tables import OrganizationClock
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, once
 
 CLOCKS = OrganizationClock.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+ORGANIZATIONS = Organization.__table__  # type: ignore[attr-defined]  # as above
 KEPT_WHOLE = frozenset({"organization", "organization_clock", "api_key", "oauth_client"})
 RESETTING = "reset_sandbox"
 
 
 @once
 def _clock() -> AnySelect:
-    return select(CLOCKS.c.offset_seconds, CLOCKS.c.advance_to, CLOCKS.c.reset_at).where(
-        CLOCKS.c.organization_id == bindparam("organization_id")
+    return (
+        select(
+            CLOCKS.c.offset_seconds, CLOCKS.c.advance_to, CLOCKS.c.reset_at, ORGANIZATIONS.c.kind
+        )
+        .join(ORGANIZATIONS, ORGANIZATIONS.c.organization_id == CLOCKS.c.organization_id)
+        .where(CLOCKS.c.organization_id == bindparam("organization_id"))
     )
 
 
 async def clock(reader: Reader, *, organization_id: UUID) -> Mapping[str, Any]:
-    """Return where the organization's clock stands and is going."""
+    """Return where the sandbox's clock stands and is going; other organizations have none."""
     row = await reader.fetch_one(_clock(), organization_id=organization_id)
     if row is None:
         raise NotFoundError
+    rules.require_sandbox(row["kind"])
     return row
 
 

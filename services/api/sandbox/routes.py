@@ -12,6 +12,7 @@ from services.api.clients import notifications
 from services.api.dependencies import (
     ActorDep,
     ReaderDep,
+    ReadingDep,
     ResourcesDep,
     SessionDep,
     allow,
@@ -21,7 +22,7 @@ from services.api.dependencies import (
     next_link,
 )
 from services.api.resources import Resources
-from services.api.sandbox import operations, queries, rules
+from services.api.sandbox import operations, queries
 from services.api.sandbox.schemas import (
     ClockAdvance,
     ClockView,
@@ -62,7 +63,6 @@ async def get_sandbox_clock(
     *, actor: ActorDep, reader: ReaderDep, resources: ResourcesDep
 ) -> Response:
     """Return what time it is in this sandbox, and whether its clock is still moving."""
-    rules.require_sandbox(actor)
     row = await queries.clock(reader, organization_id=actor.organization_id)
     return responses.one(present(row, resources))
 
@@ -115,11 +115,13 @@ async def list_sandbox_messages(
     *,
     request: Request,
     actor: ActorDep,
+    reading: ReadingDep,
     resources: ResourcesDep,
     query: Annotated[MessagesQuery, Query()],
 ) -> Response:
     """Return captured messages, oldest first, with headers and parts; none of them left."""
-    rules.require_sandbox(actor)
+    async with reading() as reader:
+        await queries.clock(reader, organization_id=actor.organization_id)
     if resources.notifications is None:
         raise UnavailableError(code="notifications_unavailable")
     place = cursors(request, query)
