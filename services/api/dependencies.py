@@ -32,7 +32,7 @@ from shared.persistence.reads import Reader, ReadTransaction, SessionReader, rea
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.web import idempotency, responses
-from shared.web.bodies import checked_body
+from shared.web.bodies import checked
 from shared.web.idempotency import Intent, Remembered
 from shared.web.pagination import Cursors, Page
 
@@ -67,7 +67,7 @@ class DoorRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Wrap the handler FastAPI made in the door."""
-        handler = checked_body(super().get_route_handler(), self.body_field)
+        handler = checked(super().get_route_handler(), self.dependant, self.body_field)
         operation = self.endpoint.__name__
 
         async def read(request: Request) -> Response:
@@ -93,7 +93,7 @@ class CallingRoute(DoorRoute):
 
     def get_route_handler(self) -> Handler:
         """Let the caller in, then run the handler in the open."""
-        handler = checked_body(APIRoute.get_route_handler(self), self.body_field)
+        handler = checked(APIRoute.get_route_handler(self), self.dependant, self.body_field)
         operation = self.endpoint.__name__
 
         async def call(request: Request) -> Response:
@@ -116,7 +116,7 @@ type Reading = Callable[[], AbstractAsyncContextManager[ReadTransaction]]
 def _writing(request: Request, declaration: Declaration, operation: str) -> Writing:
     async def write(work: Work) -> Response:
         async def within(inner: Request) -> Response:
-            return await work(_session(inner))
+            return await work(inner.state.session)
 
         return await _write_or_repeat(request, declaration, within, operation)
 
@@ -303,38 +303,39 @@ def _remember(
     )
 
 
-def _session(request: Request) -> AsyncSession:
+# Async though nothing is awaited: FastAPI sends plain functions through a thread each.
+async def _session(request: Request) -> AsyncSession:
     session: AsyncSession = request.state.session
     return session
 
 
-def _reader(request: Request) -> ReadTransaction:
+async def _reader(request: Request) -> ReadTransaction:
     reader: ReadTransaction = request.state.reader
     return reader
 
 
-def _reading(request: Request) -> Reading:
+async def _reading(request: Request) -> Reading:
     reading: Reading = request.state.reading
     return reading
 
 
-def _written(request: Request) -> Writing:
+async def _written(request: Request) -> Writing:
     writing: Writing = request.state.writing
     return writing
 
 
-def _actor(request: Request) -> Actor:
+async def _actor(request: Request) -> Actor:
     actor: Actor = request.state.actor
     return actor
 
 
-def _now(request: Request) -> datetime:
+async def _now(request: Request) -> datetime:
     offset: timedelta = request.state.clock_offset
     resources: Resources = request.app.state.resources
     return resources.clock() + offset
 
 
-def _resources(request: Request) -> Resources:
+async def _resources(request: Request) -> Resources:
     resources: Resources = request.app.state.resources
     return resources
 
