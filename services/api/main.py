@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
 from services.api.feed import routes as feed
+from services.api.home import routes as home
 from services.api.integrations.connections import routes as connections
 from services.api.integrations.imports import routes as imports
 from services.api.integrations.mappings import routes as mappings
@@ -39,6 +40,7 @@ ROUTERS = (
     match_runs.calling_router,
     mentorships.router,
     meetings.router,
+    home.router,
     feed.router,
     connections.router,
     mappings.router,

@@ -1,0 +1,1 @@
+"""What the acting person should do next, in one call."""
