@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from shared.errors import InvalidError, UnavailableError, Violation
+from shared.errors import ConflictError, InvalidError, UnavailableError, Violation
 from shared.http import ServiceClient
 from shared.schemas.matching import (
     ExplanationsAnswer,
@@ -22,6 +22,7 @@ from shared.schemas.matching import (
 RUNS = "system:match_runs"
 # Matching speaks at least every two seconds; much longer silence means that it is gone.
 SILENCE_SECONDS = 15.0
+TOO_LONG = "deadline_exceeded"
 
 type OnProgress = Callable[[ProgressLine], Awaitable[None]]
 
@@ -136,6 +137,8 @@ def _refusal(answer: httpx.Response) -> Exception:
 
 
 def _fault(status: int, code: str, faults: list[Fault]) -> Exception:
+    if code == TOO_LONG:
+        return ConflictError("Matching took too long over this.", code=code)
     if status == httpx.codes.BAD_REQUEST:
         errors = [Violation(one.pointer, one.code, one.detail) for one in faults]
         return InvalidError("Matching cannot work on this.", code=code, errors=errors)

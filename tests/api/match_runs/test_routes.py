@@ -14,7 +14,6 @@ from tests.support.match_runs import Pool, members, waiting
 from tests.support.participants import take_part
 from tests.support.programs import open_registration, post
 
-
 ADMITTED = 20
 """As many requests at once as one organization is admitted."""
 

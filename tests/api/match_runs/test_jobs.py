@@ -1,0 +1,581 @@
+"""Runs with the real matching: what they find, and what becomes of them when something dies."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import and_
+
+from services.api.match_runs import jobs, operations, queries
+from services.api.match_runs.jobs import QUEUE, Desk, turn
+from services.api.match_runs.operations import LeaseLostError
+from shared import ids
+from shared.persistence import leases
+from shared.persistence.leases import Claim
+from shared.schemas.matching import ProgressLine
+from tests.support.apps import World
+from tests.support.match_runs import Pool, waiting
+from tests.support.matching_server import Matching
+from tests.support.participants import take_part
+from tests.support.programs import open_registration, post
+from tests.support.work import Bench, WorkerDiedError
+
+
+async def run_of(pool: Pool, run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run as it is now."""
+    answer = await pool.coordinator.get(f"/v1/match-runs/{run['id']}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def proposals_of(pool: Pool, run: dict[str, Any], **query: str) -> list[dict[str, Any]]:
+    """Return the proposals of a run."""
+    answer = await pool.coordinator.get(f"/v1/match-runs/{run['id']}/proposals", params=query)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["items"]
+    return found
+
+
+def pairs(proposals: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Return who is proposed to whom, the mentor first."""
+    return {
+        (one["members"][0]["participant_id"], one["members"][1]["participant_id"])
+        for one in proposals
+    }
+
+
+async def reviewed(desk: Desk, pool: Pool, **changes: Any) -> dict[str, Any]:
+    """Start a run and work until it is in review."""
+    run = await pool.start(**changes)
+    assert await turn(desk) == 1
+    return await run_of(pool, run)
+
+
+async def claim(desk: Desk) -> Claim:
+    """Take the one run that is due."""
+    now = desk.database.clock()
+    due = and_(queries.RUN.c.status.in_(["queued", "running"]), queries.RUN.c.due_at <= now)
+    found = await leases.claim(desk.database.claims, QUEUE, due=due, now=now, limit=5)
+    assert len(found) == 1
+    return found[0]
+
+
+async def test_a_run_proposes_everybody_a_place_with_reasons(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=3, mentees=2)
+
+    run = await reviewed(desk, pool)
+
+    proposals = await proposals_of(pool, run)
+    assert (run["status"], run["allowed"]) == ("review", ["rerun", "discard", "publish"])
+    assert run["input_hash"].startswith("sha256:")
+    assert (run["stats"]["people"], run["stats"]["matched"]) == (5, 4)
+    assert run["certificate"]["kind"] == "optimal"
+    assert run["proposals_by_status"] == {"proposed": 2}
+    assert [one["role"] for one in run["unmatched"]] == ["mentor"]
+    assert run["unmatched"][0]["participant_id"].startswith("par_")
+    assert len(proposals) == 2
+    assert all(0 <= one["score"] <= 100 for one in proposals)
+    assert {part["rule"] for part in proposals[0]["parts"]} <= {"offers_wants", "path_fit"}
+    fairness = await pool.coordinator.get(f"/v1/match-runs/{run['id']}/fairness")
+    assert fairness.json()["fairness"] == run["stats"]["fairness"]
+
+
+async def test_the_coordinators_and_the_starter_are_told_once(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world)
+
+    await reviewed(desk, pool)
+
+    rows = await work.rows(
+        "SELECT type, data->'recipients' FROM outbox_message"
+        " WHERE type LIKE 'match_run.%' OR type LIKE 'proposal.%' ORDER BY id"
+    )
+    me = [str(ids.parse_id("person", pool.offer.coordinator_id))]
+    assert [tuple(row) for row in rows] == [
+        ("match_run.queued", {}),
+        ("match_run.running", {}),
+        ("proposal.awaiting_approval", {"coordinators": me}),
+        ("proposal.awaiting_approval", {}),
+        ("match_run.completed", {"starter": me}),
+    ]
+
+
+async def test_matching_sees_no_name_no_address_and_no_id_of_ours(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    await pool.start()
+
+    task = await jobs.read(desk, await claim(desk))
+
+    assert task is not None
+    told = str(task.problem)
+    for somebody in [*pool.mentors, *pool.mentees]:
+        assert somebody.person["family_name"] not in told
+        assert somebody.person["email"] not in told
+        assert str(ids.parse_id("person", somebody.person["id"])) not in told
+        assert str(ids.parse_id("participant", somebody.participant["id"])) not in told
+
+
+async def test_the_same_input_gives_the_same_proposals(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=4, mentees=4)
+
+    first = await reviewed(desk, pool, mode="dry_run")
+    second = await reviewed(desk, pool, mode="dry_run")
+
+    assert first["status"] == "simulated"
+    assert first["input_hash"] == second["input_hash"]
+    assert first["certificate"]["digest"] == second["certificate"]["digest"]
+    assert pairs(await proposals_of(pool, first)) == pairs(await proposals_of(pool, second))
+
+
+async def test_what_was_only_simulated_is_not_approved(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool, mode="dry_run")
+    proposal = (await proposals_of(pool, run))[0]
+
+    answer = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_nobody_is_proposed_within_their_reporting_line(world: World, desk: Desk) -> None:
+    offer = await open_registration(world)
+    pool = Pool(world, offer)
+    boss = await take_part(world, offer, "mentor", capacity=2)
+    middle = await world.add_person(manager_id=boss.person["id"])
+    report = await take_part(world, offer, "mentee", manager_id=middle["id"])
+    free = await take_part(world, offer, "mentee")
+    await offer.act("close-registration")
+    await offer.act("start-matching")
+
+    run = await reviewed(desk, pool)
+
+    assert pairs(await proposals_of(pool, run)) == {
+        (boss.participant["id"], free.participant["id"])
+    }
+    left = {one["participant_id"] for one in run["unmatched"] if one["role"] == "mentee"}
+    assert left == {report.participant["id"]}
+
+
+async def test_people_on_leave_and_paused_ones_stay_out(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    paused, away = pool.mentors[0], pool.mentees[0]
+    await post(paused.client, f"{paused.path}/pause-matching", {})
+    await work.rows(
+        "UPDATE person SET status = 'on_leave' WHERE id = :id RETURNING id",
+        id=ids.parse_id("person", away.person["id"]),
+    )
+
+    run = await reviewed(desk, pool)
+
+    assert run["stats"]["people"] == 4
+    matched = {one for pair in pairs(await proposals_of(pool, run)) for one in pair}
+    assert matched.isdisjoint({paused.participant["id"], away.participant["id"]})
+
+
+async def test_published_proposals_ask_their_people_and_begin_mentorships(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    for proposal in await proposals_of(pool, run):
+        await pool.act(proposal, "approve")
+
+    published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+
+    assert (published["status"], published["proposals_by_status"]) == (
+        "published",
+        {"awaiting_people": 2},
+    )
+    for somebody in [*pool.mentors, *pool.mentees]:
+        own = (await somebody.client.get("/v1/me/proposals")).json()["items"]
+        await post(somebody.client, f"/v1/proposals/{own[0]['id']}/consent", {})
+    accepted = await proposals_of(pool, run, status="accepted")
+    assert len(accepted) == 2
+    mentorship = await pool.mentees[0].client.get(f"/v1/mentorships/{accepted[0]['mentorship_id']}")
+    assert mentorship.status_code in {200, 404}
+
+
+async def test_who_was_together_is_remembered_even_without_the_mentorship(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1, capacity=2)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    for somebody in (mentor, mentee):
+        await post(somebody.client, f"/v1/proposals/{proposal['id']}/consent", {})
+    role = {"track_id": pool.offer.track["id"], "role": "mentee", "capacity": 2}
+    more = await mentee.client.patch(
+        mentee.path,
+        json={"track_roles": [role]},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert more.status_code == 200, more.text
+
+    together = await frozen(work, await reviewed(desk, pool, mode="dry_run"))
+    await work.rows("UPDATE mentorship SET status = 'cancelled' RETURNING id")
+    apart = await frozen(work, await reviewed(desk, pool, mode="dry_run"))
+
+    assert len(together["live"]) == 1
+    assert together["past"] == together["live"] == apart["past"]
+    assert apart["live"] == []
+
+
+async def frozen(work: Bench, run: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run was frozen to."""
+    rows = await work.rows(
+        "SELECT snapshot->'input' FROM match_run WHERE id = :id",
+        id=ids.parse_id("match_run", run["id"]),
+    )
+    found: dict[str, Any] = rows[0][0]
+    return found
+
+
+async def test_a_run_whose_people_changed_is_stale(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    await pool.act((await proposals_of(pool, run))[0], "approve")
+    await post(pool.mentors[0].client, f"{pool.mentors[0].path}/withdraw", {})
+
+    answer = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale_run")
+    assert answer.json()["allowed"] == ["rerun", "discard"]
+
+
+async def test_decisions_in_review_do_not_make_a_run_stale(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=4, mentees=4)
+    run = await reviewed(desk, pool)
+    approved, rejected, first, second = await proposals_of(pool, run)
+    await pool.act(approved, "approve")
+    await pool.act(approved, "lock")
+    await pool.act(rejected, "reject")
+    swapped = await post(
+        pool.coordinator,
+        f"/v1/proposals/{first['id']}/swap",
+        {"with_proposal_id": second["id"]},
+    )
+    for proposal in swapped["items"]:
+        await pool.act(proposal, "approve")
+
+    published = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
+
+    assert published.status_code == 200, published.text
+    assert all(isinstance(one["score"], int) for one in swapped["items"])
+    assert all(one["parts"] for one in swapped["items"])
+    assert published.json()["proposals_by_status"] == {
+        "awaiting_people": 3,
+        "rejected": 1,
+        "swapped": 2,
+    }
+
+
+async def test_a_rerun_keeps_what_is_locked_and_avoids_what_was_rejected(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    run = await reviewed(desk, pool)
+    locked, rejected, other = await proposals_of(pool, run)
+    await pool.act(locked, "approve")
+    await pool.act(locked, "lock")
+    await pool.act(rejected, "reject")
+
+    again = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/rerun", {"seed": 4})
+    assert await turn(desk) == 1
+
+    after = await run_of(pool, again)
+    proposals = await proposals_of(pool, again)
+    assert (after["previous_run_id"], after["seed"], after["status"]) == (run["id"], 4, "review")
+    assert (await run_of(pool, run))["status"] == "discarded"
+    assert pairs([locked]) <= pairs(proposals)
+    assert pairs([rejected]).isdisjoint(pairs(proposals))
+    kept = [one for one in proposals if one["is_locked"]]
+    assert pairs(kept) == pairs([locked])
+    old = {one["id"]: one for one in await proposals_of(pool, run)}
+    assert {old[one["id"]]["status"] for one in (locked, rejected, other)} == {"rejected"}
+    assert old[locked["id"]]["is_locked"] is False
+
+
+async def test_a_discarded_run_holds_no_seats(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    await pool.act((await proposals_of(pool, run))[0], "approve")
+
+    discarded = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+
+    assert discarded["status"] == "discarded"
+    assert [(await one.now())["status"] for one in pool.mentors] == ["available", "available"]
+    late = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
+    assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_a_proposal_left_open_asks_its_people_when_approved_later(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+    late = (await proposals_of(pool, run))[0]
+
+    approved = await pool.act(late, "approve")
+
+    assert (late["status"], approved["status"]) == ("proposed", "awaiting_people")
+
+
+async def test_pairs_are_explained_to_coordinators_and_to_themselves_once_asked(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=2, mentees=2)
+    run = await reviewed(desk, pool)
+    path = f"/v1/match-runs/{run['id']}/explanations"
+    (mentor, mentee), other = pairs(await proposals_of(pool, run))
+    clients = {one.participant["id"]: one.client for one in [*pool.mentors, *pool.mentees]}
+
+    matched = await pool.coordinator.get(path, params={"pair": f"{mentor},{mentee}"})
+    apart = await pool.coordinator.get(path, params={"pair": f"{mentor},{other[1]}"})
+    early = await clients[mentee].get(path, params={"pair": f"{mentor},{mentee}"})
+    for proposal in await proposals_of(pool, run):
+        await pool.act(proposal, "approve")
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+    own = await clients[mentee].get(path, params={"pair": f"{mentor},{mentee}"})
+    foreign = await clients[mentee].get(path, params={"pair": f"{other[0]},{other[1]}"})
+
+    assert matched.status_code == 200, matched.text
+    assert (matched.json()["is_matched"], matched.json()["is_allowed"]) == (True, True)
+    assert apart.json()["is_matched"] is False
+    assert apart.json()["why_not"] != []
+    assert early.status_code == 404
+    assert own.status_code == 200
+    assert (own.json()["alternatives"], own.json()["why_not"]) == ([], [])
+    assert foreign.status_code == 404
+
+
+async def test_somebody_outside_the_run_is_not_explained(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    stranger = "par_01kajv7v1cefh8ws6q1fyv4m2z"
+
+    answer = await pool.coordinator.get(
+        f"/v1/match-runs/{run['id']}/explanations",
+        params={"pair": f"{pool.mentors[0].participant['id']},{stranger}"},
+    )
+
+    assert answer.status_code == 404
+
+
+async def test_explanations_wait_for_matching_and_swaps_do_without(
+    world: World, desk: Desk, matching: Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    first, second = await proposals_of(pool, run)
+    monkeypatch.setattr(world.app.state.resources, "matching", matching.client_of_nobody())
+
+    explained = await pool.coordinator.get(
+        f"/v1/match-runs/{run['id']}/explanations",
+        params={"pair": f"{pool.mentors[0].participant['id']},{pool.mentees[0].participant['id']}"},
+    )
+    swapped = await post(
+        pool.coordinator,
+        f"/v1/proposals/{first['id']}/swap",
+        {"with_proposal_id": second["id"]},
+    )
+
+    assert (explained.status_code, explained.json()["code"]) == (503, "matching_unavailable")
+    assert explained.headers["Retry-After"] == "5"
+    assert [one["score"] for one in swapped["items"]] == [None, None]
+    assert [one["parts"] for one in swapped["items"]] == [[], []]
+
+
+# What dies, and what then
+
+
+async def die_after_claiming(desk: Desk) -> None:
+    await claim(desk)
+
+
+async def die_after_reading(desk: Desk) -> None:
+    await jobs.read(desk, await claim(desk))
+
+
+async def die_after_calling(desk: Desk) -> None:
+    claimed = await claim(desk)
+    task = await jobs.read(desk, claimed)
+    assert task is not None
+    await jobs.call(desk, claimed, task)
+
+
+async def die_while_writing(desk: Desk) -> None:
+    claimed = await claim(desk)
+    task = await jobs.read(desk, claimed)
+    assert task is not None
+    line = await jobs.call(desk, claimed, task)
+
+    def die(*_arguments: Any, **_options: Any) -> None:
+        raise WorkerDiedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operations, "advance_run", die)
+        with pytest.raises(WorkerDiedError):
+            await jobs.write(desk, claimed, task, line)
+
+
+@pytest.mark.parametrize(
+    "death", [die_after_claiming, die_after_reading, die_after_calling, die_while_writing]
+)
+async def test_a_dead_worker_costs_time_and_nothing_else(
+    world: World, desk: Desk, work: Bench, death: Any
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    await death(desk)
+
+    idle = await turn(desk)
+    work.clock.pass_time(QUEUE.lease_seconds + 1)
+    busy = await turn(desk)
+
+    assert (idle, busy) == (0, 1)
+    assert (await run_of(pool, run))["status"] == "review"
+    assert len(await proposals_of(pool, run)) == 2
+    completed = await work.rows(
+        "SELECT count(*) FROM outbox_message WHERE type = 'match_run.completed'"
+    )
+    assert completed[0][0] == 1
+
+
+async def test_a_worker_that_wakes_up_late_writes_nothing(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    slow = await claim(desk)
+    task = await jobs.read(desk, slow)
+    assert task is not None
+    line = await jobs.call(desk, slow, task)
+    work.clock.pass_time(QUEUE.lease_seconds + 1)
+    await turn(desk)
+
+    with pytest.raises(LeaseLostError):
+        await jobs.write(desk, slow, task, line)
+
+    assert len(await proposals_of(pool, run)) == 2
+
+
+async def test_progress_is_told_and_prolongs_the_lease(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    claimed = await claim(desk)
+    await jobs.read(desk, claimed)
+    work.clock.pass_time(20)
+    line = ProgressLine(phase="scoring", done=3, total=4, eta_seconds=1.5)
+
+    await jobs._tell(desk, claimed, line, now=desk.database.clock())
+    work.clock.pass_time(20)
+
+    shown = await run_of(pool, run)
+    assert shown["progress"] == {"phase": "scoring", "done": 3, "total": 4, "eta_seconds": 1.5}
+    assert await turn(desk) == 0
+
+
+async def test_two_workers_share_runs_and_double_none(world: World, desk: Desk) -> None:
+    pools = [await waiting(world), await waiting(world)]
+    runs = [await pool.start() for pool in pools]
+
+    worked = await asyncio.gather(*(turn(desk) for _ in range(4)))
+
+    assert sum(worked) == 2
+    for pool, run in zip(pools, runs, strict=True):
+        assert (await run_of(pool, run))["status"] == "review"
+        assert len(await proposals_of(pool, run)) == 2
+
+
+async def test_a_run_waits_for_matching_without_being_tried_less(
+    world: World, desk: Desk, work: Bench, matching: Matching
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    alone = replace(desk, matching=matching.client_of_nobody())
+
+    for _ in range(6):
+        assert await turn(alone) == 1
+        assert await turn(alone) == 0
+        work.clock.pass_time(jobs.WAITING.ceiling * 2)
+    waited = await run_of(pool, run)
+    rows = await work.rows("SELECT attempts, progress->>'waits' FROM match_run")
+    await turn(desk)
+
+    assert (waited["status"], waited["progress"]["phase"]) == ("running", "waiting_for_matching")
+    assert tuple(rows[0]) == (0, "6")
+    assert (await run_of(pool, run))["status"] == "review"
+
+
+async def test_a_run_that_matching_refuses_fails_after_two_more_tries(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    run = await pool.start()
+    await _spoil(work, await claim(desk))
+    work.clock.pass_time(QUEUE.lease_seconds + 1)
+
+    states = []
+    for _ in range(3):
+        await turn(desk)
+        states.append((await run_of(pool, run))["status"])
+        work.clock.pass_time(jobs.RETRYING.ceiling * 2)
+
+    assert states == ["running", "failed", "failed"]
+    failed = await run_of(pool, run)
+    assert failed["failure_code"] is not None
+    rows = await work.rows(
+        "SELECT data->'recipients' FROM outbox_message WHERE type = 'match_run.failed'"
+    )
+    assert rows[0][0] == {"starter": [str(ids.parse_id("person", pool.offer.coordinator_id))]}
+
+
+async def _spoil(work: Bench, claimed: Claim) -> None:
+    """Freeze an input that no matching can take: somebody reports to a number."""
+    await work.rows(
+        "UPDATE match_run SET input_hash = 'sha256:spoilt', snapshot = jsonb_build_object("
+        "'as_of', '2026-11-24', 'participants', '{}'::jsonb, 'input', jsonb_build_object("
+        "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
+        "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
+        "'turned_down', '[]'::jsonb, 'locks', '[]'::jsonb)) WHERE id = :id RETURNING id",
+        id=claimed.id,
+    )
+
+
+async def test_a_run_that_kills_its_workers_is_given_up_in_sight(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    for _ in range(jobs.MOST_ATTEMPTS):
+        await claim(desk)
+        work.clock.pass_time(QUEUE.lease_seconds + 1)
+
+    await turn(desk)
+
+    failed = await run_of(pool, run)
+    assert (failed["status"], failed["failure_code"]) == ("failed", "worker_lost")
+
+
+async def test_a_sandbox_that_is_ahead_does_not_keep_its_runs_waiting(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world)
+    await work.rows(
+        "UPDATE organization_clock SET offset_seconds = 86400 RETURNING organization_id"
+    )
+
+    run = await reviewed(desk, pool)
+
+    assert run["status"] == "review"
+    assert run["updated_at"] > (desk.database.clock() + timedelta(hours=23)).isoformat()
