@@ -7,9 +7,11 @@ caller went away or its time is up; its memory goes with it.
 """
 
 import asyncio
+import ctypes
 import itertools
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
@@ -31,6 +33,7 @@ from shared.errors import DomainError, InvalidError, LimitedError, UnavailableEr
 
 HEADER = struct.Struct(">cI")
 PROGRESS_SECONDS = 0.25
+PR_SET_PDEATHSIG = 1
 # One thread each: sums are taken in one order, and workers do not crowd each other out.
 WORKER_ENVIRONMENT = MappingProxyType(
     dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -311,6 +314,7 @@ def refusal(message: Message) -> DomainError:
 
 def work() -> None:
     """Solve problems from standard input until it ends."""
+    _die_with_the_service()
     # Whatever a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -318,6 +322,12 @@ def work() -> None:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     while True:
         _serve(*jobs.get(), answers)
+
+
+def _die_with_the_service() -> None:
+    """Ask Linux to end this process with its parent, even while a library does not yield."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _listen(jobs: "queue.SimpleQueue[tuple[bytes, bytes]]") -> None:

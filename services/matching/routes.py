@@ -17,7 +17,7 @@ from shared.web.problems import status_of
 from shared.web.services import ServiceDoor
 
 # So long the status may wait for what is wrong with a problem; then the stream begins.
-HEARTBEATS_TO_DECIDE = 3
+HEARTBEATS_TO_DECIDE = 2
 
 router = APIRouter(prefix="/v1", include_in_schema=False)
 PATHS = tuple(f"/v1/{operation}" for operation in Operation)
@@ -123,16 +123,14 @@ class Streamed(Response):
             messages.put_nowait(error)
 
     async def _tell(self, messages: "asyncio.Queue[Message | DomainError]", send: Send) -> None:
-        patience = HEARTBEATS_TO_DECIDE
+        now = asyncio.get_running_loop().time
+        decided_by = now() + HEARTBEATS_TO_DECIDE * self._beat
         while True:
             try:
                 async with asyncio.timeout(self._beat):
                     message = await messages.get()
             except TimeoutError:
-                patience -= 1
-                if self._has_started or patience <= 0:
-                    await self._send(send, self._last)
-                continue
+                message = Message(Kind.PROGRESS, self._last)
             if isinstance(message, DomainError):
                 await self._fail(send, message)
                 return
@@ -143,7 +141,7 @@ class Streamed(Response):
                 await self._send(send, self._last)
             elif message.kind is Kind.PROGRESS:
                 self._last = message.content
-                if self._has_started:
+                if self._has_started or now() >= decided_by:
                     await self._send(send, self._last)
             else:
                 await self._fail(send, refusal(message))

@@ -1,0 +1,344 @@
+"""The service over HTTP: who may call, what comes back, and what ends the work."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from services.matching import solver
+from services.matching.pool import Pool
+from shared.ids import new_id
+from shared.schemas.matching import SolutionLine
+from tests.support.pools import peers, post, problem, running, served, settings, token, until
+
+SOLUTIONS = "/v1/solutions"
+
+
+@pytest.fixture(scope="module")
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings()) as (_, client):
+        yield client
+
+
+def lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def heavy() -> dict[str, Any]:
+    """Return a problem that takes far longer than a test waits."""
+    return peers(1800, objective="fair_floor")
+
+
+async def test_a_solution_comes_after_lines_of_progress(http: httpx.AsyncClient) -> None:
+    answer = await post(http, SOLUTIONS, problem())
+
+    told = lines(answer)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert {line["type"] for line in told[:-1]} == {"progress"}
+    last = SolutionLine.model_validate(told[-1])
+    assert last.digest == solver.digest_of(last.solution)
+    assert len(last.solution.matches) == 3
+
+
+async def test_the_same_problem_twice_is_the_same_bytes(http: httpx.AsyncClient) -> None:
+    first, again = [lines(await post(http, SOLUTIONS, problem(mentors=20))) for _ in range(2)]
+
+    assert first[-1]["digest"] == again[-1]["digest"]
+    assert first[-1]["solution"] == again[-1]["solution"]
+
+
+@pytest.mark.parametrize("path", [SOLUTIONS, "/v1/scores", "/v1/explanations", "/v1/policy-checks"])
+async def test_nobody_comes_in_without_a_token(http: httpx.AsyncClient, path: str) -> None:
+    answer = await http.post(path, content=b"{}")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_token_is_good_for_one_body_and_once(http: httpx.AsyncClient) -> None:
+    body = json.dumps(problem()).encode()
+    headers = {"Authorization": f"Bearer {token(SOLUTIONS, body)}"}
+
+    answers = [
+        await http.post(SOLUTIONS, content=content, headers=headers)
+        for content in (body + b" ", body, body)
+    ]
+
+    assert [answer.status_code for answer in answers] == [401, 200, 401]
+
+
+@pytest.mark.parametrize(
+    "claims", [{"audience": "service:notifications"}, {"path": "/v1/scores"}, {"method": "GET"}]
+)
+async def test_a_token_for_something_else_is_refused(
+    http: httpx.AsyncClient, claims: dict[str, str]
+) -> None:
+    headers = {"Authorization": f"Bearer {token(**{'path': SOLUTIONS, 'body': b'{}', **claims})}"}
+
+    answer = await http.post(SOLUTIONS, content=b"{}", headers=headers)
+
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        (b"{", "invalid_json", "#"),
+        (b"[]", "invalid_request", "#"),
+        ({**problem(), "format": "circle"}, "invalid_request", "#/format"),
+        ({**problem(), "places": {}}, "invalid_request", "#/places/participant"),
+        (
+            problem(locks={"first": ["mentor-0"] * 2, "second": ["mentee-0", "mentee-1"]}),
+            "invalid_request",
+            "#/locks/first/0",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_a_problem_document_with_pointers(
+    http: httpx.AsyncClient, body: Any, code: str, pointer: str
+) -> None:
+    answer = await post(http, SOLUTIONS, body)
+
+    refused = answer.json()
+    assert (answer.status_code, refused["code"]) == (400, code)
+    assert pointer in {one["pointer"] for one in refused["errors"]}
+
+
+async def test_a_problem_above_the_limit_is_refused_unread() -> None:
+    async with running(settings(matching_max_bytes=1024)) as (app, http):
+        answer = await post(http, SOLUTIONS, problem(mentors=50))
+
+        assert (answer.status_code, answer.json()["code"]) == (413, "content_too_large")
+        assert app.state.pool.pids == []
+
+
+# Other questions.
+
+
+async def test_the_best_for_somebody_come_first(http: httpx.AsyncClient) -> None:
+    body = {"problem": problem(mentors=5), "about": "mentee-1", "limit": 3}
+
+    answer = await post(http, "/v1/scores", body)
+
+    found = answer.json()["pairs"]
+    assert [pair["second"] for pair in found] == ["mentee-1"] * 3
+    assert [pair["score"] for pair in found] == sorted(
+        (pair["score"] for pair in found), reverse=True
+    )
+    assert all(
+        round(sum(part["points"] for part in pair["parts"]), 2) == pair["score"] for pair in found
+    )
+
+
+async def test_a_pair_that_is_not_there_is_explained(http: httpx.AsyncClient) -> None:
+    values = problem(mentors=3, mentees=3)
+    solution = lines(await post(http, SOLUTIONS, values))[-1]["solution"]
+    kept = [[member["id"] for member in match["members"]] for match in solution["matches"]]
+    asked = {"first": [kept[0][0], kept[0][0]], "second": [kept[0][1], kept[1][1]]}
+
+    answer = await post(
+        http, "/v1/explanations", {"problem": values, "pairs": asked, "with_what_if": True}
+    )
+
+    together, apart = answer.json()["explanations"]
+    assert (together["matched"], together["why_not"]) == (True, [])
+    assert apart["matched"] is False
+    assert {reason["key"] for reason in apart["why_not"]} == {"why_not.placed_instead"}
+    assert apart["cost"] >= 0
+    assert apart["what_if"]["possible"] is True
+    assert apart["what_if"]["change"] <= 0
+    gained = {(pair["first"], pair["second"]) for pair in apart["what_if"]["gained"]}
+    assert (kept[0][0], kept[1][1]) in gained
+    assert together["alternatives"]
+
+
+async def test_a_pair_kept_apart_names_the_rule(http: httpx.AsyncClient) -> None:
+    values = problem(blocks={"first": ["mentor-0"], "second": ["mentee-0"]})
+    body = {
+        "problem": values,
+        "pairs": {"first": ["mentee-0"], "second": ["mentor-0"]},
+        "with_what_if": True,
+    }
+
+    explained = (await post(http, "/v1/explanations", body)).json()["explanations"][0]
+
+    assert [reason["rule"] for reason in explained["why_not"]] == ["not_blocked"]
+    assert explained["what_if"] == {"possible": False, "change": None, "gained": [], "lost": []}
+
+
+@pytest.mark.parametrize("path", ["/v1/scores", "/v1/explanations"])
+async def test_somebody_unknown_is_a_fault(http: httpx.AsyncClient, path: str) -> None:
+    pairs = {"first": ["nobody"], "second": ["mentee-0"]}
+
+    answer = await post(http, path, {"problem": problem(), "pairs": pairs})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["code"] == "unknown_reference"
+
+
+async def test_a_policy_is_judged_on_its_own_and_on_a_pool(http: httpx.AsyncClient) -> None:
+    policy = {
+        **problem()["policy"],
+        "hard": [
+            {"rule": "attribute_equal", "params": {"attribute": "department"}},
+            {"rule": "attribute_different", "params": {"attribute": "department"}},
+        ],
+        "tests": [
+            {"name": "they may", "people": ["mentee-0", "mentor-0"], "expect": {"allowed": True}},
+            {
+                "name": "too good",
+                "people": ["mentor-0", "mentee-0"],
+                "expect": {"score_at_least": 101},
+            },
+            {"name": "who?", "people": ["mentor-0", "nobody"], "expect": {"allowed": True}},
+            {"name": "what?", "people": ["mentor-0", "mentee-0"], "expect": {"happy": True}},
+        ],
+    }
+    alone = (await post(http, "/v1/policy-checks", {"policy": policy})).json()
+    on_pool = (
+        await post(http, "/v1/policy-checks", {"policy": policy, "problem": problem()})
+    ).json()
+    broken = (
+        await post(http, "/v1/policy-checks", {"policy": {"hard": [{"rule": "luck"}]}})
+    ).json()
+
+    assert [one["key"] for one in alone["warnings"]] == ["doubt.contradiction"]
+    assert [one["passed"] for one in on_pool["tests"]] == [True, False, False, False]
+    assert on_pool["allowed_pairs"] == on_pool["pairs"] == 9
+    assert (broken["valid"], broken["faults"][0]["code"]) == (False, "unknown_rule")
+
+
+# What ends the work.
+
+
+async def settled(pool: Pool) -> None:
+    """Wait until a worker is busy."""
+    await until(lambda: bool(pool.pids))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_more_than_can_wait_is_refused_at_once() -> None:
+    async with running(settings(matching_workers=1, matching_queue=0)) as (app, http):
+        busy = asyncio.create_task(post(http, SOLUTIONS, heavy()))
+        await settled(app.state.pool)
+
+        refused = [await post(http, SOLUTIONS, problem()) for _ in range(10)]
+        busy.cancel()
+
+        assert {answer.status_code for answer in refused} == {503}
+        assert {answer.headers["Retry-After"] for answer in refused} == {"5"}
+        assert {answer.json()["code"] for answer in refused} == {"overloaded"}
+
+
+async def test_one_organization_cannot_take_all_places() -> None:
+    ours = new_id()
+    async with running(settings(matching_organization_share=1)) as (app, http):
+        busy = asyncio.create_task(post(http, SOLUTIONS, heavy(), organization=ours))
+        await settled(app.state.pool)
+
+        refused = await post(http, SOLUTIONS, problem(), organization=ours)
+        served = await post(http, SOLUTIONS, problem())
+        busy.cancel()
+
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
+        assert served.status_code == 200
+
+
+async def test_time_is_up_and_the_worker_gone() -> None:
+    async with running(settings(matching_deadline_seconds=1.0)) as (app, http):
+        answer = await post(http, SOLUTIONS, heavy())
+
+        code = answer.json()["code"] if answer.status_code != 200 else lines(answer)[-1]["code"]
+        assert code == "deadline_exceeded"
+        assert app.state.pool.pids == []
+
+
+async def test_a_policy_may_shorten_its_time() -> None:
+    values = heavy()
+    values["policy"]["limits"] = {"time_s": 1}
+    async with running(settings()) as (_, http):
+        told = lines(await post(http, SOLUTIONS, values))
+
+        assert (told[-1]["type"], told[-1]["status"]) == ("failure", 503)
+        assert told[-1]["code"] == "deadline_exceeded"
+
+
+async def _first_worker(app: FastAPI, work: "asyncio.Task[httpx.Response]") -> int:
+    await settled(app.state.pool)
+    assert not work.done()
+    pid: int = app.state.pool.pids[0]
+    return pid
+
+
+async def test_a_killed_worker_is_told_and_replaced() -> None:
+    async with running(settings(matching_workers=1)) as (app, http):
+        work = asyncio.create_task(post(http, SOLUTIONS, heavy()))
+        os.kill(await _first_worker(app, work), signal.SIGKILL)
+
+        answer = await work
+        healed = await post(http, SOLUTIONS, problem())
+
+        code = answer.json()["code"] if answer.status_code != 200 else lines(answer)[-1]["code"]
+        assert code == "worker_lost"
+        assert healed.status_code == 200
+
+
+async def test_an_idle_worker_that_died_is_replaced() -> None:
+    async with running(settings(matching_workers=1)) as (app, http):
+        await post(http, SOLUTIONS, problem())
+        (pid,) = app.state.pool.pids
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not is_alive(pid))
+
+        assert (await post(http, SOLUTIONS, problem())).status_code == 200
+
+
+async def test_idle_workers_are_retired() -> None:
+    async with running(settings(matching_idle_seconds=0.05)) as (app, http):
+        await post(http, SOLUTIONS, problem())
+
+        await until(lambda: not app.state.pool.pids)
+
+
+async def test_silence_is_filled_with_heartbeats() -> None:
+    async with running(settings(matching_heartbeat_seconds=0.1, matching_deadline_seconds=3)) as (
+        _,
+        http,
+    ):
+        told = lines(await post(http, SOLUTIONS, heavy()))
+
+        assert len(told) > 5
+        assert told[-1]["type"] == "failure"
+
+
+async def test_the_work_ends_when_the_caller_goes_away() -> None:
+    body = json.dumps(heavy()).encode()
+    headers = {"Authorization": f"Bearer {token(SOLUTIONS, body)}"}
+    async with served(settings()) as (app, url), httpx.AsyncClient(trust_env=False) as http:
+        async with http.stream("POST", url + SOLUTIONS, content=body, headers=headers) as answer:
+            await anext(answer.aiter_lines())
+            (pid,) = app.state.pool.pids
+
+        await until(lambda: not is_alive(pid), seconds=2)
+
+        assert app.state.pool.pids == []
+
+
+async def test_it_is_alive_and_ready_without_a_token(http: httpx.AsyncClient) -> None:
+    answers = [await http.get(path) for path in ("/livez", "/readyz")]
+
+    assert [answer.status_code for answer in answers] == [200, 200]

@@ -1,0 +1,360 @@
+"""Solutions against trying everything, for every objective; locks, blocks and odd pools."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.matching import solver
+from services.matching.weighing import Weighed
+from shared.errors import InvalidError
+from tests.support.pools import every_choice, pairs, peers, problem, quiet, solve, weigh
+
+small = settings(max_examples=60, deadline=None, derandomize=True)
+SEATS = st.lists(st.integers(0, 2), min_size=1, max_size=3)
+SEEDS = st.integers(0, 10_000)
+
+
+def blocked(seed: int, mentors: int, mentees: int) -> dict[str, list[str]]:
+    """Return blocks between roughly a third of the people."""
+    found = [
+        (f"mentor-{one}", f"mentee-{other}")
+        for one in range(mentors)
+        for other in range(mentees)
+        if (seed * 7 + one * 13 + other * 29) % 3 == 0
+    ]
+    return {"first": [one for one, _ in found], "second": [other for _, other in found]}
+
+
+def decided(weighed: Weighed) -> list[tuple[int, int]]:
+    """Return what the solver chose."""
+    _, outcome = solver.solve(weighed, step=quiet)
+    return solver.explanations.pairs_of(weighed, outcome.chosen)
+
+
+def most_matched(weighed: Weighed, chosen: list[tuple[int, int]]) -> tuple[int, ...]:
+    floor = weighed.problem.policy.floor * 100
+    scores = [int(weighed.scores[pair]) for pair in chosen]
+    above = sum(score >= floor for score in scores) if floor else 0
+    return len(scores), above, sum(scores)
+
+
+def best_total(weighed: Weighed, chosen: list[tuple[int, int]]) -> tuple[int, ...]:
+    scores = [int(weighed.scores[pair]) for pair in chosen]
+    return sum(scores), len(scores)
+
+
+def fair_floor(weighed: Weighed, chosen: list[tuple[int, int]]) -> tuple[int, ...]:
+    scores = [int(weighed.scores[pair]) for pair in chosen]
+    return len(scores), min(scores, default=0), sum(scores)
+
+
+GOALS = {"most_matched": most_matched, "best_total": best_total, "fair_floor": fair_floor}
+
+
+@pytest.mark.parametrize("objective", GOALS)
+@small
+@given(seats=SEATS, wants=SEATS, seed=SEEDS, floor=st.sampled_from([0, 60]))
+def test_two_sides_equal_trying_everything(
+    objective: str, seats: list[int], wants: list[int], seed: int, floor: int
+) -> None:
+    values = problem(
+        mentors=len(seats),
+        mentees=len(wants),
+        seats=seats,
+        wants=wants,
+        seed=seed,
+        objective=objective,
+        blocks=blocked(seed, len(seats), len(wants)),
+    )
+    values["policy"]["floor"] = floor
+    weighed = weigh(values)
+    goal = GOALS[objective]
+
+    best = max(goal(weighed, chosen) for chosen in every_choice(weighed))
+
+    assert goal(weighed, decided(weighed)) == best
+
+
+@pytest.mark.parametrize("objective", GOALS)
+@small
+@given(count=st.integers(0, 6), seed=SEEDS)
+def test_peers_equal_trying_everything(objective: str, count: int, seed: int) -> None:
+    weighed = weigh(peers(count, seed=seed, objective=objective))
+    goal = GOALS[objective]
+
+    best = max(goal(weighed, chosen) for chosen in every_choice(weighed))
+
+    assert goal(weighed, decided(weighed)) == best
+
+
+@small
+@given(seats=SEATS, wants=SEATS, seed=SEEDS)
+def test_nobody_would_rather_change_in_a_stable_solution(
+    seats: list[int], wants: list[int], seed: int
+) -> None:
+    solution = solve(
+        problem(
+            mentors=len(seats),
+            mentees=len(wants),
+            seats=seats,
+            wants=wants,
+            seed=seed,
+            objective="stable",
+            blocks=blocked(seed, len(seats), len(wants)),
+        )
+    )
+
+    assert solution.blocking_pairs == 0
+    assert solution.certificate.kind == "optimal"
+
+
+def test_ranked_lists_decide_before_scores_when_stable() -> None:
+    said = {
+        "by": ["mentee-0", "mentee-1", "mentor-0", "mentor-1"],
+        "about": ["mentor-1", "mentor-0", "mentee-1", "mentee-0"],
+        "mark": ["yes"] * 4,
+        "rank": [1] * 4,
+    }
+
+    solution = solve(problem(mentors=2, mentees=2, objective="stable", preferences=said))
+
+    assert pairs(solution) == [("mentor-0", "mentee-1"), ("mentor-1", "mentee-0")]
+
+
+@pytest.mark.parametrize("objective", [*GOALS, "stable"])
+def test_prices_prove_the_optimum(objective: str) -> None:
+    solution = solve(problem(mentors=6, mentees=9, seats=[1, 2, 1, 0, 3, 1], objective=objective))
+
+    assert solution.certificate.kind == "optimal"
+    assert solution.certificate.dual in {solution.certificate.primal, None}
+    assert bool(solution.prices) is (objective != "stable")
+
+
+@small
+@given(seed=SEEDS, order=st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing(seed: int, order: Any) -> None:
+    values = problem(mentors=4, mentees=5, seats=[2, 1, 1, 1], seed=seed)
+    values["policy"]["soft"] = [{"rule": "shared_values", "weight": 1}]
+    count = len(values["participants"]["id"])
+    rows = list(range(count))
+    order.shuffle(rows)
+    moved = {row: place for place, row in enumerate(rows)}
+    shuffled = {
+        **values,
+        "participants": {
+            name: [column[row] for row in rows] for name, column in values["participants"].items()
+        },
+        "places": {
+            **values["places"],
+            "participant": [moved[row] for row in values["places"]["participant"]],
+        },
+    }
+
+    assert solve(shuffled).model_dump_json() == solve(values).model_dump_json()
+
+
+def test_the_same_problem_has_the_same_bytes_and_another_seed_another_digest() -> None:
+    first, again = solve(problem()), solve(problem())
+    other = solve(problem() | {"seed": 2})
+
+    assert solver.digest_of(first) == solver.digest_of(again)
+    assert first.input_hash != other.input_hash
+
+
+# What was decided before.
+
+
+def test_locks_are_kept_and_use_up_places() -> None:
+    locks = {"first": ["mentor-0"], "second": ["mentee-2"]}
+
+    solution = solve(problem(locks=locks))
+
+    assert ("mentor-0", "mentee-2") in pairs(solution)
+    assert [match.is_locked for match in solution.matches].count(True) == 1
+    assert len(solution.matches) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        (
+            {"blocks": {"first": ["mentee-0"], "second": ["mentor-0"]}},
+            "lock_breaks_rule",
+        ),
+        ({"seats": [0, 1, 1]}, "lock_exceeds_capacity"),
+    ],
+)
+def test_an_impossible_lock_is_an_error_that_names_the_rule(
+    changes: dict[str, Any], code: str
+) -> None:
+    locks = {"first": ["mentor-0"], "second": ["mentee-0"]}
+
+    with pytest.raises(InvalidError) as refused:
+        weigh(problem(locks=locks, **changes))
+
+    assert {one.code for one in refused.value.errors} == {code}
+    assert all("rule" in one.detail for one in refused.value.errors)
+
+
+def test_a_lock_on_the_wrong_side_is_an_error() -> None:
+    with pytest.raises(InvalidError) as refused:
+        weigh(problem(locks={"first": ["mentee-0"], "second": ["mentor-0"]}))
+
+    assert [one.code for one in refused.value.errors] == ["lock_without_place"]
+
+
+def test_a_bonus_keeps_current_pairs_together() -> None:
+    values = problem(mentors=4, mentees=4)
+    best = pairs(solve(values))
+    current = [(best[0][0], best[1][1]), (best[1][0], best[0][1])]
+    values["current_pairs"] = {
+        "first": [one for one, _ in current],
+        "second": [other for _, other in current],
+    }
+
+    values["policy"]["stay_bonus"] = 100
+    solution = solve(values)
+
+    assert set(current) <= set(pairs(solution))
+    assert solution.churn.model_dump() == {"kept": 2, "lost": 0, "made": 2}
+
+
+def test_past_pairs_are_kept_apart_where_the_policy_says_so() -> None:
+    values = problem(mentors=2, mentees=2)
+    before = pairs(solve(values))
+    values["past_pairs"] = {
+        "first": [other for _, other in before],
+        "second": [one for one, _ in before],
+    }
+    values["policy"]["hard"] = [{"rule": "not_past_pair"}]
+
+    assert not set(before) & set(pairs(solve(values)))
+
+
+# Groups.
+
+
+def grouped(**changes: Any) -> dict[str, Any]:
+    return problem(mentors=3, mentees=5, seats=[4, 4, 4], format="group", **changes)
+
+
+def test_groups_hold_everybody_of_one_mentor() -> None:
+    solution = solve(grouped(track={"max_members": 2}))
+
+    assert sorted(len(match.members) for match in solution.matches) == [2, 3, 3]
+    assert all(match.pairs and match.score for match in solution.matches)
+    assert solution.totals.matched == 8
+
+
+def test_groups_below_their_minimum_are_not_made() -> None:
+    solution = solve(grouped(track={"min_members": 3}))
+
+    assert all(len(match.members) > 3 for match in solution.matches)
+    assert solution.certificate.kind in {"bound", "optimal"}
+    reasons = {one.reason.key for one in solution.unmatched}
+    assert "unmatched.group_too_small" in reasons
+
+
+def test_a_facilitator_is_named_as_not_matched() -> None:
+    values = grouped()
+    values["places"]["role"][0] = "facilitator"
+
+    solution = solve(values)
+
+    assert "unmatched.role_not_matched" in {one.reason.key for one in solution.unmatched}
+
+
+# Odd pools.
+
+
+@pytest.mark.parametrize("objective", [*GOALS, "stable"])
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ({"mentors": 0, "mentees": 3}, "unmatched.nobody_there"),
+        ({"mentors": 1, "mentees": 0}, "unmatched.nobody_there"),
+        ({"mentors": 1, "mentees": 1, "seats": [0]}, "unmatched.no_place"),
+    ],
+)
+def test_nobody_to_match_is_an_honest_empty_solution(
+    objective: str, shape: dict[str, Any], reason: str
+) -> None:
+    solution = solve(problem(objective=objective, **shape))
+
+    assert solution.matches == []
+    assert solution.fairness.minimum is None
+    assert reason in {one.reason.key for one in solution.unmatched}
+    assert len(solution.unmatched) == solution.totals.people
+
+
+@pytest.mark.parametrize("objective", [*GOALS, "stable"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_lonely_peer_is_told_so(objective: str, count: int) -> None:
+    solution = solve(peers(count, objective=objective))
+
+    assert [one.reason.key for one in solution.unmatched] == ["unmatched.nobody_there"] * count
+
+
+def test_everybody_blocked_names_the_rule() -> None:
+    blocks = {
+        "first": [f"mentor-{one}" for one in range(2) for _ in range(2)],
+        "second": [f"mentee-{other}" for _ in range(2) for other in range(2)],
+    }
+
+    solution = solve(problem(mentors=2, mentees=2, blocks=blocks))
+
+    assert {one.reason.rule for one in solution.unmatched} == {"not_blocked"}
+    assert solution.matches == []
+
+
+def test_zero_weights_match_people_anyway_and_say_so() -> None:
+    values = problem()
+    for rule in values["policy"]["soft"]:
+        rule["weight"] = 0
+
+    solution = solve(values)
+
+    assert len(solution.matches) == 3
+    assert "doubt.no_weight" in {one.key for one in solution.warnings}
+
+
+def test_too_few_places_leave_the_rest_with_a_reason() -> None:
+    solution = solve(problem(mentors=1, mentees=3))
+
+    assert [one.reason.key for one in solution.unmatched] == ["unmatched.places_taken"] * 2
+
+
+def test_people_in_both_roles_are_not_matched_with_themselves() -> None:
+    values = problem(mentors=2, mentees=0)
+    values["places"] = {
+        "participant": [0, 1, 0, 1],
+        "role": ["mentor", "mentor", "mentee", "mentee"],
+        "capacity": [1] * 4,
+    }
+
+    assert pairs(solve(values)) == [("mentor-0", "mentor-1"), ("mentor-1", "mentor-0")]
+
+
+def test_large_peer_pools_say_how_far_they_may_be_from_the_best() -> None:
+    solution = solve(peers(320))
+
+    assert solution.totals.matched == 320
+    assert solution.certificate.gap is not None
+    assert solution.certificate.gap < 0.01
+
+
+def test_a_bad_choice_is_never_certified() -> None:
+    weighed = weigh(problem(mentors=2, mentees=2))
+    weights = weighed.scores + 100_001
+    worst = min(
+        (chosen for chosen in every_choice(weighed) if len(chosen) == 2),
+        key=lambda chosen: best_total(weighed, chosen),
+    )
+    chosen = weighed.allowed & False
+    for pair in worst:
+        chosen[pair] = True
+
+    with pytest.raises(solver.assignment.NotOptimalError):
+        solver.assignment.prices(weights, chosen, weighed.first.capacity, weighed.second.capacity)

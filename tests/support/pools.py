@@ -1,0 +1,202 @@
+"""Problems for matching, small enough to be solved by trying everything, and its service."""
+
+import asyncio
+import itertools
+import json
+import random
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from joserfc.jwk import ECKey
+from pydantic_core import to_json
+
+from services.matching import solver
+from services.matching.main import NAME, create_app
+from services.matching.settings import MatchingSettings
+from services.matching.weighing import Weighed
+from shared.clock import system_clock
+from shared.ids import new_id
+from shared.schemas.matching import Problem, Solution
+from shared.security import ServiceSigner
+
+MAX_CELLS = 16_000_000
+KEY = ECKey.generate_key("P-256", {"kid": "service:api"}, private=True)
+SKILLS = ("python", "sales", "law", "design", "speaking", "finance")
+
+
+def quiet(_phase: str, _done: int, _total: int) -> None:
+    """Take no note of progress."""
+
+
+def problem(
+    *,
+    mentors: int = 3,
+    mentees: int = 3,
+    seats: Sequence[int] | None = None,
+    wants: Sequence[int] | None = None,
+    seed: int = 1,
+    objective: str = "most_matched",
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return a problem with invented people, the same for the same arguments."""
+    chance = random.Random(seed)  # noqa: S311 - no secret, only variety
+    names = [f"mentor-{n}" for n in range(mentors)] + [f"mentee-{n}" for n in range(mentees)]
+    count = len(names)
+    values = {
+        "format": "one_to_one",
+        "policy": {
+            "soft": [
+                {"rule": "offers_wants", "weight": 50},
+                {"rule": "style_fit", "weight": 30},
+                {"rule": "shared_values", "weight": 20},
+            ],
+            "objective": objective,
+        },
+        "participants": {
+            "id": names,
+            "skills_offered": [chance.sample(SKILLS, 3) for _ in range(count)],
+            "skills_wanted": [chance.sample(SKILLS, 2) for _ in range(count)],
+            "values": [chance.sample(["calm", "bold", "kind", "fair"], 2) for _ in range(count)],
+            **{
+                f"{side}_{kind}": [chance.randint(1, 5) for _ in range(count)]
+                for side in ("wants", "offers")
+                for kind in ("encouragement", "challenge")
+            },
+        },
+        "places": {
+            "participant": list(range(count)),
+            "role": ["mentor"] * mentors + ["mentee"] * mentees,
+            "capacity": [*(seats or [1] * mentors), *(wants or [1] * mentees)],
+        },
+    }
+    return values | changes
+
+
+def peers(count: int, *, seed: int = 1, objective: str = "most_matched") -> dict[str, Any]:
+    """Return a problem of equals."""
+    base = problem(mentors=count, mentees=0, seed=seed, objective=objective)
+    places = {**base["places"], "role": ["peer"] * count}
+    return {**base, "format": "peer", "places": places}
+
+
+def weigh(values: dict[str, Any]) -> Weighed:
+    """Return a problem as matrices."""
+    ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
+    return solver.weigh(ready, step=quiet)
+
+
+def solve(values: dict[str, Any]) -> Solution:
+    """Return the solution of a problem."""
+    weighed = weigh(values)
+    decision, outcome = solver.solve(weighed, step=quiet)
+    return solver.describe(weighed, decision, outcome, step=quiet)
+
+
+def pairs(solution: Solution) -> list[tuple[str, str]]:
+    """Return who was put together."""
+    return [
+        (match.members[0].id, member.id)
+        for match in solution.matches
+        for member in match.members[1:]
+    ]
+
+
+def every_choice(weighed: Weighed) -> Iterator[list[tuple[int, int]]]:
+    """Yield every way to put people together that breaks no rule and no capacity."""
+    rows, columns = weighed.allowed.nonzero()
+    possible = [
+        (int(one), int(other))
+        for one, other in zip(rows, columns, strict=True)
+        if not weighed.is_peer or one < other
+    ]
+    for size in range(len(possible) + 1):
+        found = False
+        for chosen in itertools.combinations(possible, size):
+            if _fits(weighed, chosen):
+                found = True
+                yield list(chosen)
+        if not found:
+            return
+
+
+def _fits(weighed: Weighed, chosen: Sequence[tuple[int, int]]) -> bool:
+    first = [one for one, _ in chosen]
+    second = [other for _, other in chosen]
+    if weighed.is_peer:
+        return all((first + second).count(one) <= 1 for one in first + second)
+    return all(first.count(one) <= weighed.first.capacity[one] for one in first) and all(
+        second.count(other) <= weighed.second.capacity[other] for other in second
+    )
+
+
+def settings(**changes: Any) -> MatchingSettings:
+    """Return settings under which the tests' api may call."""
+    values: dict[str, Any] = {
+        "env": "development",
+        "log_level": "critical",
+        "service_public_keys": json.dumps({"keys": [KEY.as_dict(private=False)]}),
+    }
+    return MatchingSettings(**(values | changes))
+
+
+@asynccontextmanager
+async def running(configured: MatchingSettings) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """Run the service in this process, with a client that signs nothing by itself."""
+    app = create_app(configured)
+    transport = httpx.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://matching.test") as http,
+    ):
+        yield app, http
+
+
+@asynccontextmanager
+async def served(configured: MatchingSettings) -> AsyncIterator[tuple[FastAPI, str]]:
+    """Serve on a real socket: only there a caller can go away."""
+    app = create_app(configured)
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield app, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def token(path: str, body: bytes, *, organization: Any = None, **changes: Any) -> str:
+    """Return a service token for one request."""
+    signer = ServiceSigner(
+        service="service:api", key=json.dumps(KEY.as_dict(private=True)), clock=system_clock
+    )
+    claims: dict[str, Any] = {
+        "audience": NAME,
+        "organization_id": organization or new_id(),
+        "subject": "system:match_runs",
+        "method": "POST",
+        "path": path,
+        "body": body,
+    }
+    return signer.sign(**(claims | changes))
+
+
+async def until(holds: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Wait for something other processes bring about."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - a process tells nobody that it ended
+            await asyncio.sleep(0.01)
+
+
+async def post(
+    http: httpx.AsyncClient, path: str, body: Any, *, organization: Any = None
+) -> httpx.Response:
+    """Send a signed request."""
+    content = body if isinstance(body, bytes) else to_json(body)
+    headers = {"Authorization": f"Bearer {token(path, content, organization=organization)}"}
+    return await http.post(path, content=content, headers=headers, timeout=60)
