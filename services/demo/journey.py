@@ -324,7 +324,7 @@ async def _swap_two(coordinator: Client, proposals: Sequence[Mapping[str, Any]])
         try:
             await coordinator.post(
                 f"/proposals/{first['id']}/swap",
-                {"other_proposal_id": second["id"]},
+                {"with_proposal_id": second["id"]},
                 intent=intent(first["id"], second["id"], "swap"),
             )
         except RefusedError as refused:
