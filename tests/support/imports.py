@@ -1,19 +1,14 @@
 """People files as they are sent, and a worker that brings them in."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 
 from services.api.integrations.imports import jobs
-from shared.clock import system_clock
-from shared.persistence.engine import create_engine
-from shared.persistence.leases import JobDatabase
-from shared.persistence.sessions import create_sessions
+from shared import ids
+from shared.persistence import leases
+from shared.persistence.leases import Claim, JobDatabase
 from tests.support.apps import World
-from tests.support.database import Databases
 from tests.support.programs import post
 
 COLUMNS = ("id", "first", "last", "mail", "title", "status", "left", "boss")
@@ -52,16 +47,6 @@ def csv(*rows: dict[str, str]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-@asynccontextmanager
-async def job_database(databases: Databases) -> AsyncIterator[JobDatabase]:
-    """Open the database as a worker does."""
-    claims = create_engine(databases.url("worker_system", "api"), size=2, service="test-claims")
-    work = create_engine(databases.url("app_jobs", "api"), size=2, service="test-jobs")
-    yield JobDatabase(claims, create_sessions(work), system_clock)
-    await claims.dispose()
-    await work.dispose()
-
-
 class Importing:
     """One organization's connection and mapping, and a worker beside it."""
 
@@ -74,11 +59,6 @@ class Importing:
     def client(self) -> httpx.AsyncClient:
         """Return the org admin's client."""
         return self.world.org_admin
-
-    @property
-    def app(self) -> FastAPI:
-        """Return the application."""
-        return self.world.app
 
     async def send(self, content: bytes, **fields: str) -> httpx.Response:
         """Send a file."""
@@ -99,6 +79,18 @@ class Importing:
         """Take turns until there is nothing left to do."""
         while await jobs.turn(self.database):
             pass
+
+    async def claim(self, run_id: str) -> Claim:
+        """Take a run as a worker does, without working on it."""
+        table = jobs.QUEUE.table.c
+        (claimed,) = await leases.claim(
+            self.database.claims,
+            jobs.QUEUE,
+            due=table.id == ids.parse_id("sync_run", run_id),
+            now=self.database.clock(),
+            limit=1,
+        )
+        return claimed
 
     async def run(self, run_id: str) -> dict[str, Any]:
         """Return a run as it is now."""

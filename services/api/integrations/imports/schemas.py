@@ -144,8 +144,8 @@ class SyncRunQuery(Page):
         Field(description="Only runs of this connection."),
     ] = None
     status: Annotated[
-        list[RunStatus] | SkipJsonSchema[None],
-        Field(max_length=9, description="Only runs in one of these states."),
+        Annotated[list[RunStatus], MaxLen(9)] | SkipJsonSchema[None],
+        Field(description="Only runs in one of these states."),
     ] = None
 
 
@@ -153,8 +153,8 @@ class SyncRowQuery(Page):
     """Filters of a run's rows."""
 
     outcome: Annotated[
-        list[RowOutcome] | SkipJsonSchema[None],
-        Field(max_length=5, description="Only rows that came out so."),
+        Annotated[list[RowOutcome], MaxLen(5)] | SkipJsonSchema[None],
+        Field(description="Only rows that came out so."),
     ] = None
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.api.integrations.mappings import rules
@@ -41,6 +41,8 @@ Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": 
 LineNumber = Annotated[int, Field(ge=1, examples=[2], json_schema_extra={"format": "int32"})]
 Code = Annotated[str, Field(max_length=64, examples=["missing_id"])]
 Sentence = Annotated[str, Field(max_length=400)]
+# Here spaces count, which bodies otherwise strip.
+Joint = Annotated[str, StringConstraints(strip_whitespace=False, max_length=10)]
 Text200 = Annotated[str, Field(max_length=200)]
 
 
@@ -78,14 +80,14 @@ class Concat(Body):
     """Make one value of several columns; must be the first step."""
 
     do: Literal["concat"]
-    with_: Annotated[str, Field(alias="with", max_length=10, examples=[" "])] = " "
+    with_: Annotated[Joint, Field(alias="with", examples=[" "])] = " "
 
 
 class Split(Body):
     """Take one part of a value, counted from 1."""
 
     do: Literal["split"]
-    on: Annotated[str, Field(min_length=1, max_length=10, examples=[","])]
+    on: Annotated[Joint, Field(min_length=1, examples=[","])]
     take: Annotated[int, Whole(1, 20, 1)]
 
 

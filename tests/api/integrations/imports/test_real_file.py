@@ -9,10 +9,10 @@ import pytest
 
 from services.api.integrations.files import rules as files
 from services.api.integrations.mappings import rules as mappings
-from shared.persistence.leases import JobDatabase
 from tests.support.apps import World
 from tests.support.database import Databases
-from tests.support.imports import importing, job_database
+from tests.support.imports import Importing, importing
+from tests.support.work import bench
 
 ROOT = Path(__file__).parents[4]
 REAL_FILE = ROOT.parent / "shared" / "data" / "hr-export-v14.csv"
@@ -29,15 +29,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-async def database(databases: Databases) -> AsyncIterator[JobDatabase]:
-    async with job_database(databases) as opened:
-        yield opened
+@pytest.fixture
+async def desk(world: World, databases: Databases) -> AsyncIterator[Importing]:
+    async with bench(databases, world) as beside:
+        document = json.loads(MAPPING.read_text())
+        yield await importing(world, beside.resources.database, document)
 
 
-async def test_everything_but_the_bad_rows_goes_in(world: World, database: JobDatabase) -> None:
-    desk = await importing(world, database, json.loads(MAPPING.read_text()))
-
+async def test_everything_but_the_bad_rows_goes_in(desk: Importing) -> None:
     run = await desk.bring(REAL_FILE.read_bytes(), mode="full")
     rows = await desk.rows(run["id"])
     people = await desk.people()
@@ -62,13 +61,10 @@ async def test_everything_but_the_bad_rows_goes_in(world: World, database: JobDa
     }
     assert sum(1 for one in people.values() if one["manager_id"]) == 231
     assert Counter(one["status"] for one in people.values()) == {"active": 203, "inactive": 101}
-    assert {one["column"] for one in run["ignored_columns"] if one["reason"] == "refused"} == (
-        REFUSED
-    )
-    assert (people["10017"]["family_name"], people["10017"]["email"]) == (
-        "Liebig",
-        "10017@example.org",
-    )
+    refused = {one["column"] for one in run["ignored_columns"] if one["reason"] == "refused"}
+    assert refused == REFUSED
+    assert people["10017"]["family_name"] == "Liebig"
+    assert people["10017"]["email"] == "10017@example.org"
 
     again = await desk.bring(REAL_FILE.read_bytes(), mode="full")
 
