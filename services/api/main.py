@@ -15,6 +15,7 @@ from services.api.issuer import routes as issuer
 from services.api.match_runs import routes as match_runs
 from services.api.meetings import routes as meetings
 from services.api.mentorships import routes as mentorships
+from services.api.notifications_proxy import routes as inbox
 from services.api.operator import routes as operator
 from services.api.organizations import routes as organizations
 from services.api.participants import routes as participants
@@ -41,6 +42,7 @@ ROUTERS = (
     mentorships.router,
     meetings.router,
     home.router,
+    inbox.router,
     feed.router,
     connections.router,
     mappings.router,

@@ -62,14 +62,16 @@ def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
     )
 
 
-def equip_internal(app: FastAPI, *, connections: int) -> None:
+def equip_internal(
+    app: FastAPI, *, connections: int, streamed: Mapping[str, int] | None = None
+) -> None:
     """Put around a service that only its siblings call what makes sense there."""
     install_problem_handlers(app)
     _surround(
         app,
         (RequestMiddleware, {}),
         (AdmissionMiddleware, {"connections": connections, "callers": Callers.none_yet()}),
-        (BodyMiddleware, {}),
+        (BodyMiddleware, {"streamed": streamed or {}}),
     )
 
 

@@ -42,14 +42,15 @@ async def migrated(state: Path) -> AsyncIterator[Databases]:
 
 
 def migrate(databases: Databases) -> None:
-    """Run the shipped migration command."""
-    environment = {
-        **os.environ,
-        "MENTORING_API_MIGRATOR_DATABASE_URL": databases.url("migrator", "api"),
-    }
-    subprocess.run(
-        [sys.executable, "-m", "services.api.migrations"], check=True, cwd=ROOT, env=environment
-    )
+    """Run the shipped migration commands."""
+    for service in ("api", "notifications"):
+        variable = f"MENTORING_{service.upper()}_MIGRATOR_DATABASE_URL"
+        subprocess.run(
+            [sys.executable, "-m", f"services.{service}.migrations"],
+            check=True,
+            cwd=ROOT,
+            env={**os.environ, variable: databases.url("migrator", service)},
+        )
 
 
 async def truncate(databases: Databases, database: str) -> None:

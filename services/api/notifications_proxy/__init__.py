@@ -1,0 +1,1 @@
+"""The door to what notifications owns: inboxes, and the log of deliveries."""

@@ -1,0 +1,1 @@
+"""Ways a message leaves; each answers with what became of it."""

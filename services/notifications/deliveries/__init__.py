@@ -1,0 +1,1 @@
+"""Messages on their way out: one row each, leased while it is worked on."""

@@ -1,0 +1,1 @@
+"""Words: every kind of message in every language."""
