@@ -101,14 +101,3 @@ async def _take(session: AsyncSession, claimed: Claim, *, now: datetime) -> tupl
     )
     row = result.one_or_none()
     return None if row is None else (row[0], row[1])
-
-
-async def is_pending(database: JobDatabase, *, organization_id: UUID) -> bool:
-    """Tell whether somebody still has to react to a fact of the organization."""
-    pending = select(OUTBOX.c.id).where(
-        OUTBOX.c.organization_id == organization_id,
-        OUTBOX.c.consumed_at.is_(None),
-        OUTBOX.c.attempts < QUEUE.max_attempts,
-    )
-    async with transaction(database.sessions, Tenant(organization_id)) as session:
-        return (await session.execute(pending.limit(1))).first() is not None

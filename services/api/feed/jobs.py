@@ -254,12 +254,6 @@ def _without_recipients(data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name != "recipients"}
 
 
-async def is_pending(database: JobDatabase, *, organization_id: UUID) -> bool:
-    """Tell whether something of the organization still has to be sent."""
-    async with transaction(database.sessions, Tenant(organization_id)) as session:
-        return await queries.is_unsent(session, organization_id=organization_id)
-
-
 async def forget_old(database: JobDatabase) -> None:
     """Delete events whose time to be read is over; real time, in a sandbox too."""
     oldest = rules.oldest_kept(database.clock())

@@ -156,19 +156,6 @@ async def unsent(
     return rows.all()
 
 
-async def is_unsent(session: AsyncSession, *, organization_id: UUID) -> bool:
-    """Tell whether something of the organization still has to be sent."""
-    row = await session.scalar(
-        select(col(OutboxMessage.id))
-        .where(
-            col(OutboxMessage.organization_id) == organization_id,
-            col(OutboxMessage.sent_at).is_(None),
-        )
-        .limit(1)
-    )
-    return row is not None
-
-
 async def mark_sent(
     session: AsyncSession, *, organization_id: UUID, event_ids: Sequence[UUID], now: datetime
 ) -> None:

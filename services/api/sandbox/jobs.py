@@ -7,8 +7,9 @@ a worker that dies on the way is followed by one that goes on from there.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
-from sqlalchemy import or_
+from sqlalchemy import func, or_, select, update
 
 from services.api.clients import notifications
 from services.api.events import jobs as events
@@ -34,6 +35,7 @@ QUEUE = Queue(
     key="organization_id",
     order=("organization_id",),
 )
+TIMERS, OUTBOX = timers.QUEUE.table, events.QUEUE.table
 BACKOFF = Backoff(first=1, ceiling=30)
 # A row that another worker holds, or that failed a moment ago, is waited for.
 WAIT = timedelta(seconds=0.2)
@@ -76,61 +78,82 @@ async def _work(desk: Desk, claimed: Claim) -> None:
     while (stand := await _stand(desk.database, claimed)) is not None:
         if stand.is_to_be_emptied:
             await _empty(desk, claimed)
-        elif stand.target is None:
-            await _finish(desk.database, claimed)
-        elif not await _step(desk, claimed, stand, stand.target):
+        elif stand.target is None or not await _step(desk, claimed, stand, stand.target):
             until = desk.database.clock() + WAIT
             await leases.postpone(desk.database.claims, QUEUE, claimed, until=until, failure=None)
 
 
 async def _stand(database: JobDatabase, claimed: Claim) -> Stand | None:
-    """Return where the clock stands; None when this worker no longer moves it."""
-    real_now = database.clock()
-    if not await leases.renew(database.claims, QUEUE, claimed, now=real_now):
-        return None
-    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
-        clock = await queries.lock_clock(session, organization_id=claimed.organization_id)
-        return Stand(
-            now=real_now + timedelta(seconds=clock.offset_seconds),
-            offset_seconds=clock.offset_seconds,
-            target=clock.advance_to,
-            is_to_be_emptied=clock.reset_at is not None,
+    """Renew the lease and return where the clock stands; None when somebody else moves it."""
+    real_now, clocks = database.clock(), QUEUE.table.c
+    renewal = (
+        update(QUEUE.table)
+        .where(
+            clocks.organization_id == claimed.organization_id,
+            clocks.lease_token == claimed.lease_token,
         )
+        .values(leased_until=real_now + timedelta(seconds=QUEUE.lease_seconds))
+        .returning(clocks.offset_seconds, clocks.advance_to, clocks.reset_at)
+    )
+    async with database.claims.begin() as connection:
+        row = (await connection.execute(renewal)).one_or_none()
+    if row is None:
+        return None
+    return Stand(
+        now=real_now + timedelta(seconds=row.offset_seconds),
+        offset_seconds=row.offset_seconds,
+        target=row.advance_to,
+        is_to_be_emptied=row.reset_at is not None,
+    )
 
 
 async def _step(desk: Desk, claimed: Claim, stand: Stand, target: datetime) -> bool:
     """Do everything due, then go on to the next due time; False while something still waits."""
     await _do_due(desk, claimed)
-    if await _is_waiting(desk, claimed):
+    seen = await _look(desk.database, claimed, now=stand.now)
+    is_untold = desk.notifications is not None and seen.is_unsent
+    if seen.is_due or seen.is_unconsumed or is_untold:
         return False
     told_next = await _tell(desk, claimed, stand)
-    own_next = await timers.next_due(desk.database, organization_id=claimed.organization_id)
-    stop = rules.next_stop(own_next, told_next, now=stand.now, target=target)
+    stop = rules.next_stop(seen.next_due_at, told_next, now=stand.now, target=target)
     await _set(desk.database, claimed, stop, has_arrived=stand.now >= target)
     return True
+
+
+async def _look(database: JobDatabase, claimed: Claim, *, now: datetime) -> Any:
+    """Return what still waits at this instant, and when the next timer is due."""
+    living = (
+        TIMERS.c.organization_id == claimed.organization_id,
+        TIMERS.c.done_at.is_(None),
+        TIMERS.c.attempts < timers.QUEUE.max_attempts,
+    )
+    facts = OUTBOX.c.organization_id == claimed.organization_id
+    unconsumed = OUTBOX.c.consumed_at.is_(None) & (OUTBOX.c.attempts < events.QUEUE.max_attempts)
+    statement = select(
+        select(TIMERS.c.id).where(*living, TIMERS.c.due_at <= now).exists().label("is_due"),
+        select(OUTBOX.c.id).where(facts, unconsumed).exists().label("is_unconsumed"),
+        select(OUTBOX.c.id).where(facts, OUTBOX.c.sent_at.is_(None)).exists().label("is_unsent"),
+        select(func.min(TIMERS.c.due_at))
+        .where(*living, TIMERS.c.due_at > now)
+        .scalar_subquery()
+        .label("next_due_at"),
+    )
+    # None of it is content, so whoever claims may ask.
+    async with database.claims.connect() as connection:
+        return (await connection.execute(statement)).one()
 
 
 async def _do_due(desk: Desk, claimed: Claim) -> None:
     organization_id, database = claimed.organization_id, desk.database
     worked = 1
     while worked:
-        await leases.renew(database.claims, QUEUE, claimed, now=database.clock())
         worked = await timers.fire_due(database, desk.handlers, organization_id=organization_id)
         worked += await events.consume(database, desk.consumers, organization_id=organization_id)
         if desk.notifications is not None and not worked:
             relay = Relay(database, desk.notifications)
             worked = await feed.relay(relay, organization_id=organization_id)
-
-
-async def _is_waiting(desk: Desk, claimed: Claim) -> bool:
-    organization_id = claimed.organization_id
-    if await timers.is_pending(desk.database, organization_id=organization_id):
-        return True
-    if await events.is_pending(desk.database, organization_id=organization_id):
-        return True
-    return desk.notifications is not None and await feed.is_pending(
-        desk.database, organization_id=organization_id
-    )
+        if worked:
+            await leases.renew(database.claims, QUEUE, claimed, now=database.clock())
 
 
 async def _tell(desk: Desk, claimed: Claim, stand: Stand) -> datetime | None:
@@ -156,13 +179,8 @@ async def _set(database: JobDatabase, claimed: Claim, stop: datetime, *, has_arr
         # Somebody may have sent the clock further while this step was done.
         if has_arrived and clock.advance_to is not None and clock.advance_to <= stop:
             clock.advance_to = None
-
-
-async def _finish(database: JobDatabase, claimed: Claim) -> None:
-    async with transaction(database.sessions, Tenant(claimed.organization_id)) as session:
-        clock = await operations.hold(session, claimed)
-        if clock is not None:
-            operations.let_go(clock)
+            if clock.reset_at is None:
+                operations.let_go(clock)
 
 
 async def _empty(desk: Desk, claimed: Claim) -> None:
@@ -179,3 +197,4 @@ async def _empty(desk: Desk, claimed: Claim) -> None:
         if clock is not None:
             clock.offset_seconds = 0
             clock.advance_to = clock.reset_at = None
+            operations.let_go(clock)

@@ -96,24 +96,7 @@ async def _take(session: AsyncSession, claimed: Claim, *, now: datetime) -> tupl
     return None if row is None else (row[0], row[1])
 
 
-async def next_due(database: JobDatabase, *, organization_id: UUID) -> datetime | None:
-    """Return when the organization's next living timer is due, on its own clock."""
-    async with transaction(database.sessions, Tenant(organization_id)) as session:
-        return await queries.next_due(
-            session, organization_id=organization_id, max_attempts=QUEUE.max_attempts
-        )
-
-
 async def organizations(database: JobDatabase) -> Sequence[UUID]:
     """Return every organization there is: each has a clock."""
     async with database.claims.connect() as connection:
         return (await connection.scalars(select(CLOCKS.c.organization_id))).all()
-
-
-async def is_pending(database: JobDatabase, *, organization_id: UUID) -> bool:
-    """Tell whether a timer of the organization is due that was not given up."""
-    now = database.clock()
-    due = await next_due(database, organization_id=organization_id)
-    async with transaction(database.sessions, Tenant(organization_id)) as session:
-        now = await queries.organization_now(session, organization_id=organization_id, real_now=now)
-    return due is not None and due <= now

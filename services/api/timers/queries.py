@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.timers.tables import OrganizationClock, Timer
+from services.api.timers.tables import OrganizationClock
 
 # Far below the limit of requests: where work and a person want the same row, the work gives way.
 _YIELD = text("SELECT set_config('lock_timeout', '300', true)")
@@ -28,17 +28,3 @@ async def organization_now(
         )
     )
     return real_now + timedelta(seconds=offset or 0)
-
-
-async def next_due(
-    session: AsyncSession, *, organization_id: UUID, max_attempts: int
-) -> datetime | None:
-    """Return when the next timer is due that was not given up."""
-    due: datetime | None = await session.scalar(
-        select(func.min(col(Timer.due_at))).where(
-            col(Timer.organization_id) == organization_id,
-            col(Timer.done_at).is_(None),
-            col(Timer.attempts) < max_attempts,
-        )
-    )
-    return due
