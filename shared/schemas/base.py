@@ -151,10 +151,10 @@ def _no_boolean(value: object) -> object:
 
 
 def _within_years(value: datetime) -> datetime:
-    utc = value.astimezone(UTC)
-    if not FIRST_INSTANT <= utc < LAST_INSTANT:
+    # Compared first: in year 1 or 9999 an offset would lead out of what can be represented.
+    if not FIRST_INSTANT <= value < LAST_INSTANT:
         raise PydanticCustomError("out_of_range", "should lie between 1970 and 2200")
-    return utc
+    return value.astimezone(UTC)
 
 
 def _textual_instant(value: object) -> object:

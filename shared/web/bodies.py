@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, Response
+from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import DomainError, InvalidError, UnavailableError, Violation
-from shared.web import problems
+from shared.web import codes, problems
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -158,17 +159,39 @@ def _check_json(body: bytes, media_type: str) -> None:
             raise _invalid_json(f"The body is nested more than {MAX_DEPTH} deep.")
 
 
-def checked_body(handler: Handler, body_field: Any) -> Handler:
-    """Let a handler that reads a body refuse one of another media type."""
-    if body_field is None:
-        return handler
-    expected: str = body_field.field_info.media_type
+def checked(handler: Handler, dependant: Any, body_field: Any) -> Handler:
+    """Let a route refuse a body of another media type, and a query where it takes none."""
+    named = _query_names(dependant.query_params)
+    expected: str | None = body_field.field_info.media_type if body_field else None
 
     async def check(request: Request) -> Response:
-        _require_media_type(request, expected)
+        if named is not None:
+            _require_known(request, named)
+        if expected is not None:
+            _require_media_type(request, expected)
         return await handler(request)
 
     return check
+
+
+def _query_names(parameters: Sequence[Any]) -> frozenset[str] | None:
+    """Return the parameters of a route, or None where a model of them refuses others itself."""
+    kinds = [one.field_info.annotation for one in parameters]
+    if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
+        return None
+    return frozenset(one.alias for one in parameters)
+
+
+def _require_known(request: Request, named: frozenset[str]) -> None:
+    unknown = [name for name in request.query_params if name not in named]
+    if unknown:
+        raise InvalidError(
+            code="unknown_parameter",
+            errors=[
+                Violation("query", "unknown_field", codes.VIOLATIONS["unknown_field"][0])
+                for _name in unknown
+            ],
+        )
 
 
 def _require_media_type(request: Request, expected: str) -> None:

@@ -72,6 +72,7 @@ def _document(app: FastAPI, product: Product) -> Json:
     schemas |= _problem_schemas()
     raw["components"] |= {"headers": _headers(), "responses": _responses()}
     for path, method, operation in operations(raw):
+        _plain_form(operation, schemas)
         _refine(path, method, operation)
     _link(raw)
     refined: Json = _pruned(raw)
@@ -135,6 +136,19 @@ def _plain_body(operation: Json) -> None:
         choices = [one for one in content["schema"].get("anyOf", ()) if one.get("type") != "null"]
         if len(choices) == 1:
             content["schema"] = choices[0]
+
+
+def _plain_form(operation: Json, schemas: Json) -> None:
+    """Publish the fields of a form as text only: a form knows no null."""
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        if "form" not in kind or "$ref" not in content["schema"]:
+            continue
+        form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        for name, field in form["properties"].items():
+            choices = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
+            if len(choices) == 1:
+                rest = {key: value for key, value in field.items() if key != "anyOf"}
+                form["properties"][name] = {**choices[0], **rest}
 
 
 def _id_words(name: str) -> str:

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
+from pydantic_core.core_schema import ErrorType
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,6 +64,8 @@ CONSTRAINTS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
         "23514": (409, "limit_reached", "A limit was reached in the meantime."),
     }
 )
+
+KNOWN_RULES = frozenset(get_args(ErrorType))
 
 # Pydantic's words for a broken rule, and ours: an upgrade of the library cannot change the API.
 CODE_OF_RULE: Mapping[str, str] = MappingProxyType(
@@ -170,16 +173,34 @@ def pointer_of(location: Sequence[int | str]) -> str:
     place, *rest = location
     if place == "body":
         return "#/" + "/".join(str(part) for part in rest) if rest else "#"
-    return ".".join([str(place), *(str(part) for part in rest)])
+    # Parameters are flat; what follows a name, but for an index, is the library's own.
+    name, *inner = rest or [""]
+    return ".".join(
+        str(part)
+        for part in (place, name, *inner)
+        if part in (place, name) or isinstance(part, int)
+    ).rstrip(".")
 
 
 def violations_of(broken: Sequence[Mapping[str, Any]]) -> list[Violation]:
     """Translate what Pydantic found into our own codes and words."""
-    found = []
+    found: dict[Violation, None] = {}
     for one in broken:
-        code = CODE_OF_RULE.get(one["type"], "wrong_type")
-        found.append(Violation(pointer_of(one["loc"]), code, codes.VIOLATIONS[code][0]))
-    return found
+        # A parameter that may be absent is a choice between its kind and none; none is no choice.
+        if one["loc"][0] != "body" and one["loc"][-1] == "none":
+            continue
+        code = _code_of_rule(one["type"])
+        violation = Violation(pointer_of(one["loc"]), code, codes.VIOLATIONS[code][0])
+        found[violation] = None
+    return list(found)
+
+
+def _code_of_rule(rule: str) -> str:
+    if rule in CODE_OF_RULE:
+        return CODE_OF_RULE[rule]
+    if rule in codes.VIOLATIONS:
+        return rule
+    return "wrong_type" if rule in KNOWN_RULES else "inconsistent"
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
@@ -218,7 +239,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 def _code_of(broken: Sequence[Mapping[str, Any]], violations: Sequence[Violation]) -> str:
     if any(one["type"] == "json_invalid" for one in broken):
         return "invalid_json"
-    if all(one.code == "invalid_id" and one.pointer.startswith("path.") for one in violations):
+    if any(one.code == "invalid_id" and one.pointer.startswith("path.") for one in violations):
         return "invalid_id"
     if any(one.code == "unknown_field" and one.pointer.startswith("query.") for one in violations):
         return "unknown_parameter"

@@ -31,7 +31,9 @@ def api_settings(databases: Databases, **changes: Any) -> ApiSettings:
         "operator_token": OPERATOR_TOKEN,
         "dev_login": True,
         "service_key": json.dumps(key.as_dict(private=True)),
-        "log_level": "critical",
+        "log_level": "error",
+        "rate_limit": 1_000_000,
+        "organization_rate_limit": 1_000_000,
     }
     return ApiSettings(**(values | changes))
 

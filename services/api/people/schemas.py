@@ -105,8 +105,8 @@ class PeopleQuery(Page):
         Field(description="Only people in one of these states."),
     ] = None
     department: Annotated[
-        str | SkipJsonSchema[None],
-        Field(max_length=200, min_length=1, description="Exactly this department."),
+        Annotated[str, Line(200, "Engineering")] | SkipJsonSchema[None],
+        Field(description="Exactly this department."),
     ] = None
     manager_id: Annotated[
         PersonId | SkipJsonSchema[None], Field(description="Only direct reports of this person.")
