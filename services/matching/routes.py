@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic_core import from_json
 from starlette.types import Receive, Scope, Send
 
 from services.matching.pool import Kind, Message, Operation, Place, Pool, refusal
@@ -19,6 +21,13 @@ from shared.web.services import ServiceDoor
 # So long the status may wait for what is wrong with a problem; then the stream begins.
 HEARTBEATS_TO_DECIDE = 2
 
+FAULT_LINE = (
+    FailureLine(status=500, code="internal_error", detail="Something went wrong on our side.")
+    .model_dump_json()
+    .encode()
+)
+
+logger = structlog.get_logger()
 router = APIRouter(prefix="/v1", include_in_schema=False)
 PATHS = tuple(f"/v1/{operation}" for operation in Operation)
 
@@ -144,8 +153,16 @@ class Streamed(Response):
                 if self._has_started or now() >= decided_by:
                     await self._send(send, self._last)
             else:
-                await self._fail(send, refusal(message))
+                await self._refuse(send, message)
                 return
+
+    async def _refuse(self, send: Send, message: Message) -> None:
+        if self._has_started and message.kind is Kind.FAULT:
+            # Too late for a status: the line says it, and the log as for any other fault.
+            logger.error("internal_error", error_type=from_json(message.content)["error_type"])
+            await self._send(send, FAULT_LINE, is_last=True)
+            return
+        await self._fail(send, refusal(message))
 
     async def _fail(self, send: Send, error: DomainError) -> None:
         if not self._has_started:

@@ -80,7 +80,7 @@ async def test_a_token_is_good_for_one_body_and_once(http: httpx.AsyncClient) ->
 async def test_a_token_for_something_else_is_refused(
     http: httpx.AsyncClient, claims: dict[str, str]
 ) -> None:
-    headers = {"Authorization": f"Bearer {token(**{'path': SOLUTIONS, 'body': b'{}', **claims})}"}
+    headers = {"Authorization": f"Bearer {token(SOLUTIONS, b'{}', claims=claims)}"}
 
     answer = await http.post(SOLUTIONS, content=b"{}", headers=headers)
 

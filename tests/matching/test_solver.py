@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.matching import solver
+from services.matching import assignment, explanations, solver
 from services.matching.weighing import Weighed
 from shared.errors import InvalidError
 from tests.support.pools import every_choice, pairs, peers, problem, quiet, solve, weigh
@@ -30,7 +30,7 @@ def blocked(seed: int, mentors: int, mentees: int) -> dict[str, list[str]]:
 def decided(weighed: Weighed) -> list[tuple[int, int]]:
     """Return what the solver chose."""
     _, outcome = solver.solve(weighed, step=quiet)
-    return solver.explanations.pairs_of(weighed, outcome.chosen)
+    return explanations.pairs_of(weighed, outcome.chosen)
 
 
 def most_matched(weighed: Weighed, chosen: list[tuple[int, int]]) -> tuple[int, ...]:
@@ -108,6 +108,15 @@ def test_nobody_would_rather_change_in_a_stable_solution(
 
     assert solution.blocking_pairs == 0
     assert solution.certificate.kind == "optimal"
+
+
+@small
+@given(count=st.integers(2, 9), seed=SEEDS)
+def test_peers_of_like_mind_are_stable(count: int, seed: int) -> None:
+    solution = solve(peers(count, seed=seed, objective="stable"))
+
+    assert solution.blocking_pairs == 0
+    assert solution.totals.matched == count // 2 * 2
 
 
 def test_ranked_lists_decide_before_scores_when_stable() -> None:
@@ -257,6 +266,22 @@ def test_groups_below_their_minimum_are_not_made() -> None:
     assert "unmatched.group_too_small" in reasons
 
 
+@pytest.mark.parametrize("objective", ["stable", "best_total", "fair_floor"])
+def test_closed_groups_never_claim_more_than_is_known(objective: str) -> None:
+    solution = solve(grouped(track={"min_members": 4}, objective=objective))
+
+    assert [len(match.members) for match in solution.matches] == [5]
+    assert solution.certificate.kind == ("heuristic" if objective == "stable" else "bound")
+
+
+def test_a_locked_group_is_never_closed() -> None:
+    locks = {"first": ["mentor-1"], "second": ["mentee-0"]}
+
+    solution = solve(grouped(track={"min_members": 3}, locks=locks))
+
+    assert ("mentor-1", "mentee-0") in pairs(solution)
+
+
 def test_a_facilitator_is_named_as_not_matched() -> None:
     values = grouped()
     values["places"]["role"][0] = "facilitator"
@@ -337,6 +362,30 @@ def test_people_in_both_roles_are_not_matched_with_themselves() -> None:
     assert pairs(solve(values)) == [("mentor-0", "mentor-1"), ("mentor-1", "mentor-0")]
 
 
+def test_a_peer_has_one_partner_and_is_told() -> None:
+    values = peers(3)
+    values["places"]["capacity"] = [2, 2, 2]
+
+    solution = solve(values)
+
+    assert solution.totals.pairs == 1
+    assert "doubt.one_peer_each" in {one.key for one in solution.warnings}
+
+
+def test_rules_that_forbid_everything_or_nothing_are_named() -> None:
+    values = problem()
+    values["participants"]["department"] = ["law"] * 6
+    rule = {"rule": "attribute_different", "params": {"attribute": "department"}}
+    values["policy"]["hard"] = [rule]
+    values["policy"]["soft"].append({"rule": "path_fit", "weight": 10})
+
+    solution = solve(values)
+
+    found = {(one.rule, one.key) for one in solution.warnings}
+    assert ("attribute_different", "doubt.forbids_everything") in found
+    assert ("path_fit", "doubt.same_for_everybody") in found
+
+
 def test_large_peer_pools_say_how_far_they_may_be_from_the_best() -> None:
     solution = solve(peers(320))
 
@@ -356,5 +405,5 @@ def test_a_bad_choice_is_never_certified() -> None:
     for pair in worst:
         chosen[pair] = True
 
-    with pytest.raises(solver.assignment.NotOptimalError):
-        solver.assignment.prices(weights, chosen, weighed.first.capacity, weighed.second.capacity)
+    with pytest.raises(assignment.NotOptimalError):
+        assignment.prices(weights, chosen, weighed.first.capacity, weighed.second.capacity)

@@ -5,9 +5,11 @@ import itertools
 import json
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import httpx
 import uvicorn
@@ -170,12 +172,18 @@ async def served(configured: MatchingSettings) -> AsyncIterator[tuple[FastAPI, s
             await serving
 
 
-def token(path: str, body: bytes, *, organization: Any = None, **changes: Any) -> str:
+def token(
+    path: str,
+    body: bytes,
+    *,
+    organization: UUID | None = None,
+    claims: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     """Return a service token for one request."""
     signer = ServiceSigner(
         service="service:api", key=json.dumps(KEY.as_dict(private=True)), clock=system_clock
     )
-    claims: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "audience": NAME,
         "organization_id": organization or new_id(),
         "subject": "system:match_runs",
@@ -183,7 +191,7 @@ def token(path: str, body: bytes, *, organization: Any = None, **changes: Any) -
         "path": path,
         "body": body,
     }
-    return signer.sign(**(claims | changes))
+    return signer.sign(**{**usual, **claims})
 
 
 async def until(holds: Callable[[], bool], *, seconds: float = 20) -> None:
@@ -194,7 +202,7 @@ async def until(holds: Callable[[], bool], *, seconds: float = 20) -> None:
 
 
 async def post(
-    http: httpx.AsyncClient, path: str, body: Any, *, organization: Any = None
+    http: httpx.AsyncClient, path: str, body: Any, *, organization: UUID | None = None
 ) -> httpx.Response:
     """Send a signed request."""
     content = body if isinstance(body, bytes) else to_json(body)
