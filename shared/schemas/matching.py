@@ -299,7 +299,7 @@ class Match(Wire):
 
 
 class Unmatched(Wire):
-    """Somebody who got less than they have places for, and why; `free` places are left."""
+    """Somebody who got nobody, and the reason that decided it; `free` places they have."""
 
     id: str
     role: Role
@@ -331,7 +331,7 @@ class Certificate(Wire):
 
 
 class Price(Wire):
-    """How much the objective would gain from one more place of somebody, in solver's integers."""
+    """The dual price of somebody: what one more place would add, in the solver's integers."""
 
     id: str
     role: Role
