@@ -95,7 +95,7 @@ async def _migrate(root: Path, environment: dict[str, str]) -> None:
 
 
 async def _ready(url: str) -> None:
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=READY_SECONDS) as http:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 while (await http.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110
@@ -121,7 +121,9 @@ async def _found(url: str, operator_token: str) -> dict[str, str]:
     """
     slug = f"fuzz-{secrets.token_hex(6)}"
     headers = {"Authorization": f"Bearer {operator_token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, trust_env=False, timeout=READY_SECONDS
+    ) as http:
         founded = await http.post("/operator/organizations", json=_organization(slug))
         founded.raise_for_status()
     return {

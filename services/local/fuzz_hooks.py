@@ -30,6 +30,7 @@ class Administrator:
             json={"organization_slug": SLUG, "person_id": HOLDER},
             headers={"Authorization": f"Bearer {os.environ['FUZZ_OPERATOR_TOKEN']}"},
             trust_env=False,
+            timeout=30,
         )
         answer.raise_for_status()
         token: str = answer.json()["access_token"]

@@ -9,6 +9,8 @@ from starlette_compress import CompressMiddleware
 from shared.web.preconditions import is_unchanged
 
 MIN_COMPRESSED_BYTES = 500
+# Between the two layers below only: an answer that is coded already is not compressed.
+UNTOUCHED = "untouched"
 _KEPT = frozenset({b"etag", b"cache-control", b"vary", b"content-location", b"link"})
 
 
@@ -70,7 +72,7 @@ class CompressionMiddleware:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if headers.get("Content-Encoding") == "identity":
+                if headers.get("Content-Encoding") == UNTOUCHED:
                     del headers["Content-Encoding"]
             await send(message)
 
@@ -88,7 +90,7 @@ class _SecretsMarked:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if "no-store" in headers.get("Cache-Control", ""):
-                    headers["Content-Encoding"] = "identity"
+                    headers["Content-Encoding"] = UNTOUCHED
             await send(message)
 
         await self.app(scope, receive, answer)

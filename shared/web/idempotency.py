@@ -18,6 +18,7 @@ from shared.errors import ConflictError, InvalidError, Violation
 
 HEADER = "Idempotency-Key"
 KEPT_HEADERS = ("ETag", "Location", "Content-Type", "Content-Language")
+_BOUNDARY = re.compile(r'^multipart/.*boundary="?([^";]{1,70})', re.IGNORECASE)
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -40,7 +41,14 @@ class Remembered:
 
 
 def intent_of(
-    key: str | None, *, is_required: bool, method: str, path: str, query: str, body: bytes
+    key: str | None,
+    *,
+    is_required: bool,
+    method: str,
+    path: str,
+    query: str,
+    media_type: str,
+    body: bytes,
 ) -> Intent | None:
     """Return the intent of a request, or None where no key is given nor needed."""
     if key is None and not is_required:
@@ -49,7 +57,7 @@ def intent_of(
         raise _refused("missing", "API keys send an Idempotency-Key with every POST.")
     if not _KEY.fullmatch(key):
         raise _refused("malformed", "An Idempotency-Key has 1 to 255 printable characters.")
-    parts = (method, path, query, _canonical(body))
+    parts = (method, path, query, _canonical(body, media_type))
     return Intent(key, hashlib.sha256("\x00".join(parts).encode()).digest())
 
 
@@ -81,8 +89,11 @@ def _refused(code: str, detail: str) -> InvalidError:
     return InvalidError(errors=[Violation(f"header.{HEADER}", code, detail)])
 
 
-def _canonical(body: bytes) -> str:
-    """Return the body such that spacing and the order of fields do not matter."""
+def _canonical(body: bytes, media_type: str) -> str:
+    """Return the body such that spacing, the order of fields and part boundaries do not matter."""
+    if found := _BOUNDARY.search(media_type):
+        # A client that sends a form again makes a new boundary for it.
+        return hashlib.sha256(body.replace(found[1].encode(), b"")).hexdigest()
     try:
         parsed: Any = json.loads(body)
     except ValueError:

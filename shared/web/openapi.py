@@ -60,13 +60,13 @@ def _document(app: FastAPI, product: Product) -> Json:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     raw["info"] |= {"x-api-id": product.api_id, "x-audience": "external-public"}
-    used = {tag for _path, _method, one in operations(raw) for tag in one["tags"]}
+    used = {tag for _path, _method, one in operations(raw) for tag in one.get("tags", ())}
     raw["tags"] = [
         {"name": name, "description": text}
         for name, text in sorted(product.tags.items())
         if name in used
     ]
-    schemas = raw["components"].setdefault("schemas", {})
+    schemas = raw.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas |= _problem_schemas()

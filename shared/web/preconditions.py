@@ -28,4 +28,4 @@ def accept_match(if_match: str | None, *, version: int) -> None:
 
 def is_unchanged(if_none_match: str | None, etag: str | None) -> bool:
     """Tell whether the reader already holds this version."""
-    return etag is not None and etag.strip('"') in tags_of(if_none_match)
+    return etag is not None and not tags_of(if_none_match).isdisjoint({"*", etag.strip('"')})

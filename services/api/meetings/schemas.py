@@ -76,8 +76,8 @@ class MeetingsQuery(Page):
     """Filters of meetings."""
 
     status: Annotated[
-        list[MeetingStatus] | SkipJsonSchema[None],
-        Field(max_length=6, description="Only meetings in one of these states."),
+        Annotated[list[MeetingStatus], MaxLen(6)] | SkipJsonSchema[None],
+        Field(description="Only meetings in one of these states."),
     ] = None
 
 
