@@ -20,7 +20,8 @@ from services.api.integrations.mappings.rules import (
 )
 from shared.errors import ConflictError
 
-CHUNK = 500
+CHUNK = 50
+"""Rows per transaction: so few that their locks never keep a person waiting for a second."""
 MOST_FAILED_PERCENT = 50
 
 
