@@ -43,6 +43,7 @@ TIMERS: Mapping[str, OnTimer] = MappingProxyType(
 CONSUMERS: Consumers = MappingProxyType(
     {
         "person.deactivated": (participants.on_person_left,),
+        "person.manager_changed": (mentorships.on_manager_changed,),
         "participant.withdrawn": (
             match_runs.on_participant_left,
             mentorships.on_participant_withdrawn,

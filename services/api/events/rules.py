@@ -142,6 +142,7 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
                     ("driver_changed", "It is somebody else's move."),
                     ("below_minimum", "Too few members are left."),
                     ("needs_mentor", "No mentor is left."),
+                    ("reporting_line_found", "Two members now stand in one reporting line."),
                 )
             ),
             _type("member.left", "A member left.", mentorship_id="mentorship", person_id="person"),
@@ -192,6 +193,7 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
 CONSUMED = frozenset(
     {
         "person.deactivated",
+        "person.manager_changed",
         "participant.withdrawn",
         "participant.removed",
         "program.winding_down",

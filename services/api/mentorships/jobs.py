@@ -15,6 +15,7 @@ from services.api.mentorships.rules import (
     MentorshipStatus,
 )
 from services.api.mentorships.tables import Mentorship, MentorshipMember
+from services.api.people import queries as people
 from services.api.programs import queries as programs
 from services.api.programs.operations import midnight
 from services.api.timers import operations as timers
@@ -228,6 +229,31 @@ async def _let_go(
                     actor_id=None,
                     now=now,
                 )
+
+
+async def on_manager_changed(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
+) -> None:
+    """Tell coordinators of mentorships that now lie within a reporting line; none ends for it."""
+    moved = await people.people_below(
+        session, organization_id=organization_id, person_id=subject_id
+    )
+    for mentorship_id in await queries.live_ids_of_people(
+        session, organization_id=organization_id, person_ids=moved
+    ):
+        mentorship, members = await _lock(session, organization_id, mentorship_id)
+        present = {person_id for _role, person_id in queries.roles_of(members)}
+        if await people.reporting_lines(
+            session, organization_id=organization_id, person_ids=sorted(present)
+        ):
+            await operations.record(
+                session,
+                "mentorship.reporting_line_found",
+                mentorship,
+                members,
+                actor_id=None,
+                now=now,
+            )
 
 
 async def on_program_cancelled(

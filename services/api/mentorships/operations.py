@@ -85,6 +85,7 @@ TOLD_COORDINATORS = frozenset(
         "mentorship.ended_early",
         "mentorship.below_minimum",
         "mentorship.needs_mentor",
+        "mentorship.reporting_line_found",
     }
 )
 

@@ -338,6 +338,31 @@ async def live_ids_of_participant(
     return list((await session.execute(statement)).scalars())
 
 
+async def live_ids_of_people(
+    session: AsyncSession, *, organization_id: UUID, person_ids: Iterable[UUID]
+) -> list[UUID]:
+    """Return the live mentorships in which one of these people is."""
+    statement = (
+        select(MENTORSHIP.c.id)
+        .join(
+            MEMBER,
+            and_(
+                MEMBER.c.organization_id == MENTORSHIP.c.organization_id,
+                MEMBER.c.mentorship_id == MENTORSHIP.c.id,
+            ),
+        )
+        .where(
+            MENTORSHIP.c.organization_id == organization_id,
+            MENTORSHIP.c.status.in_(LIVE),
+            MEMBER.c.person_id.in_(list(person_ids)),
+            MEMBER.c.status == MemberStatus.ACTIVE,
+        )
+        .distinct()
+        .order_by(MENTORSHIP.c.id)
+    )
+    return list((await session.execute(statement)).scalars())
+
+
 async def live_ids_of_program(
     session: AsyncSession, *, organization_id: UUID, program_id: UUID
 ) -> list[UUID]:

@@ -46,6 +46,19 @@ _LINES = text(
     """
 )
 
+_BELOW = text(
+    """
+    WITH RECURSIVE below (person_id, depth) AS (
+        SELECT CAST(:person_id AS uuid), 0
+        UNION ALL
+        SELECT p.id, b.depth + 1 FROM person p
+        JOIN below b ON p.organization_id = :organization_id AND p.manager_id = b.person_id
+        WHERE b.depth < :deepest
+    )
+    SELECT DISTINCT person_id FROM below
+    """
+)
+
 
 def visible_to() -> Any:
     """Return the condition that a person's directory fields may be read by any actor.
@@ -182,6 +195,21 @@ async def reporting_lines(
         },
     )
     return {(below, above): distance for below, above, distance in result}
+
+
+async def people_below(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> list[UUID]:
+    """Return the person and everybody whose reporting line leads to them."""
+    result = await session.execute(
+        _BELOW,
+        {
+            "organization_id": organization_id,
+            "person_id": person_id,
+            "deepest": MAX_MANAGER_CHAIN,
+        },
+    )
+    return list(result.scalars())
 
 
 async def external_ids(

@@ -264,3 +264,24 @@ async def test_events_name_ids_and_never_a_reason(world: World) -> None:
     assert (paused["from"], paused["to"]) == ("active", "paused")
     assert paused["recipients"]["others"] == [mentor]
     assert "My secret." not in str(paused)
+
+
+async def test_a_new_reporting_line_is_told_to_coordinators_and_ends_nothing(
+    world: World,
+) -> None:
+    pair = await pair_up(world, started=True)
+    middle = await world.add_person(manager_id=pair.mentor.person["id"])
+    patch = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+    path = f"/v1/people/{pair.mentee.person['id']}"
+    mentee = ids.parse_id("person", pair.mentee.person["id"])
+
+    await consume(world, "on_manager_changed", mentee)
+    before = await events(world, "mentorship.reporting_line_found")
+    await world.org_admin.patch(path, json={"manager_id": middle["id"]}, headers=patch)
+    await consume(world, "on_manager_changed", ids.parse_id("person", middle["id"]))
+
+    (told,) = await events(world, "mentorship.reporting_line_found")
+    coordinator = str(ids.parse_id("person", pair.offer.coordinator_id))
+    assert before == []
+    assert told["recipients"]["coordinators"] == [coordinator]
+    assert (await pair.now())["status"] == "active"
