@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from tests.support.apps import World, api_settings, found_world, running_api
 from tests.support.database import Databases, migrated
+from tests.support.notifications import beside
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +19,8 @@ async def databases(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
 
 @pytest.fixture(scope="session")
 async def api(databases: Databases) -> AsyncIterator[FastAPI]:
-    """Run the api on that server."""
-    async with running_api(api_settings(databases)) as app:
+    """Run the api on that server, with notifications beside it."""
+    async with running_api(api_settings(databases)) as app, beside(app, databases):
         yield app
 
 

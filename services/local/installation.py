@@ -97,6 +97,8 @@ class Installation:
             "MENTORING_SMTP_HOST": where.mail_host,
             "MENTORING_SMTP_PORT": str(where.mail_port),
             "MENTORING_MAIL_FROM": "mentoring@example.org",
+            # The mail server is the local sink: what sandboxes send stays on this machine.
+            "MENTORING_SANDBOX_SMTP": "1",
         }
 
     def _public_keys(self) -> list[dict[str, Any]]:

@@ -121,10 +121,10 @@ async def running_notifications(settings: NotificationsSettings) -> AsyncIterato
         yield app
 
 
-def client_of(app: FastAPI) -> ServiceClient:
+def client_of(app: FastAPI, key: ECKey = API_KEY) -> ServiceClient:
     """Return api's client of the application, signed as api signs."""
     signer = ServiceSigner(
-        service="service:api", key=json.dumps(API_KEY.as_dict(private=True)), clock=system_clock
+        service="service:api", key=json.dumps(key.as_dict(private=True)), clock=system_clock
     )
     return ServiceClient(
         audience="service:notifications",
@@ -133,6 +133,25 @@ def client_of(app: FastAPI) -> ServiceClient:
         unavailable_code="notifications_unavailable",
         transport=httpx.ASGITransport(app=app),
     )
+
+
+@asynccontextmanager
+async def beside(api: FastAPI, databases: Databases) -> AsyncIterator[FastAPI]:
+    """Run notifications in this process as the sibling that a running api calls."""
+    resources = api.state.resources
+    key = ECKey.import_key(json.loads(resources.settings.service_key.get_secret_value()))
+    settings = notifications_settings(
+        databases,
+        smtp_port=1,
+        service_public_keys=json.dumps({"keys": [key.as_dict(private=False)]}),
+    )
+    async with running_notifications(settings) as app:
+        far, resources.notifications = resources.notifications, client_of(app, key)
+        try:
+            yield app
+        finally:
+            await resources.notifications.close()
+            resources.notifications = far
 
 
 @dataclass(slots=True)
