@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.clients import notifications
@@ -21,7 +21,6 @@ from services.api.feed import queries, rules
 from services.api.timers.jobs import organizations
 from shared.errors import UnavailableError
 from shared.http import ServiceClient
-from shared.persistence import leases
 from shared.persistence.leases import JobDatabase
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
@@ -108,7 +107,7 @@ async def take(database: JobDatabase, *, organization_id: UUID | None = None) ->
     )
     free = (
         select(LEASES.c.bucket)
-        .where(leases.free(LEASES, now), waits.exists())
+        .where(or_(LEASES.c.lease_token.is_(None), LEASES.c.leased_until <= now), waits.exists())
         .order_by(LEASES.c.leased_until.asc().nulls_first())
         .limit(1)
         .with_for_update(skip_locked=True)
