@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.apps import KEY_ENCRYPTION_KEY
 from tests.support.database import ROOT, Databases
+from tests.support.stack import wait_until
 
 PATIENCE_SECONDS = 60
 
@@ -44,10 +44,7 @@ async def test_a_worker_beats_until_it_is_told_to_stop(
 ) -> None:
     heartbeat = tmp_path / "heartbeat"
     with start(environment(databases, heartbeat)) as worker:
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        while not heartbeat.exists() and worker.poll() is None and time.monotonic() < give_up:
-            os.sched_yield()
-        assert heartbeat.exists()
+        wait_until(heartbeat.exists, seconds=PATIENCE_SECONDS)
 
         worker.send_signal(signal.SIGTERM)
         said, _nothing = worker.communicate(timeout=PATIENCE_SECONDS)

@@ -18,11 +18,18 @@ from services.api.timers import operations as timers
 from services.api.worker import CONSUMERS, TIMERS
 from services.local import postgres
 from shared import ids
+from shared.http import ServiceClient
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import found_world
 from tests.support.database import Databases
 from tests.support.mentorships import pair_up
+from tests.support.notifications import (
+    client_of,
+    notifications_settings,
+    running_notifications,
+    running_postbox,
+)
 from tests.support.programs import draft, open_registration, post
 from tests.support.work import Bench, WorkerDiedError, bench
 
@@ -149,7 +156,10 @@ async def test_six_months_at_once_equal_six_months_day_by_day(
     async with bench(databases, other) as beside:
         await half_a_year_of_life(beside)
         for _ in range(182):
-            await advance(beside, 1)
+            await beside.world.org_admin.post("/v1/sandbox/clock/advance", json={"days": 1})
+            while await turn(desk(beside)):
+                beside.clock.pass_time(0.3)
+        await finish(beside)
         day_by_day = await told(beside)
 
     at_once = await told(at_work)
@@ -278,6 +288,50 @@ async def test_a_reset_empties_every_table_that_it_does_not_keep(
         *("organization", "organization_clock", "person", "access_subject", "role_assignment"),
         "idempotency",
     } - ({"idempotency"} if not left["idempotency"] else set())
+
+
+@pytest.fixture
+async def peer(
+    at_work: Bench, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ServiceClient]:
+    """Run notifications beside the api, and let both the api and its worker call it."""
+    async with running_postbox() as postbox:
+        settings = notifications_settings(databases, smtp_port=postbox.port)
+        async with running_notifications(settings) as app:
+            client = client_of(app)
+            monkeypatch.setattr(at_work.world.app.state.resources, "notifications", client)
+            yield client
+            await client.close()
+            assert postbox.mails == []
+
+
+async def test_messages_on_the_way_are_captured_in_order_and_none_leaves(
+    at_work: Bench, peer: ServiceClient
+) -> None:
+    org_admin, using = at_work.world.org_admin, desk(at_work, notifications=peer)
+    pair = await pair_up(at_work.world)
+
+    await advance(at_work, 30, using=using)
+
+    assert await at_work.rows("SELECT 1 FROM outbox_message WHERE sent_at IS NULL") == []
+    shown = (await org_admin.get("/v1/sandbox/messages")).json()
+    assert "mentorship.created" in {one["kind"] for one in shown["items"]}
+    moments = [datetime.fromisoformat(one["captured_at"]) for one in shown["items"]]
+    assert moments == sorted(moments)
+    first = (await org_admin.get("/v1/sandbox/messages", params={"limit": 1})).json()
+    second = await org_admin.get(
+        "/v1/sandbox/messages", params={"limit": 1, "cursor": first["next_cursor"]}
+    )
+    assert [*first["items"], *second.json()["items"]] == shown["items"][:2]
+    theirs = await org_admin.get(
+        "/v1/sandbox/messages", params={"person_id": pair.mentee.person["id"]}
+    )
+    assert {one["person_id"] for one in theirs.json()["items"]} == {pair.mentee.person["id"]}
+
+    await org_admin.post("/v1/sandbox/reset")
+    await finish(at_work, using=using)
+
+    assert (await org_admin.get("/v1/sandbox/messages")).json()["items"] == []
 
 
 async def _tables_with_rows(databases: Databases, organization_id: UUID) -> Mapping[str, int]:

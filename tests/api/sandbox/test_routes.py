@@ -88,7 +88,12 @@ async def test_only_who_runs_the_organization_plays_with_time(sandbox: World) ->
     assert answer.status_code == 403
 
 
-async def test_messages_wait_for_notifications_to_come_back(sandbox: World) -> None:
+async def test_messages_wait_for_notifications_to_come_back(
+    sandbox: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        sandbox.app.state.resources, "notifications", unreachable(sandbox.app)
+    )
     answer = await sandbox.org_admin.get("/v1/sandbox/messages")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "notifications_unavailable")
