@@ -249,6 +249,7 @@ def _intent(request: Request, credential: Credential, body: bytes) -> Intent | N
         method=request.method,
         path=request.url.path,
         query=request.url.query,
+        media_type=request.headers.get("Content-Type", ""),
         body=body,
     )
 

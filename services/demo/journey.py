@@ -35,7 +35,7 @@ QUESTION = {
 POLICY = {
     "name": "Usual",
     "hard": [
-        {"rule": "reporting_line_distance", "params": {"min": 2}},
+        {"rule": "reporting_line_distance"},
         {"rule": "not_past_pair"},
         {"rule": "not_ignored"},
     ],
@@ -123,7 +123,7 @@ async def import_people(stage: Stage, people: bytes, mapping: Mapping[str, Any])
     )
     made = await client.post(
         "/mappings",
-        {"name": "Demo", "connection_id": connection["id"], "document": mapping},
+        {"name": "People file", "document": mapping},
         intent=intent("mapping", digest),
     )
     started = await client.upload(

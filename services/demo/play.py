@@ -13,7 +13,7 @@ import httpx
 from rich.console import Console
 
 from services.demo import company, journey
-from services.demo.client import Client
+from services.demo.client import Client, RefusedError
 from services.demo.journey import Stage
 from services.local import state, tokens
 from services.local.installation import Installation
@@ -37,12 +37,24 @@ def main(root: Path, *, people: Path | None, mapping: Path | None, as_json: bool
         return 2
     content = people.read_bytes() if people else company.people_file()
     document = json.loads((mapping or COMPANY_MAPPING).read_text())
-    report = asyncio.run(_play(folder, current, content, document, console))
+    try:
+        report = asyncio.run(_play(folder, current, content, document, console))
+    except (RefusedError, TimeoutError, httpx.HTTPError, ExceptionGroup) as failed:
+        for error in _single(failed):
+            console.print(f"[red]{error}[/]", highlight=False)
+        return 1
     if as_json:
         print(json.dumps(report, indent=2))  # noqa: T201 - for scripts
     else:
         _show(report, Console())
     return 0
+
+
+def _single(failed: Exception) -> list[Exception]:
+    """Return what really went wrong, without the groups around it."""
+    if not isinstance(failed, ExceptionGroup):
+        return [failed]
+    return [error for one in failed.exceptions for error in _single(one)]
 
 
 async def _play(
@@ -76,17 +88,21 @@ async def _play(
             say=lambda text: console.print(f"  {text}", highlight=False),
             known={one.email: one for one in company.employees()},
         )
-        return await _journey(stage, folder, founded["id"], people, mapping)
+        return await _journey(stage, folder, founded, people, mapping)
 
 
 async def _journey(
-    stage: Stage, folder: Path, organization_id: str, people: bytes, mapping: Mapping[str, Any]
+    stage: Stage,
+    folder: Path,
+    founded: Mapping[str, Any],
+    people: bytes,
+    mapping: Mapping[str, Any],
 ) -> dict[str, Any]:
     stage.say("importing people")
     run = await journey.import_people(stage, people, mapping)
     refused = await stage.admin.all(f"/sync-runs/{run['id']}/rows", outcome="failed")
     active = await stage.admin.all("/people", status="active")
-    own = [one for one in active if one["external_ids"] or one["employee_number"]]
+    own = [one for one in active if one["id"] != founded["org_admin_person_id"]]
     stage.say(f"{len(active)} active people; setting up a program")
     program = await journey.set_up_program(stage, own)
     stage.say("registering and approving participants")
@@ -98,10 +114,10 @@ async def _journey(
     meetings = await journey.meet(stage, mentorships)
     mails = await journey.calendar_mails(stage, meetings)
     inbox = await journey.read_inboxes(stage, mentorships)
-    events = await journey.read_events(await _integration(stage, folder, organization_id))
+    events = await journey.read_events(await _integration(stage, folder, founded["id"]))
     proposals = await program.coordinator.all(f"/match-runs/{match_run['id']}/proposals")
     return {
-        "organization_id": organization_id,
+        "organization_id": founded["id"],
         "rows_read": run["counts"]["seen"],
         "people_applied": run["counts"]["seen"] - run["counts"]["failed"],
         "rows_refused": [{"line": row["line"], "errors": row["errors"]} for row in refused],

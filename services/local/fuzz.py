@@ -155,7 +155,7 @@ async def _attack(root: Path, target: dict[str, str], arguments: Sequence[str]) 
         BIN / "schemathesis",
         *("--config-file", "deploy/schemathesis.toml", "run", f"{api}/openapi.json"),
         *("--url", api, "--phases", PHASES, "--mode", "all", "--checks", "all"),
-        *("--generation-database", "none", "--continue-on-failure"),
+        *("--generation-database", "none", "--continue-on-failure", "--request-timeout", "30"),
         *arguments,
         cwd=root,
         env=os.environ | target | {"PYTHONPATH": str(root)},

@@ -19,9 +19,9 @@ from services.local.installation import Addresses, Installation
 from services.local.state import State
 from services.local.supervisor import Program, Ready, Supervisor, address, listen, mentoring
 
-MIGRATIONS = ("api",)
-SERVICES = ("api",)
-WORKERS: tuple[str, ...] = ()
+MIGRATIONS = ("api", "notifications")
+SERVICES = ("matching", "notifications", "api")
+WORKERS = ("api", "notifications")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,13 @@ def _addresses(sockets: Sockets, admin_url: str) -> Addresses:
     host, port = sockets.smtp.getsockname()
     return Addresses(
         api=address(sockets.services["api"]),
-        matching=_address_of(sockets, "matching"),
-        notifications=_address_of(sockets, "notifications"),
+        matching=address(sockets.services["matching"]),
+        notifications=address(sockets.services["notifications"]),
         mail_host=host,
         mail_port=port,
         mail=address(sockets.mail),
         database=urlsplit(admin_url).netloc.rpartition("@")[2],
     )
-
-
-def _address_of(sockets: Sockets, service: str) -> str:
-    listener = sockets.services.get(service)
-    return address(listener) if listener else ""
 
 
 async def migrate(root: Path, installation: Installation, where: Addresses) -> None:
