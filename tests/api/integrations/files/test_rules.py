@@ -1,7 +1,7 @@
 """Reading files: every encoding with every delimiter, and every fault a row can have."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.api.integrations.files import rules
@@ -154,6 +154,7 @@ def test_formula_cells_are_text_like_any_other() -> None:
     assert lines(b"id,name\n1,=1+1\n") == [(2, ("1", "=1+1"), None)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=400))
 def test_no_bytes_do_more_than_be_refused(content: bytes) -> None:
     try:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from services.api.integrations.connections.rules import OnMissing, is_mass_change
@@ -221,7 +221,7 @@ def test_managers_are_found_by_name_as_it_will_be() -> None:
 
 def test_of_two_with_one_name_the_one_still_here_is_meant() -> None:
     terms = replace(TERMS, manager_by=ManagerBy.NAME)
-    double = {"given_name": "Kim", "family_name": "Doe"}
+    double: dict[str, Any] = {"given_name": "Kim", "family_name": "Doe"}
     here, gone = known("2", **double), known("3", is_active=False, **double)
 
     assert plan([somebody("1", manager="Kim Doe")], [here, gone], terms).managers["resolved"] == 1
@@ -379,8 +379,7 @@ def directories(draw: st.DrawFn) -> list[Known]:
             title=draw(st.sampled_from(["A", "B", None])),
             # Only somebody with a larger number may lead: no circle to begin with.
             manager_id=draw(
-                st.none()
-                | st.sampled_from([UUID(int=int(n)) for n in numbers if n > number] or [None])
+                st.sampled_from([None, *(UUID(int=int(n)) for n in numbers if n > number)])
             ),
         )
         for number in numbers
@@ -436,6 +435,7 @@ def essence(made: Plan) -> dict[str | None, tuple[Any, ...]]:
     }
 
 
+@settings(max_examples=50, deadline=None)
 @given(files(), directories(), st.sampled_from([TERMS, FULL]))
 def test_twice_is_once(file: list[Input], people: list[Known], terms: Terms) -> None:
     first = plan(file, people, terms)
@@ -447,6 +447,7 @@ def test_twice_is_once(file: list[Input], people: list[Known], terms: Terms) -> 
     assert {row.action for row in second.rows} <= {RowAction.UNCHANGED}
 
 
+@settings(max_examples=50, deadline=None)
 @given(files(), directories(), st.sampled_from([TERMS, FULL]))
 def test_the_directory_takes_whatever_was_planned(
     file: list[Input], people: list[Known], terms: Terms
@@ -462,6 +463,7 @@ def test_the_directory_takes_whatever_was_planned(
             assert one.is_active is (row.stands if row.stands is not None else one.is_active)
 
 
+@settings(max_examples=50, deadline=None)
 @given(files(), directories(), st.randoms())
 def test_the_order_of_rows_decides_nothing(
     file: list[Input], people: list[Known], chance: Any
@@ -472,6 +474,7 @@ def test_the_order_of_rows_decides_nothing(
     assert essence(plan(file, people, FULL)) == essence(plan(shuffled, people, FULL))
 
 
+@settings(max_examples=50, deadline=None)
 @given(files(), directories())
 def test_every_row_is_counted_once(file: list[Input], people: list[Known]) -> None:
     counts = plan(file, people, TERMS).counts
