@@ -25,6 +25,7 @@ POLL_SECONDS = 0.2
 WORK_SECONDS = 120.0
 PROGRAM_CODE = "first-cohort"
 MEETING_MINUTES = 45
+AFTER_ALL_OTHERS = 26
 KEY_SCOPES = ("events:read", "people:read", "programs:read", "mentorships:read", "meetings:read")
 QUESTION = {
     "key": "hopes",
@@ -371,7 +372,7 @@ async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[d
         client = await stage.acting(mentorship["driver_person_id"])
         meetings = await client.all(f"/mentorships/{mentorship['id']}/meetings")
         if not meetings:
-            starts_at = first_day + timedelta(days=number % 5, hours=9 + number % 6)
+            starts_at = first_day + _slot(number)
             meetings = [await _book(client, mentorship["id"], starts_at)]
         booked[mentorship["id"]] = meetings[0]
 
@@ -381,6 +382,13 @@ async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[d
         meetings[0] = await _move(stage, ordered[0], meetings[0])
         meetings[1] = await _call_off(stage, ordered[1], meetings[1])
     return meetings
+
+
+def _slot(number: int) -> timedelta:
+    """Return a working hour that no other meeting has, so that nobody is double-booked."""
+    day, hour = divmod(number, 8)
+    week, weekday = divmod(day, 5)
+    return timedelta(weeks=week, days=weekday, hours=9 + hour)
 
 
 def _next_monday(now: datetime) -> datetime:
@@ -394,7 +402,6 @@ async def _book(client: Client, mentorship_id: str, starts_at: datetime) -> Any:
         {
             "starts_at": starts_at.isoformat(),
             "minutes": MEETING_MINUTES,
-            "timezone": "UTC",
             "mode": "video",
         },
         intent=intent("meeting", mentorship_id, starts_at.isoformat()),
@@ -407,7 +414,7 @@ async def _move(
     if meeting["ical_sequence"] > 0:
         return meeting
     client = await stage.acting(mentorship["driver_person_id"])
-    later = datetime.fromisoformat(meeting["starts_at"]) + timedelta(days=1, hours=1)
+    later = datetime.fromisoformat(meeting["starts_at"]) + timedelta(weeks=AFTER_ALL_OTHERS)
     moved: dict[str, Any] = await client.post(
         f"/meetings/{meeting['id']}/reschedule",
         {"starts_at": later.isoformat(), "minutes": MEETING_MINUTES},
@@ -430,7 +437,7 @@ async def _call_off(
 
 async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Wait until everybody has the newest calendar entry by mail; return all such mails."""
-    wanted = {(one["ical_uid"], one["ical_sequence"]): len(one["attendees"]) for one in meetings}
+    wanted = {(one["ical_uid"], one["ical_sequence"]): len(one["attendee_ids"]) for one in meetings}
 
     async def look() -> list[Any] | None:
         response = await stage.http.get(f"{stage.mail_url}/messages")
