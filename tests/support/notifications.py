@@ -135,6 +135,17 @@ def client_of(app: FastAPI, key: ECKey = API_KEY) -> ServiceClient:
     )
 
 
+def unreachable(api: FastAPI) -> ServiceClient:
+    """Return a client of a port nobody listens on, signed as this api signs."""
+    signer = api.state.resources.notifications._signer
+    return ServiceClient(
+        audience="service:notifications",
+        base_url="http://127.0.0.1:1",
+        signer=signer,
+        unavailable_code="notifications_unavailable",
+    )
+
+
 @asynccontextmanager
 async def beside(api: FastAPI, databases: Databases) -> AsyncIterator[FastAPI]:
     """Run notifications in this process as the sibling that a running api calls."""

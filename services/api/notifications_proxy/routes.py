@@ -29,7 +29,7 @@ from services.api.notifications_proxy.schemas import (
 )
 from services.api.resources import Resources
 from shared import ids
-from shared.errors import ForbiddenError, UnavailableError
+from shared.errors import ForbiddenError, NotFoundError, UnavailableError, unknown_reference
 from shared.http import ServiceClient
 from shared.schemas.notifications import DeliveryCard, InboxCounts, InboxItemCard
 from shared.web import responses
@@ -207,12 +207,15 @@ async def mark_inbox_read(
 
     The mark only ever rises: a device that lags behind changes nothing that was done since.
     """
-    counts = await notifications.mark_read(
-        _sibling(resources),
-        organization_id=actor.organization_id,
-        person_id=_person(actor),
-        up_to=body.up_to,
-    )
+    try:
+        counts = await notifications.mark_read(
+            _sibling(resources),
+            organization_id=actor.organization_id,
+            person_id=_person(actor),
+            up_to=body.up_to,
+        )
+    except NotFoundError:
+        raise unknown_reference("#/up_to") from None
     return responses.one(present_counts(counts))
 
 

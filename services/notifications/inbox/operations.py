@@ -64,6 +64,7 @@ async def mark_read(
 
     So a slow phone cannot touch what was set back to unread in the meantime.
     """
+    await queries.lock(session, organization_id=organization_id, person_id=person_id, item_id=up_to)
     mark = await _raise_mark(
         session, organization_id=organization_id, person_id=person_id, up_to=up_to
     )

@@ -80,11 +80,12 @@ _OF_A_REGISTRATION = (
 _OF_A_PROPOSAL = ("proposal.awaiting_people",)
 _OF_A_RUN = ("proposal.awaiting_approval",)
 _OF_A_MENTORSHIP = (
-    *("mentorship.created", "mentorship.idle", "mentorship.extension_proposed"),
+    *("mentorship.created", "mentorship.extension_proposed"),
     *("mentorship.closing_started", "mentorship.below_minimum", "mentorship.needs_mentor"),
     "mentorship.reporting_line_found",
 )
 _OF_TIMES = ("meeting.times_proposed",)
+_OF_AN_IMPORT = ("sync_run.awaiting_approval",)
 _BY_RUN = ("match_run", "run_id")
 
 ROUTES: Mapping[str, Route] = MappingProxyType(
@@ -189,7 +190,6 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
             _nudge("driver", "mentorship.first_meeting_overdue"),
             _nudge("coordinators", "mentorship.first_meeting_missing"),
         ),
-        "mentorship.idle": _route(_act("members", "mentorship.idle")),
         "mentorship.closing_started": _route(
             _act("members", "mentorship.closing_started"), settles=_OF_A_MENTORSHIP
         ),
@@ -212,10 +212,24 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
         "mentorship.reporting_line_found": _route(
             _act("coordinators", "mentorship.reporting_line_found")
         ),
-        "member.invited": _route(_act("person", "member.invited")),
-        "member.joined": _route(_know("members", "member.joined"), settles=["member.invited"]),
         "member.left": _route(_know("members", "member.left")),
+        "member.removed": _route(_know("members", "member.left")),
+        "connection.guard_tripped": _route(_act("starter", "connection.guard_tripped")),
+        "sync_run.planned": _route(_know("starter", "sync_run.planned", by_mail=True)),
+        "sync_run.awaiting_approval": _route(_act("starter", "sync_run.awaiting_approval")),
+        "sync_run.succeeded": _route(
+            _know("starter", "sync_run.finished", by_mail=True), settles=_OF_AN_IMPORT
+        ),
+        "sync_run.partial": _route(
+            _know("starter", "sync_run.finished", by_mail=True), settles=_OF_AN_IMPORT
+        ),
+        "sync_run.failed": _route(
+            _know("starter", "sync_run.failed", by_mail=True), settles=_OF_AN_IMPORT
+        ),
+        "sync_run.cancelled": _route(settles=_OF_AN_IMPORT),
         "meeting.times_proposed": _route(_act("others", "meeting.times_proposed")),
+        "meeting.changed": NOBODY,
+        "meeting.in_progress": NOBODY,
         "meeting.declined": _route(_know("others", "meeting.declined"), settles=_OF_TIMES),
         "meeting.scheduled": _route(_invite("meeting.scheduled", REQUEST), settles=_OF_TIMES),
         "meeting.rescheduled": _route(_invite("meeting.rescheduled", REQUEST), settles=_OF_TIMES),

@@ -12,7 +12,7 @@ from shared import ids
 from shared.http import ServiceClient
 from shared.schemas.events import EventBatch, EventEnvelope
 from tests.support.apps import World
-from tests.support.notifications import Place, Postbox, Somebody
+from tests.support.notifications import Place, Postbox, Somebody, unreachable
 
 
 class Reader:
@@ -167,17 +167,6 @@ async def test_a_silent_sibling_is_answered_with_come_again(
     assert (await reader.http.get("/v1/me")).status_code == 200
 
 
-def unreachable(api: FastAPI) -> ServiceClient:
-    """Return a client of a port nobody listens on."""
-    signer = api.state.resources.notifications._signer
-    return ServiceClient(
-        audience="service:notifications",
-        base_url="http://127.0.0.1:1",
-        signer=signer,
-        unavailable_code="notifications_unavailable",
-    )
-
-
 async def test_no_transaction_is_open_while_the_sibling_thinks(
     reader: Reader, api: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,3 +182,12 @@ async def test_no_transaction_is_open_while_the_sibling_thinks(
     await reader.counts()
 
     assert busy == [0]
+
+
+async def test_a_mark_names_an_item_of_ones_own(reader: Reader) -> None:
+    answer = await reader.http.post(
+        "/v1/inbox-read-marks", json={"up_to": ids.format_id("inbox_item", ids.new_id())}
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["code"] == "unknown_reference"

@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.support.apps import World, found_world
+from tests.support.notifications import unreachable
 
 
 @pytest.fixture
@@ -91,9 +92,7 @@ async def test_only_who_runs_the_organization_plays_with_time(sandbox: World) ->
 async def test_messages_wait_for_notifications_to_come_back(
     sandbox: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        sandbox.app.state.resources, "notifications", unreachable(sandbox.app)
-    )
+    monkeypatch.setattr(sandbox.app.state.resources, "notifications", unreachable(sandbox.app))
     answer = await sandbox.org_admin.get("/v1/sandbox/messages")
 
     assert (answer.status_code, answer.json()["code"]) == (503, "notifications_unavailable")
