@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -30,6 +29,7 @@ from tests.support.notifications import (
     notifications_settings,
     running_notifications,
     running_postbox,
+    unreachable,
 )
 from tests.support.participants import take_part
 from tests.support.programs import open_registration
@@ -151,25 +151,17 @@ async def test_a_mentorship_fills_inboxes(line: Line) -> None:
 
 async def test_while_notifications_is_down_facts_wait_and_then_catch_up(line: Line) -> None:
     there = line.client
-    async with unreachable(line.at_work) as nowhere:
-        line.client = nowhere
-        await line.at_work.record(count=4)
-        with pytest.raises(UnavailableError):
-            await line.turn()
-        assert await line.received() == set()
+    line.client = unreachable(line.at_work.world.app)
+    await line.at_work.record(count=4)
+    with pytest.raises(UnavailableError):
+        await line.turn()
+    assert await line.received() == set()
+    await line.client.close()
 
     line.client = there
     await line.drain()
 
     assert await line.received() == await line.recorded()
-
-
-@asynccontextmanager
-async def unreachable(at_work: Bench) -> AsyncIterator[ServiceClient]:
-    """Yield the worker's own client, whose address nobody answers at."""
-    client = at_work.resources.notifications
-    assert client is not None
-    yield client
 
 
 class Cut(httpx.AsyncBaseTransport):
