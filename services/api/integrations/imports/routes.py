@@ -183,7 +183,12 @@ async def create_import(
     resources: ResourcesDep,
     now: NowDep,
     file: Annotated[
-        UploadFile, File(description="Delimited text with a header, UTF-8, UTF-16 or Windows-1252.")
+        UploadFile,
+        File(
+            description="Delimited text with a header, UTF-8, UTF-16 or Windows-1252.",
+            # The usual limit; an operator may raise it.
+            json_schema_extra={"maxLength": 10 * 1024 * 1024},
+        ),
     ],
     connection_id: Annotated[ConnectionId, Form(description="Whose ids the file holds.")],
     mapping_id: Annotated[MappingId, Form(description="Which column means what.")],
