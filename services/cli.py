@@ -204,13 +204,15 @@ def fuzz(
     *,
     examples: Annotated[int, typer.Option(min=1, help="Test cases per operation.")] = 30,
     seed: Annotated[int | None, typer.Option(help="One seed instead of two.")] = None,
-    seconds: Annotated[int | None, typer.Option(min=10, help="At most so long per seed.")] = None,
+    phases: Annotated[
+        str, typer.Option(help="Fewer phases, separated by commas.")
+    ] = "examples,coverage,fuzzing,stateful",
 ) -> None:
     """Attack a throw-away installation with what the API document allows and forbids."""
     from services.local import fuzz as fuzzing  # noqa: PLC0415 - each command loads what it needs
 
     seeds = fuzzing.SEEDS if seed is None else (seed,)
-    raise typer.Exit(fuzzing.run(ROOT, examples=examples, seeds=seeds, seconds=seconds))
+    raise typer.Exit(fuzzing.run(ROOT, examples=examples, seeds=seeds, phases=phases))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The api as a program: every router in one visible list."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -123,6 +124,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(root: FastAPI) -> AsyncIterator[None]:
+        # Routes and document are worked out at the first use, which takes seconds; not a caller's.
+        await asyncio.to_thread(public.openapi)
         async with open_resources(settings) as resources:
             root.state.resources = public.state.resources = resources
             yield
