@@ -339,6 +339,7 @@ async def publish(
         await _ask(
             session, proposal, members[proposal.id], track, secret=secret, actor=actor, now=now
         )
+    await _limit_answers(session, organization_id=run.organization_id, asked=approved, now=now)
     return run
 
 
@@ -461,8 +462,7 @@ async def _history(
     session: AsyncSession, run: MatchRun, known: Sequence[UUID], key: bytes
 ) -> tuple[list[list[str]], list[list[str]]]:
     """Return who was together before and who is now, as pairs of opaque ids."""
-    rows = await queries.together(session, run=run, people=known)
-    pairs = {(row["first_id"], row["second_id"]): row["is_live"] for row in rows}
+    pairs = await queries.together(session, run=run, people=known)
     hashes = await queries.past_hashes(session, organization_id=run.organization_id)
     # Hashes outlive the mentorships themselves; only those that no mentorship explains are sought.
     hashes -= {rules.pair_hash(key, *pair) for pair in pairs}
@@ -481,19 +481,20 @@ async def _decided(
     session: AsyncSession, run: MatchRun, names: Mapping[UUID, str]
 ) -> dict[str, list[Any]]:
     """Return pairs that are not to come again and those that are to stay."""
-    blocked: dict[bool, list[list[str]]] = {True: [], False: []}
-    for row in await queries.blocked(session, run=run):
-        pair = (row["first_id"], row["second_id"])
+    blocked: list[list[str]] = []
+    turned_down: list[list[str]] = []
+    for pair, status in await queries.blocked(session, run=run):
         if names.keys() >= set(pair):
-            blocked[row["is_frozen"]].append(sorted(names[one] for one in pair))
+            where = turned_down if status is ProposalStatus.REJECTED else blocked
+            where.append(sorted(names[one] for one in pair))
     kept = [
         [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
         for members in (await queries.locked(session, run=run)).values()
         if names.keys() >= {one["participant_id"] for one in members}
     ]
     return {
-        "blocked": sorted(blocked[False]),
-        "turned_down": sorted(blocked[True]),
+        "blocked": sorted(blocked),
+        "turned_down": sorted(turned_down),
         "locks": rules.without_repeats(kept),
     }
 
@@ -680,6 +681,9 @@ async def approve(
     )
     if run is None or run.status is RunStatus.PUBLISHED:
         await _ask(session, proposal, members, track, secret=secret, actor=actor, now=now)
+        await _limit_answers(
+            session, organization_id=proposal.organization_id, asked=[proposal], now=now
+        )
     return proposal
 
 
@@ -954,16 +958,22 @@ async def _ask(
     )
     if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
         await _accept(session, proposal, members, secret=secret, actor_id=actor.person_id, now=now)
-        return
+
+
+async def _limit_answers(
+    session: AsyncSession, *, organization_id: UUID, asked: Sequence[Proposal], now: datetime
+) -> None:
+    """Set the days on which people are reminded, and on which their silence is an answer."""
+    waiting = [one.id for one in asked if one.status is ProposalStatus.AWAITING_PEOPLE]
     for kind, after in (
         ("proposal.remind", rules.REMIND_AFTER),
         ("proposal.expire", rules.EXPIRE_AFTER),
     ):
-        await timers.schedule(
+        await timers.schedule_each(
             session,
-            organization_id=proposal.organization_id,
+            organization_id=organization_id,
             kind=kind,
-            subject_id=proposal.id,
+            subject_ids=waiting,
             due_at=now + after,
         )
 

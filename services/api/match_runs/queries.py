@@ -1,5 +1,6 @@
 """Reads of runs and proposals, of the pool, and of who was together before."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,10 +15,19 @@ from sqlmodel import col
 from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
-from services.api.match_runs.rules import OPEN, TOLD, UNFINISHED, ProposalStatus, RunMode
+from services.api.match_runs.rules import (
+    HOLDING,
+    OPEN,
+    TOLD,
+    UNFINISHED,
+    ProposalStatus,
+    RunMode,
+    pairs_across,
+)
 from services.api.match_runs.tables import MatchRun, PastPair, Proposal, ProposalMember
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import Participant, ParticipantTrackRole
+from services.api.programs.rules import TrackRole
 from services.api.programs.tables import MatchPolicy
 from shared.errors import NotFoundError
 from shared.persistence.leases import Claim
@@ -477,87 +487,54 @@ async def run_ids_of_program(
     return list((await session.execute(statement)).scalars())
 
 
-_POOL = text(
-    """
-    SELECT p.id AS participant_id, p.person_id, s.role, p.answers,
-           s.capacity - s.load + COALESCE(held.seats, 0) AS seats,
-           q.grade, q.department, q.country, q.city, q.site, q.timezone, q.locale,
-           q.hired_on, q.in_job_since, q.job_family,
-           m.values, m.path_now, m.path_target, m.wants, m.offers, m.wants_skills,
-           m.offers_skills, m.languages
-    FROM participant p
-    JOIN participant_track_role s
-      ON s.organization_id = p.organization_id AND s.participant_id = p.id
-     AND s.track_id = :track_id
-    JOIN person q ON q.organization_id = p.organization_id AND q.id = p.person_id
-    LEFT JOIN match_preference m
-      ON m.organization_id = p.organization_id AND m.participant_id = p.id
-    LEFT JOIN (
-        SELECT b.participant_id, b.role, count(*) AS seats
-        FROM proposal r
-        JOIN proposal_member b
-          ON b.organization_id = r.organization_id AND b.proposal_id = r.id
-        WHERE r.organization_id = :organization_id AND r.run_id = :run_id
-          AND r.status = 'approved'
-        GROUP BY b.participant_id, b.role
-    ) held ON held.participant_id = p.id AND held.role = s.role
-    WHERE p.organization_id = :organization_id AND p.program_id = :program_id
-      AND q.status IN ('pending', 'active')
-      AND (p.status = 'available' OR (p.status = 'at_capacity' AND held.seats IS NOT NULL))
-      AND s.capacity - s.load + COALESCE(held.seats, 0) > 0
-    ORDER BY p.id, s.role
-    """
+# One table each, joined in Python: a plan made before the tables were ever counted would pair
+# every row with every other.
+_SEATS = text(
+    "SELECT participant_id, role, capacity - load AS seats FROM participant_track_role"
+    " WHERE organization_id = :organization_id AND track_id = :track_id"
+    " ORDER BY participant_id, role"
 )
+_TAKING_PART = text(
+    "SELECT id, person_id, status, answers FROM participant"
+    " WHERE organization_id = :organization_id AND program_id = :program_id"
+    " AND status IN ('available', 'at_capacity')"
+)
+_PEOPLE = text(
+    "SELECT id, grade, department, country, city, site, timezone, locale, hired_on FROM person"
+    " WHERE organization_id = :organization_id AND id = ANY(:ids)"
+    " AND status IN ('pending', 'active')"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+_PREFERENCES = text(
+    "SELECT participant_id, values, path_now, path_target, wants, offers, wants_skills,"
+    " offers_skills, languages FROM match_preference"
+    " WHERE organization_id = :organization_id AND participant_id = ANY(:ids)"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
 _MANAGERS = text(
     "SELECT id, manager_id FROM person"
     " WHERE organization_id = :organization_id AND manager_id IS NOT NULL"
 )
-# In larger formats two people of the mentee side were in one room, not matched to each other.
-_TOGETHER = text(
-    """
-    SELECT DISTINCT a.person_id AS first_id, b.person_id AS second_id,
-           bool_or(m.track_id = :track_id
-                   AND m.status IN ('pending_start', 'active', 'paused', 'closing')) AS is_live
-    FROM mentorship_member a
-    JOIN mentorship_member b
-      ON b.organization_id = a.organization_id AND b.mentorship_id = a.mentorship_id
-     AND b.person_id > a.person_id
-    JOIN mentorship m ON m.organization_id = a.organization_id AND m.id = a.mentorship_id
-    WHERE a.organization_id = :organization_id AND m.status <> 'cancelled'
-      AND NOT (a.role IN ('mentee', 'protege') AND b.role IN ('mentee', 'protege'))
-      AND a.person_id = ANY(:people) AND b.person_id = ANY(:people)
-    GROUP BY a.person_id, b.person_id
-    ORDER BY first_id, second_id
-    """
+_MEMBERSHIPS = text(
+    "SELECT mentorship_id, person_id, role FROM mentorship_member"
+    " WHERE organization_id = :organization_id AND person_id = ANY(:ids)"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+_MENTORSHIPS = text(
+    "SELECT id, track_id = :track_id"
+    " AND status IN ('pending_start', 'active', 'paused', 'closing') AS is_live FROM mentorship"
+    " WHERE organization_id = :organization_id AND id = ANY(:ids) AND status <> 'cancelled'"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+_PROPOSALS_OF_TRACK = text(
+    "SELECT id, run_id, status, is_locked, decided_by FROM proposal"
+    " WHERE organization_id = :organization_id AND track_id = :track_id ORDER BY id"
 )
-# Held elsewhere, declined before, or turned down by a coordinator in the run this one repeats.
-_BLOCKED = text(
-    """
-    SELECT DISTINCT a.participant_id AS first_id, b.participant_id AS second_id,
-           r.status = 'rejected' AS is_frozen
-    FROM proposal r
-    JOIN proposal_member a ON a.organization_id = r.organization_id AND a.proposal_id = r.id
-    JOIN proposal_member b ON b.organization_id = r.organization_id AND b.proposal_id = r.id
-     AND b.participant_id > a.participant_id
-    WHERE r.organization_id = :organization_id AND r.track_id = :track_id
-      AND r.run_id IS DISTINCT FROM :run_id
-      AND (r.status IN ('approved', 'awaiting_people', 'declined')
-           OR (r.status = 'rejected' AND r.decided_by IS NOT NULL
-               AND r.run_id = :previous_run_id))
-    ORDER BY first_id, second_id
-    """
-)
-_LOCKED = text(
-    """
-    SELECT r.id AS proposal_id, b.participant_id, b.role
-    FROM proposal r
-    JOIN proposal_member b ON b.organization_id = r.organization_id AND b.proposal_id = r.id
-    WHERE r.organization_id = :organization_id AND r.track_id = :track_id
-      AND r.is_locked AND r.run_id IS DISTINCT FROM :run_id
-      AND (r.status = 'proposed' OR (r.status = 'rejected' AND r.decided_by IS NULL))
-    ORDER BY r.id, b.participant_id
-    """
-).bindparams(bindparam("run_id", type_=Uuid))
+_MEMBERS_OF_PROPOSALS = text(
+    "SELECT proposal_id, participant_id, role FROM proposal_member"
+    " WHERE organization_id = :organization_id AND proposal_id = ANY(:ids)"
+    " ORDER BY proposal_id, participant_id"
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+
+_NOTHING_SAID: Mapping[str, Any] = dict.fromkeys(
+    ("values", "path_now", "path_target", "wants", "offers", "wants_skills", "offers_skills")
+) | {"languages": None}
 
 
 async def _rows(session: AsyncSession, statement: Any, **values: Any) -> list[Mapping[str, Any]]:
@@ -568,14 +545,79 @@ async def _rows(session: AsyncSession, statement: Any, **values: Any) -> list[Ma
 
 async def pool(session: AsyncSession, *, run: MatchRun) -> list[Mapping[str, Any]]:
     """Return who can be matched now, role by role; seats this very run holds count as free."""
+    of = {"organization_id": run.organization_id}
+    held = await _held_by(session, run)
+    freed = {participant_id for participant_id, _role in held}
+    taking_part = {
+        row["id"]: row
+        for row in await _rows(session, _TAKING_PART, **of, program_id=run.program_id)
+        if row["status"] == ParticipantStatus.AVAILABLE or row["id"] in freed
+    }
+    people = {
+        row["id"]: row
+        for row in await _rows(
+            session, _PEOPLE, **of, ids=[row["person_id"] for row in taking_part.values()]
+        )
+    }
+    said = {
+        row["participant_id"]: row
+        for row in await _rows(session, _PREFERENCES, **of, ids=list(taking_part))
+    }
+    found: list[Mapping[str, Any]] = []
+    for seat in await _rows(session, _SEATS, **of, track_id=run.track_id):
+        participant = taking_part.get(seat["participant_id"])
+        person = people.get(participant["person_id"]) if participant else None
+        seats = seat["seats"] + held.get((seat["participant_id"], seat["role"]), 0)
+        if participant and person and seats > 0:
+            found.append(
+                {
+                    **person,
+                    **said.get(participant["id"], _NOTHING_SAID),
+                    "person_id": person["id"],
+                    "participant_id": participant["id"],
+                    "answers": participant["answers"],
+                    "role": seat["role"],
+                    "seats": seats,
+                }
+            )
+    return found
+
+
+async def _held_by(session: AsyncSession, run: MatchRun) -> Counter[tuple[UUID, str]]:
+    """Count the seats that a run's own approved proposals hold."""
+    proposals = {
+        row["id"]
+        for row in await _proposals_of_track(session, run)
+        if row["run_id"] == run.id and row["status"] == ProposalStatus.APPROVED
+    }
+    return Counter(
+        (member["participant_id"], member["role"])
+        for members in (await _told_members(session, run, proposals)).values()
+        for member in members
+    )
+
+
+async def _proposals_of_track(session: AsyncSession, run: MatchRun) -> list[Mapping[str, Any]]:
     return await _rows(
         session,
-        _POOL.bindparams(bindparam("run_id", type_=Uuid)),
+        _PROPOSALS_OF_TRACK,
         organization_id=run.organization_id,
-        program_id=run.program_id,
         track_id=run.track_id,
-        run_id=run.id,
     )
+
+
+async def _told_members(
+    session: AsyncSession, run: MatchRun, proposals: Iterable[UUID]
+) -> dict[UUID, list[Mapping[str, Any]]]:
+    found: dict[UUID, list[Mapping[str, Any]]] = {}
+    for row in await _rows(
+        session,
+        _MEMBERS_OF_PROPOSALS,
+        organization_id=run.organization_id,
+        ids=sorted(proposals),
+    ):
+        found.setdefault(row["proposal_id"], []).append(row)
+    return found
 
 
 async def managers(session: AsyncSession, *, organization_id: UUID) -> dict[UUID, UUID]:
@@ -586,15 +628,26 @@ async def managers(session: AsyncSession, *, organization_id: UUID) -> dict[UUID
 
 async def together(
     session: AsyncSession, *, run: MatchRun, people: Sequence[UUID]
-) -> list[Mapping[str, Any]]:
-    """Return pairs of people who are or were in a mentorship together."""
-    return await _rows(
+) -> dict[tuple[UUID, UUID], bool]:
+    """Return pairs of people who were in a mentorship together, and whether they are now."""
+    members: dict[UUID, list[tuple[UUID, TrackRole]]] = {}
+    for row in await _rows(
+        session, _MEMBERSHIPS, organization_id=run.organization_id, ids=list(people)
+    ):
+        members.setdefault(row["mentorship_id"], []).append(
+            (row["person_id"], TrackRole(row["role"]))
+        )
+    found: dict[tuple[UUID, UUID], bool] = {}
+    for row in await _rows(
         session,
-        _TOGETHER.bindparams(bindparam("people", type_=ARRAY(Uuid))),
+        _MENTORSHIPS,
         organization_id=run.organization_id,
         track_id=run.track_id,
-        people=list(people),
-    )
+        ids=list(members),
+    ):
+        for first, second in pairs_across(sorted(members[row["id"]])):
+            found[first, second] = row["is_live"] or found.get((first, second), False)
+    return found
 
 
 async def past_hashes(session: AsyncSession, *, organization_id: UUID) -> set[str]:
@@ -605,33 +658,48 @@ async def past_hashes(session: AsyncSession, *, organization_id: UUID) -> set[st
     return set((await session.execute(statement)).scalars())
 
 
-async def blocked(session: AsyncSession, *, run: MatchRun) -> list[Mapping[str, Any]]:
-    """Return pairs of participants that are not to be proposed to each other."""
-    return await _rows(
-        session,
-        _BLOCKED.bindparams(
-            bindparam("run_id", type_=Uuid), bindparam("previous_run_id", type_=Uuid)
-        ),
-        organization_id=run.organization_id,
-        track_id=run.track_id,
-        run_id=run.id,
-        previous_run_id=run.previous_run_id,
-    )
+async def blocked(
+    session: AsyncSession, *, run: MatchRun
+) -> list[tuple[tuple[UUID, UUID], ProposalStatus]]:
+    """Return pairs of participants that are not to be proposed, with the state that says so.
+
+    They are held elsewhere, were declined before, or a coordinator turned them down in the run
+    that this one repeats.
+    """
+    states = {
+        row["id"]: ProposalStatus(row["status"])
+        for row in await _proposals_of_track(session, run)
+        if row["run_id"] != run.id and _keeps_apart(row, run)
+    }
+    return [
+        (pair, states[proposal_id])
+        for proposal_id, members in (await _told_members(session, run, states)).items()
+        for pair in pairs_across(
+            [(one["participant_id"], TrackRole(one["role"])) for one in members]
+        )
+    ]
+
+
+def _keeps_apart(row: Mapping[str, Any], run: MatchRun) -> bool:
+    if row["status"] == ProposalStatus.REJECTED:
+        is_of_previous = run.previous_run_id is not None and row["run_id"] == run.previous_run_id
+        return is_of_previous and row["decided_by"] is not None
+    return row["status"] in {*HOLDING, ProposalStatus.DECLINED}
 
 
 async def locked(session: AsyncSession, *, run: MatchRun) -> dict[UUID, list[Mapping[str, Any]]]:
     """Return the members of earlier proposals that a coordinator wants kept, by proposal."""
-    rows = await _rows(
-        session,
-        _LOCKED,
-        organization_id=run.organization_id,
-        track_id=run.track_id,
-        run_id=run.id,
-    )
-    found: dict[UUID, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row["proposal_id"], []).append(row)
-    return found
+    kept = [
+        row["id"]
+        for row in await _proposals_of_track(session, run)
+        if row["is_locked"] and row["run_id"] != run.id and _may_be_kept(row)
+    ]
+    return await _told_members(session, run, kept)
+
+
+def _may_be_kept(row: Mapping[str, Any]) -> bool:
+    was_put_aside = row["status"] == ProposalStatus.REJECTED and row["decided_by"] is None
+    return row["status"] == ProposalStatus.PROPOSED or was_put_aside
 
 
 async def can_anybody_be_matched(

@@ -1,6 +1,8 @@
 """Set, move and take back timers."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import batched
 from uuid import UUID
 
 from sqlalchemy import delete
@@ -10,6 +12,8 @@ from sqlmodel import col
 
 from services.api.timers.tables import Timer
 from shared import ids
+
+MOST_AT_ONCE = 1000
 
 
 async def schedule(
@@ -22,29 +26,55 @@ async def schedule(
     occasion: str = "",
 ) -> None:
     """Make the timer due at this instant of the organization's clock, moving it if it exists."""
-    statement = insert(Timer).values(
+    await schedule_each(
+        session,
         organization_id=organization_id,
-        id=ids.new_id(),
         kind=kind,
-        subject_id=subject_id,
-        occasion=occasion,
+        subject_ids=[subject_id],
         due_at=due_at,
-        attempts=0,
+        occasion=occasion,
     )
-    await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["organization_id", "kind", "subject_id", "occasion"],
-            # Whoever works on the old occasion loses its lease, and so cannot finish the new one.
-            set_={
-                "due_at": due_at,
-                "done_at": None,
-                "leased_until": None,
-                "lease_token": None,
-                "attempts": 0,
-                "failure": None,
-            },
+
+
+async def schedule_each(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    kind: str,
+    subject_ids: Sequence[UUID],
+    due_at: datetime,
+    occasion: str = "",
+) -> None:
+    """Make a timer of one kind due at this instant for each subject, a thousand at a time."""
+    for some in batched(subject_ids, MOST_AT_ONCE):
+        statement = insert(Timer).values(
+            [
+                {
+                    "organization_id": organization_id,
+                    "id": ids.new_id(),
+                    "kind": kind,
+                    "subject_id": subject_id,
+                    "occasion": occasion,
+                    "due_at": due_at,
+                    "attempts": 0,
+                }
+                for subject_id in some
+            ]
         )
-    )
+        await session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["organization_id", "kind", "subject_id", "occasion"],
+                # Whoever works on the old occasion loses its lease, and cannot finish the new one.
+                set_={
+                    "due_at": due_at,
+                    "done_at": None,
+                    "leased_until": None,
+                    "lease_token": None,
+                    "attempts": 0,
+                    "failure": None,
+                },
+            )
+        )
 
 
 async def cancel(

@@ -69,6 +69,25 @@ async def test_two_people_put_together_by_hand_agree_and_begin(world: World) -> 
     ]
 
 
+async def test_two_who_agree_at_once_begin_one_mentorship(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    proposal = await pool.compose(mentor, mentee)
+    await pool.act(proposal, "approve")
+    path = f"/v1/proposals/{proposal['id']}/consent"
+
+    answers = await asyncio.gather(mentor.client.post(path), mentee.client.post(path))
+
+    assert [one.status_code for one in answers] == [200, 200]
+    assert sorted(one.json()["status"] for one in answers) == ["accepted", "awaiting_people"]
+    assert await recorded(pool) == [
+        "proposal.awaiting_approval",
+        "proposal.approved",
+        "proposal.awaiting_people",
+        "proposal.accepted",
+    ]
+
+
 async def test_nobody_knows_of_a_proposal_before_they_are_asked(world: World) -> None:
     pool = await waiting(world)
     mentor, mentee = pool.mentors[0], pool.mentees[0]
