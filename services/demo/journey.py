@@ -6,6 +6,7 @@ goes on where it stopped, and one that is complete adds nothing.
 
 import asyncio
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,13 +103,12 @@ async def each[One](
 
 async def until[Found](look: Callable[[], Awaitable[Found | None]], what: str) -> Found:
     """Look again and again until there is something; give up after two minutes."""
-    async with asyncio.timeout(WORK_SECONDS):
-        while True:
-            found = await look()
-            if found is not None:
-                return found
-            await asyncio.sleep(POLL_SECONDS)
-    raise TimeoutError(what)
+    deadline = time.monotonic() + WORK_SECONDS
+    while (found := await look()) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come in {WORK_SECONDS:g} s")
+        await asyncio.sleep(POLL_SECONDS)
+    return found
 
 
 def intent(*parts: str) -> str:
@@ -435,20 +435,24 @@ async def _call_off(
     return cancelled
 
 
-async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Wait until everybody has the newest calendar entry by mail; return all such mails."""
+async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Wait until everybody has the newest calendar entry by mail; return all their Message-IDs."""
     wanted = {(one["ical_uid"], one["ical_sequence"]): len(one["attendee_ids"]) for one in meetings}
+    own = {uid for uid, _sequence in wanted}
+    found: dict[str, tuple[str, int]] = {}
+    last = ""
 
-    async def look() -> list[Any] | None:
-        response = await stage.http.get(f"{stage.mail_url}/messages")
-        found = {
-            one["message_id"]: (one, entry)
-            for one in response.raise_for_status().json()["items"]
-            if (entry := _entry(one)) and entry[0] in {uid for uid, _sequence in wanted}
-        }
-        newest = Counter(entry for _mail, entry in found.values() if entry in wanted)
+    async def look() -> set[str] | None:
+        nonlocal last
+        response = await stage.http.get(f"{stage.mail_url}/messages", params={"after": last})
+        for mail in response.raise_for_status().json()["items"]:
+            last = mail["id"]
+            entry = _entry(mail)
+            if entry is not None and entry[0] in own:
+                found[mail["message_id"]] = entry
+        newest = Counter(entry for entry in found.values() if entry in wanted)
         complete = all(newest[entry] >= count for entry, count in wanted.items())
-        return [mail for mail, _entry in found.values()] if complete else None
+        return set(found) if complete else None
 
     return await until(look, "the invitations")
 

@@ -41,7 +41,7 @@ def main(root: Path, *, people: Path | None, mapping: Path | None, as_json: bool
         report = asyncio.run(_play(folder, current, content, document, console))
     except (RefusedError, TimeoutError, httpx.HTTPError, ExceptionGroup) as failed:
         for error in _single(failed):
-            console.print(f"[red]{error}[/]", highlight=False)
+            console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 1
     if as_json:
         print(json.dumps(report, indent=2))  # noqa: T201 - for scripts

@@ -25,6 +25,11 @@ RULESETS = """extends:
   - ["spectral:oas", all]
   - "./node_modules/@baloise/spectral-rules/zalando.yml"
   - "@stoplight/spectral-owasp-ruleset"
+overrides:
+  # A field of a captured mail, which the rule takes for the headers of an answer.
+  - files: ["**#/components/schemas/MessageView/properties/headers"]
+    rules:
+      "owasp:api8:2023-define-cors-origin": "off"
 """
 INSTALL_SECONDS = 300
 SPECTRAL = ("--fail-severity=error", "--display-only-failures", "--quiet")
@@ -62,7 +67,6 @@ def _installed(root: Path, npm: str, console: Console) -> Path | None:
     if not ready.exists():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n')
-        (folder / ".spectral.yaml").write_text(RULESETS)
         console.print("lint-api: installing Spectral and Redocly")
         flags = ("--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--silent")
         done = subprocess.run(  # noqa: S603 - npm with the packages listed above
@@ -72,6 +76,7 @@ def _installed(root: Path, npm: str, console: Console) -> Path | None:
             console.print("[red]lint-api: npm could not install the linters[/]")
             return None
         ready.touch()
+    (folder / ".spectral.yaml").write_text(RULESETS)
     return folder
 
 

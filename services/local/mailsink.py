@@ -9,7 +9,7 @@ import html
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -27,6 +27,7 @@ from starlette.routing import Route
 from shared import ids
 
 KEPT = 20_000
+SHOWN = 500
 LARGEST = 10 * 1024 * 1024
 
 
@@ -37,6 +38,7 @@ class Mailbox:
         """Take the folder, made if it is missing."""
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._kept = len(self.names())
 
     def put(self, content: bytes) -> str:
         """Keep a message durably and return its id."""
@@ -47,23 +49,37 @@ class Mailbox:
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(self._file(name))
-        for old in self.names()[:-KEPT]:
-            self._file(old).unlink(missing_ok=True)
+        self._kept += 1
+        if self._kept > KEPT:
+            self._drop_oldest()
         return name
 
-    def names(self) -> list[str]:
-        """Return the ids of all messages, oldest first."""
-        return sorted(file.stem for file in self._folder.glob("*.eml"))
+    def names(self, *, after: str = "") -> list[str]:
+        """Return the ids of all messages after one of them, oldest first."""
+        names = sorted(entry.name for entry in os.scandir(self._folder))
+        return [
+            name.removesuffix(".eml") for name in names if name.endswith(".eml") and name > after
+        ]
 
     def get(self, name: str) -> bytes | None:
         """Return a message as it came, or None."""
-        file = self._file(name)
-        return file.read_bytes() if name in self.names() else None
+        try:
+            ids.decode(name)
+            return self._file(name).read_bytes()
+        except (ValueError, FileNotFoundError):
+            return None
 
     def clear(self) -> None:
         """Forget every message."""
         for name in self.names():
             self._file(name).unlink(missing_ok=True)
+        self._kept = 0
+
+    def _drop_oldest(self) -> None:
+        names = self.names()
+        for old in names[:-KEPT]:
+            self._file(old).unlink(missing_ok=True)
+        self._kept = min(len(names), KEPT)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.eml"
@@ -123,8 +139,9 @@ def web(mailbox: Mailbox) -> Starlette:
     async def page(_request: Request) -> Response:
         return HTMLResponse(await asyncio.to_thread(_page, mailbox))
 
-    async def messages(_request: Request) -> Response:
-        found = await asyncio.to_thread(_all, mailbox)
+    async def messages(request: Request) -> Response:
+        after = request.query_params.get("after", "")
+        found = await asyncio.to_thread(_all, mailbox, mailbox.names(after=f"{after}.eml"))
         return Response(to_json({"items": found}), media_type="application/json")
 
     async def message(request: Request) -> Response:
@@ -159,12 +176,8 @@ def web(mailbox: Mailbox) -> Starlette:
     )
 
 
-def _all(mailbox: Mailbox) -> list[dict[str, Any]]:
-    return [
-        describe(name, content)
-        for name in mailbox.names()
-        if (content := mailbox.get(name)) is not None
-    ]
+def _all(mailbox: Mailbox, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [describe(name, content) for name in names if (content := mailbox.get(name)) is not None]
 
 
 def _page(mailbox: Mailbox) -> str:
@@ -172,13 +185,13 @@ def _page(mailbox: Mailbox) -> str:
         f"<tr><td>{html.escape(one['received_at'][:19])}</td>"
         f"<td>{html.escape(', '.join(one['to']))}</td>"
         f"<td><a href='/messages/{one['id']}.eml'>{html.escape(one['subject'])}</a></td></tr>"
-        for one in reversed(_all(mailbox)[-500:])
+        for one in reversed(_all(mailbox, mailbox.names()[-SHOWN:]))
     )
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><title>Captured mail</title>"
         "<meta name=viewport content='width=device-width'>"
         "<style>body{font:16px system-ui;margin:2rem}td{padding:.3rem 1rem .3rem 0}</style>"
-        "<h1>Captured mail</h1><p>Nothing here was sent to anybody. "
+        "<h1>Captured mail</h1><p>Nothing here was sent to anybody; these are the newest. "
         "<a href=/messages>As JSON</a></p>"
         f"<table><tr><th>Received<th>To<th>Subject</tr>{rows}</table></html>"
     )
