@@ -6,8 +6,12 @@ SELECT create_distributed_table('organization', 'organization_id');
 SELECT create_distributed_table('access_subject', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('agreement_template', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('api_key', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('connection', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('form', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('idempotency', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('import_file', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('mapping', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('mapping_version', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('match_policy', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('match_preference', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('match_run', 'organization_id', colocate_with => 'organization');
@@ -29,6 +33,8 @@ SELECT create_distributed_table('program', 'organization_id', colocate_with => '
 SELECT create_distributed_table('proposal', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('proposal_member', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('role_assignment', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('sync_row', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('sync_run', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('timer', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('track', 'organization_id', colocate_with => 'organization');
 

@@ -10,20 +10,11 @@ from tests.support.apps import api_settings, running_api
 from tests.support.database import Databases
 from tests.support.notifications import beside
 
-# Siblings are away: who is let in shows all the same.
-NOBODY = "http://127.0.0.1:9"
-
 
 @pytest.fixture(scope="package")
 async def app(databases: Databases) -> AsyncIterator[FastAPI]:
     """Run the api without quotas: the matrix asks more often than anybody should."""
-    settings = api_settings(
-        databases,
-        rate_limit=10**6,
-        organization_rate_limit=10**6,
-        notifications_url=NOBODY,
-        matching_url=NOBODY,
-    )
+    settings = api_settings(databases, rate_limit=10**6, organization_rate_limit=10**6)
     async with running_api(settings) as app, beside(app, databases):
         yield app
 
