@@ -16,6 +16,7 @@ from shared.web import codes
 from shared.web.bodies import MAX_HEADER_VALUE
 from shared.web.problems import MEDIA_TYPE
 
+MAX_FILE_BYTES = 10 * 1024 * 1024
 METHODS = ("get", "put", "post", "delete", "patch")
 VERSIONED = frozenset({"put", "patch", "delete"})
 SHARED_HEADERS = (
@@ -145,6 +146,8 @@ def _plain_form(operation: Json, schemas: Json) -> None:
             continue
         form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
         for name, field in form["properties"].items():
+            if "contentMediaType" in field:
+                field.setdefault("maxLength", MAX_FILE_BYTES)
             choices = [one for one in field.get("anyOf", ()) if one.get("type") != "null"]
             if len(choices) == 1:
                 rest = {key: value for key, value in field.items() if key != "anyOf"}
