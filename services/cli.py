@@ -175,6 +175,13 @@ def bench(
 
 
 @app.command()
+def docs() -> None:
+    """Write the documents that are made from the code."""
+    command = [sys.executable, "-m", "services.documents"]
+    raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)  # noqa: S603 - our own program
+
+
+@app.command()
 def lock() -> None:
     """Resolve every dependency anew and write the lock files."""
     from services.local import locks  # noqa: PLC0415 - each command loads only what it needs

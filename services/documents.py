@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from starlette.routing import Mount
@@ -130,6 +131,8 @@ def openapi() -> str:
     nothing = SecretStr("")
     app = create_app(ApiSettings(api_database_url=nothing, key_encryption_key=nothing))
     public = next(one.app for one in app.routes if isinstance(one, Mount) and one.path == PREFIX)
+    if not isinstance(public, FastAPI):
+        raise TypeError("the public API is mounted as an application of its own")
     document = public.openapi()
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

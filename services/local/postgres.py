@@ -29,6 +29,7 @@ NOBODY = 65534
 FLOOR = 16
 START_SECONDS = 30
 POLL_SECONDS = 0.05
+PORT_TRIES = 5
 SUPERUSER = "postgres"
 
 
@@ -38,6 +39,10 @@ class NoPostgresError(Exception):
 
 class AlreadyRunningError(Exception):
     """Another process holds this state folder."""
+
+
+class _PortTakenError(Exception):
+    """Between looking for a free port and starting, another program took it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +132,18 @@ async def start(state: Path, *, is_durable: bool = True) -> Server:
     data = home / "data"
     if not (data / "PG_VERSION").exists():
         _initialise(binaries, data, password)
-    port = _free_port()
-    with (state / "postgres.log").open("ab") as log:
-        process = _spawn(binaries, data, port, home, log, is_durable=is_durable)
-    server = Server(port, password, process)
-    await _wait(server, state)
-    return server
+    for _ in range(PORT_TRIES):
+        port = _free_port()
+        with (state / "postgres.log").open("ab") as log:
+            process = _spawn(binaries, data, port, home, log, is_durable=is_durable)
+        server = Server(port, password, process)
+        try:
+            await _wait(server, state)
+        except _PortTakenError:
+            server.stop()
+        else:
+            return server
+    raise RuntimeError(f"PostgreSQL found no free port; see {state / 'postgres.log'}")
 
 
 def _spawn(
@@ -250,6 +261,8 @@ async def _wait(server: Server, state: Path) -> None:
     async with asyncio.timeout(START_SECONDS):
         while not await _answers(server):
             if server.process.poll() is not None:
+                if not _is_free(server.port):
+                    raise _PortTakenError
                 raise RuntimeError(f"PostgreSQL did not start; see {state / 'postgres.log'}")
             await asyncio.sleep(POLL_SECONDS)
 
@@ -259,5 +272,17 @@ async def _answers(server: Server) -> bool:
         connection = await asyncpg.connect(server.url(database="postgres"), timeout=2)
     except (OSError, asyncpg.CannotConnectNowError):
         return False
+    except asyncpg.InvalidPasswordError:
+        # Somebody else's server: it took the port between our look and our start.
+        raise _PortTakenError from None
     await connection.close()
     return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

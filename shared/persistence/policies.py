@@ -59,6 +59,14 @@ def grant(
     return [f"GRANT {rights} ON {table} TO {', '.join(roles)}"]
 
 
+def unread(table: str, *, role: str, readable: Sequence[str]) -> list[str]:
+    """Narrow what a role that was granted a table may read of it to some columns."""
+    return [
+        f"REVOKE SELECT ON {table} FROM {role}",  # noqa: S608 - a name of our own
+        f"GRANT SELECT ({', '.join(readable)}) ON {table} TO {role}",
+    ]
+
+
 def queue(table: str, *, read: Iterable[str], write: Iterable[str]) -> list[str]:
     """Let `worker_system` claim rows: ids, due times and lease columns, never content."""
     return [

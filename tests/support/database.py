@@ -45,7 +45,7 @@ def migrate(databases: Databases) -> None:
     """Run the shipped migration commands."""
     for service in ("api", "notifications"):
         variable = f"MENTORING_{service.upper()}_MIGRATOR_DATABASE_URL"
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - our own module
             [sys.executable, "-m", f"services.{service}.migrations"],
             check=True,
             cwd=ROOT,

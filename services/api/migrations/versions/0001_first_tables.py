@@ -1649,6 +1649,12 @@ CONFINED_TABLES = {
     "mentorship_private_reason": (SELF_ONLY, ("id", "mentorship_id", "person_id")),
     "meeting_place": (PAIR_ONLY.format(table="meeting_place"), ("meeting_id", "mentorship_id")),
 }
+# Of secrets and stored answers jobs see which there are and how old, to delete them.
+UNREAD_BY_JOBS = {
+    "api_key": ("organization_id", "id", "created_by", "expires_at", "revoked_at"),
+    "oauth_client": ("organization_id", "id", "created_by", "revoked_at"),
+    "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),
+}
 LEASE = ("leased_until", "lease_token", "attempts")
 
 BEFORE = (
@@ -1664,6 +1670,8 @@ def security() -> Iterator[str]:
     for table in TENANT_TABLES:
         yield from policies.tenant(table, roles=RUNTIME)
         yield from policies.grant(table, roles=RUNTIME)
+    for table, columns in UNREAD_BY_JOBS.items():
+        yield from policies.unread(table, role="app_jobs", readable=columns)
     for table, (readable, keys) in CONFINED_TABLES.items():
         yield from policies.confined(
             table, reader="app_api", readable=readable, keeper="app_jobs", keys=keys
