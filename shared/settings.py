@@ -4,6 +4,7 @@ Names carry the prefix `MENTORING_`; a file of the same name under `/run/secrets
 containers hand out secrets as files.
 """
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -53,3 +54,14 @@ class ServiceSettings(BaseSettings):
     service_public_keys: str = Field(
         '{"keys": []}', description="Public ES256 keys of all services as a JWK set."
     )
+
+
+def told(variable: str) -> str:
+    """Return one value by its variable's name, from the environment or from its secret file."""
+    value = os.environ.get(variable)
+    if value is not None:
+        return value
+    file = SECRETS / variable.lower()
+    if not file.is_file():
+        raise LookupError(f"{variable} is set neither in the environment nor as {file}")
+    return file.read_text().strip()

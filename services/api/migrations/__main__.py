@@ -1,11 +1,11 @@
 """`python -m services.api.migrations`: bring the api's database to the newest revision."""
 
-import os
 import sys
 from pathlib import Path
 
 from services.api.migrations import tables
 from shared.persistence import migrations
+from shared.settings import told
 
 FOLDER = Path(__file__).parent
 URL = "MENTORING_API_MIGRATOR_DATABASE_URL"
@@ -13,7 +13,7 @@ URL = "MENTORING_API_MIGRATOR_DATABASE_URL"
 
 def main(arguments: list[str]) -> None:
     """Upgrade; with a message, write the next revision instead."""
-    url = os.environ[URL]
+    url = told(URL)
     if arguments:
         migrations.write_revision(
             folder=FOLDER, url=url, target=tables.METADATA, message=" ".join(arguments)
