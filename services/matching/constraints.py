@@ -25,8 +25,6 @@ class Rule:
 
     apart: Callable[[Problem, Rows, Rows, Params], Apart]
     facts: Callable[[Problem, int, int, Params], Mapping[str, Any]]
-    params: Mapping[str, type]
-    attribute: bool = False
 
 
 # Columns as a rule reads them.
@@ -314,13 +312,11 @@ def _grade_facts(problem: Problem, first: int, second: int, params: Params) -> M
     return {"gap": None if np.isnan(gap) else int(gap), **known}
 
 
-_UNKNOWN = {"unknown": str}
-
 ALWAYS: Mapping[str, Rule] = MappingProxyType(
     {
-        "not_oneself": Rule(_oneself, _nothing, {}),
-        "not_blocked": Rule(_blocked, _nothing, {}),
-        "not_ignored": Rule(_ignored, _nothing, {}),
+        "not_oneself": Rule(_oneself, _nothing),
+        "not_blocked": Rule(_blocked, _nothing),
+        "not_ignored": Rule(_ignored, _nothing),
     }
 )
 """Rules of every problem, whatever its policy says."""
@@ -328,28 +324,15 @@ ALWAYS: Mapping[str, Rule] = MappingProxyType(
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **ALWAYS,
-        "reporting_line_distance": Rule(_in_line, _line_facts, {"levels": int}),
-        "not_past_pair": Rule(_past, _nothing, {}),
-        "shared_language": Rule(_no_language, _choice_facts, {"minimum": int, **_UNKNOWN}),
-        "timezone_overlap": Rule(_too_far_in_time, _time_facts, {"hours": float, **_UNKNOWN}),
-        "availability_overlap": Rule(_no_common_slot, _slot_facts, {"half_hours": int, **_UNKNOWN}),
-        "seniority": Rule(
-            _wrong_seniority,
-            _grade_facts,
-            {"relation": str, "gap_min": int, "gap_max": int, **_UNKNOWN},
-        ),
-        "attribute_equal": Rule(
-            _not_equal, _attribute_facts, {"attribute": str, **_UNKNOWN}, attribute=True
-        ),
-        "attribute_different": Rule(
-            _equal, _attribute_facts, {"attribute": str, **_UNKNOWN}, attribute=True
-        ),
-        "choice_overlap": Rule(
-            _too_few_shared,
-            _choice_facts,
-            {"attribute": str, "minimum": int, **_UNKNOWN},
-            attribute=True,
-        ),
+        "reporting_line_distance": Rule(_in_line, _line_facts),
+        "not_past_pair": Rule(_past, _nothing),
+        "shared_language": Rule(_no_language, _choice_facts),
+        "timezone_overlap": Rule(_too_far_in_time, _time_facts),
+        "availability_overlap": Rule(_no_common_slot, _slot_facts),
+        "seniority": Rule(_wrong_seniority, _grade_facts),
+        "attribute_equal": Rule(_not_equal, _attribute_facts),
+        "attribute_different": Rule(_equal, _attribute_facts),
+        "choice_overlap": Rule(_too_few_shared, _choice_facts),
     }
 )
-"""Every hard rule by its word in a policy."""
+"""Every hard rule by its word in a policy; what each takes stands in the contract."""

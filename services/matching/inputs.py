@@ -7,9 +7,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from services.matching import constraints, scoring
+from services.matching import constraints
 from shared.errors import Violation
 from shared.schemas.matching import (
+    HARD_RULES,
+    SOFT_RULES,
     Format,
     HardRule,
     Pairs,
@@ -19,8 +21,8 @@ from shared.schemas.matching import (
     Preferences,
     Problem,
     Role,
-    Seniority,
     SoftRule,
+    faults_of_rule,
 )
 
 FIRST_ROLES = frozenset({Role.MENTOR, Role.SPONSOR})
@@ -37,10 +39,6 @@ ROLES: Mapping[Format, frozenset[Role]] = MappingProxyType(
     }
 )
 """Formats that a solution is made for, with the roles they take."""
-
-_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {"relation": frozenset(Seniority), "unknown": frozenset({"passes", "fails"})}
-)
 
 
 def faults_of(problem: Problem, *, max_cells: int) -> list[Violation]:
@@ -144,62 +142,35 @@ def _too_many(problem: Problem, max_cells: int) -> Iterator[Violation]:
 def policy_faults(policy: Policy, people: Participants | None) -> list[Violation]:
     """Return what is wrong with a policy; attributes are judged where people are given."""
     return [
-        *_rule_faults("#/policy/hard", policy.hard, constraints.RULES, people),
-        *_rule_faults("#/policy/soft", policy.soft, scoring.CRITERIA, people),
+        *_rule_faults("#/policy/hard", policy.hard, HARD_RULES, people),
+        *_rule_faults("#/policy/soft", policy.soft, SOFT_RULES, people),
     ]
 
 
 def _rule_faults(
     pointer: str,
     rules: Sequence[HardRule | SoftRule],
-    known: Mapping[str, constraints.Rule] | Mapping[str, scoring.Criterion],
+    known: Mapping[str, tuple[str, ...]],
     people: Participants | None,
 ) -> Iterator[Violation]:
     for place, one in enumerate(rules):
-        rule = known.get(one.rule)
-        if rule is None:
-            words = ", ".join(sorted(known))
-            yield Violation(f"{pointer}/{place}/rule", "unknown_rule", f"Known rules: {words}.")
-            continue
-        for name, value in one.params.items():
-            code = _param_fault(name, value, rule.params)
-            if code:
-                detail = f"{one.rule} takes: {', '.join(sorted(rule.params)) or 'nothing'}."
-                yield Violation(f"{pointer}/{place}/params/{name}", code, detail)
-        if rule.attribute:
-            yield from _attribute_faults(f"{pointer}/{place}/params", one.params, people)
+        params = _said(one)
+        found = list(faults_of_rule(f"{pointer}/{place}", one.rule, params, known))
+        yield from found
+        if not found and people is not None and _lacks(people, params.get("attribute")):
+            detail = "No participant has an attribute of this name."
+            yield Violation(f"{pointer}/{place}/params/attribute", "unknown_attribute", detail)
 
 
-def _param_fault(name: str, value: Any, known: Mapping[str, type]) -> str | None:
-    if name not in known:
-        return "unknown_parameter"
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, _kinds(known[name])):
-        return "wrong_type"
-    if isinstance(value, int | float):
-        return None if 0 <= value <= constraints.DAY else "out_of_range"
-    return "not_allowed" if value not in _WORDS.get(name, frozenset({value})) else None
+def _said(rule: HardRule | SoftRule) -> dict[str, Any]:
+    """Return the parameters of a rule; null means left out."""
+    return {name: value for name, value in sorted(rule.params.items()) if value is not None}
 
 
-def _kinds(kind: type) -> tuple[type, ...]:
-    return (int, float) if kind is float else (kind,)
-
-
-def _attribute_faults(
-    pointer: str, params: Mapping[str, Any], people: Participants | None
-) -> Iterator[Violation]:
-    name = params.get("attribute")
-    if name is None:
-        yield Violation(f"{pointer}/attribute", "missing", "This rule needs an attribute.")
-    elif (
-        people is not None
-        and isinstance(name, str)
-        and name not in constraints.BUILT_IN
-        and name not in people.attributes
-    ):
-        detail = "No participant has an attribute of this name."
-        yield Violation(f"{pointer}/attribute", "unknown_attribute", detail)
+def _lacks(people: Participants, attribute: str | None) -> bool:
+    if attribute is None:
+        return False
+    return attribute not in constraints.BUILT_IN and attribute not in people.attributes
 
 
 # The canonical form.
@@ -272,13 +243,7 @@ def _sorted_preferences(said: Preferences) -> Preferences:
 
 
 def _with_params[Rule: (HardRule, SoftRule)](rules: Sequence[Rule]) -> list[Rule]:
-    """Return the rules without parameters that are null: null means left out."""
-    return [
-        rule.model_copy(
-            update={"params": {k: v for k, v in sorted(rule.params.items()) if v is not None}}
-        )
-        for rule in rules
-    ]
+    return [rule.model_copy(update={"params": _said(rule)}) for rule in rules]
 
 
 def digest(problem: Problem) -> str:

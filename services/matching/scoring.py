@@ -29,8 +29,6 @@ class Criterion:
 
     values: Callable[[Problem, Rows, Rows, Params], Values]
     facts: Callable[[Problem, int, int, Params], Mapping[str, Any]]
-    params: Mapping[str, type]
-    attribute: bool = False
 
 
 # Choices.
@@ -282,29 +280,26 @@ def _wish_facts(problem: Problem, first: int, second: int, _params: Params) -> M
     return {"sides": int(wish) + int(wished)}
 
 
-_ATTRIBUTE = {"attribute": str}
-
-
 def _named_criterion(name: str) -> Criterion:
-    return Criterion(_named(name), _named_facts(name), {})
+    return Criterion(_named(name), _named_facts(name))
 
 
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
-        "shared_language": Criterion(_shared_language, _named_facts("languages"), {}),
-        "timezone_overlap": Criterion(_timezone_overlap, _time_facts, {"hours": float}),
-        "availability_overlap": Criterion(_availability, _slot_facts, {"half_hours": int}),
-        "attribute_equal": Criterion(_equal, _attribute_facts, _ATTRIBUTE, attribute=True),
-        "attribute_different": Criterion(_different, _attribute_facts, _ATTRIBUTE, attribute=True),
-        "choice_overlap": Criterion(_overlap, _choice_facts, _ATTRIBUTE, attribute=True),
-        "offers_wants": Criterion(_offers_wants, _skill_facts, {}),
-        "path_fit": Criterion(_path_fit, _no_facts, {}),
-        "style_fit": Criterion(_style_fit, _style_facts, {}),
-        "shortlisted": Criterion(_shortlisted, _wish_facts, {}),
+        "shared_language": Criterion(_shared_language, _named_facts("languages")),
+        "timezone_overlap": Criterion(_timezone_overlap, _time_facts),
+        "availability_overlap": Criterion(_availability, _slot_facts),
+        "attribute_equal": Criterion(_equal, _attribute_facts),
+        "attribute_different": Criterion(_different, _attribute_facts),
+        "choice_overlap": Criterion(_overlap, _choice_facts),
+        "offers_wants": Criterion(_offers_wants, _skill_facts),
+        "path_fit": Criterion(_path_fit, _no_facts),
+        "style_fit": Criterion(_style_fit, _style_facts),
+        "shortlisted": Criterion(_shortlisted, _wish_facts),
         "shared_values": _named_criterion("values"),
         "shared_interests": _named_criterion("interests"),
         "expectation_fit": _named_criterion("expectations"),
-        "level_distance": Criterion(_level_distance, _level_facts, {"ideal": int}),
+        "level_distance": Criterion(_level_distance, _level_facts),
     }
 )
-"""Every soft criterion by its word in a policy."""
+"""Every soft criterion by its word in a policy; what each takes stands in the contract."""

@@ -50,6 +50,11 @@ class Body(BaseModel):
         extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null", str_strip_whitespace=True
     )
 
+    def sent(self) -> dict[str, Any]:
+        """Return the fields that were sent; what lies inside them is complete."""
+        values = self.model_dump().items()
+        return {name: value for name, value in values if name in self.model_fields_set}
+
 
 UNSET: Any = None
 """Default of a merge-patch field that may be left out but not be null."""

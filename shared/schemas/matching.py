@@ -10,20 +10,25 @@ status 400 and JSON pointers where it is known before the first line, else in a 
 carries the same status, code and errors. Work above the limit is refused with 429 or 503.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StringConstraints
 
+from shared.errors import Violation
 from shared.schemas.base import Json, Whole, Wire
 
 MAX_PARTICIPANTS = 50_000
 MAX_PAIRS = 500_000
+MAX_TOKEN = 200
 POINTS = 10_000
 """A perfect pair in the integers that are solved; a score of 100 in answers."""
 
 type OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-type Token = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+type Token = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN)]
 type Tokens = Annotated[list[Token], Field(max_length=400)]
 type Path = Annotated[str, StringConstraints(max_length=1000)]
 type Column[Value] = Annotated[list[Value], Field(max_length=MAX_PARTICIPANTS)]
@@ -88,6 +93,130 @@ class Mark(StrEnum):
     MAYBE = "maybe"
     NO = "no"
     IGNORE = "ignore"
+
+
+# The words of a policy.
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """What a rule can be told: a number up to `maximum`, or a text, one of `words` if any."""
+
+    kind: type[int | float | str]
+    description: str
+    maximum: int = 0
+    words: tuple[str, ...] = ()
+
+    def fault_of(self, value: object) -> str | None:
+        """Return the code of what is wrong with a value."""
+        expected = (int, float) if self.kind is float else self.kind
+        if isinstance(value, bool) or not isinstance(value, expected):
+            return "wrong_type"
+        if isinstance(value, str):
+            return self._fault_of_text(value)
+        return None if 0 <= value <= self.maximum else "out_of_range"
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of its values."""
+        described = {"description": self.description}
+        if self.words:
+            return described | {"type": "string", "enum": list(self.words)}
+        if self.kind is str:
+            bounds = {"minLength": 1, "maxLength": MAX_TOKEN, "examples": ["department"]}
+            return described | {"type": "string"} | bounds
+        kind = {"type": "integer", "format": "int32"}
+        if self.kind is float:
+            kind = {"type": "number", "format": "double"}
+        return described | kind | {"minimum": 0, "maximum": self.maximum, "examples": [2]}
+
+    def _fault_of_text(self, value: str) -> str | None:
+        if self.words:
+            return None if value in self.words else "not_allowed"
+        if not value:
+            return "too_short"
+        return "too_long" if len(value) > MAX_TOKEN else None
+
+
+PARAMS: Mapping[str, Param] = MappingProxyType(
+    {
+        "levels": Param(int, "How far up and down the reporting line; all of it if left out.", 64),
+        "attribute": Param(str, "The column that is compared; required where a rule takes it."),
+        "minimum": Param(int, "Fewest choices to share; 1 if left out.", 400),
+        "hours": Param(float, "Working hours to share.", 24),
+        "half_hours": Param(int, "Free half hours to share.", 336),
+        "relation": Param(
+            str, "Whose grade is higher.", words=tuple(one.value for one in Seniority)
+        ),
+        "gap_min": Param(int, "Fewest grades apart.", 50),
+        "gap_max": Param(int, "Most grades apart.", 50),
+        "ideal": Param(int, "Grades apart that are best; 2 if left out.", 50),
+        "unknown": Param(
+            str,
+            "Whether a pair passes or fails where something is unknown; it passes if left out.",
+            words=("passes", "fails"),
+        ),
+    }
+)
+"""Every parameter of every rule: a name means the same wherever it is taken."""
+
+HARD_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "not_oneself": (),
+        "not_blocked": (),
+        "not_ignored": (),
+        "not_past_pair": (),
+        "reporting_line_distance": ("levels",),
+        "shared_language": ("minimum", "unknown"),
+        "timezone_overlap": ("hours", "unknown"),
+        "availability_overlap": ("half_hours", "unknown"),
+        "seniority": ("relation", "gap_min", "gap_max", "unknown"),
+        "attribute_equal": ("attribute", "unknown"),
+        "attribute_different": ("attribute", "unknown"),
+        "choice_overlap": ("attribute", "minimum", "unknown"),
+    }
+)
+"""Every hard rule and what it takes."""
+
+SOFT_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "shared_language": (),
+        "timezone_overlap": ("hours",),
+        "availability_overlap": ("half_hours",),
+        "attribute_equal": ("attribute",),
+        "attribute_different": ("attribute",),
+        "choice_overlap": ("attribute",),
+        "offers_wants": (),
+        "path_fit": (),
+        "style_fit": (),
+        "shortlisted": (),
+        "shared_values": (),
+        "shared_interests": (),
+        "expectation_fit": (),
+        "level_distance": ("ideal",),
+    }
+)
+"""Every soft criterion and what it takes."""
+
+
+def faults_of_rule(
+    pointer: str, word: str, params: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]
+) -> Iterator[Violation]:
+    """Return what is wrong with one rule of a policy."""
+    if word not in known:
+        yield Violation(f"{pointer}/rule", "unknown_rule", f"Known rules: {_listed(known)}.")
+        return
+    taken = known[word]
+    detail = f"{word} takes: {_listed(taken) or 'nothing'}."
+    for name, value in params.items():
+        code = PARAMS[name].fault_of(value) if name in taken else "unknown_parameter"
+        if code:
+            yield Violation(f"{pointer}/params/{name}", code, detail)
+    if "attribute" in taken and "attribute" not in params:
+        yield Violation(f"{pointer}/params/attribute", "missing", "This rule needs an attribute.")
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))
 
 
 # The policy, exactly as api stores it.

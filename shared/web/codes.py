@@ -302,6 +302,8 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "invalid_email": ("This is no e-mail address.", "Das ist keine E-Mail-Adresse."),
         "inconsistent": ("This does not fit the rest.", "Das passt nicht zum Übrigen."),
         "wrong_type": ("This does not have the expected type.", "Das hat nicht den rechten Typ."),
+        "unknown_rule": ("This is no rule of a policy.", "Das ist keine Regel."),
+        "unknown_parameter": ("The rule does not take this.", "Die Regel nimmt das nicht an."),
     }
 )
 OTHER_VIOLATION_DE = "Das passt hier nicht."

@@ -145,6 +145,7 @@ def _plain_form(operation: Json, schemas: Json) -> None:
         if "form" not in kind or "$ref" not in content["schema"]:
             continue
         form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+        form["additionalProperties"] = False
         for name, field in form["properties"].items():
             if "contentMediaType" in field:
                 field.setdefault("maxLength", MAX_FILE_BYTES)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.matching import inputs
-from shared.schemas.matching import Problem
+from services.matching import constraints, inputs, scoring
+from shared.schemas.matching import HARD_RULES, PARAMS, SOFT_RULES, Problem
 from tests.support.pools import MAX_CELLS, problem
 
 
@@ -24,7 +24,7 @@ def hard(rule: str, **params: Any) -> dict[str, Any]:
     return changed("policy", hard=[{"rule": rule, "params": params}])
 
 
-PARAMS = "#/policy/hard/0/params"
+AT = "#/policy/hard/0/params"
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ PARAMS = "#/policy/hard/0/params"
             ("#/preferences/about", "wrong_length"),
         ),
         (hard("star_sign"), ("#/policy/hard/0/rule", "unknown_rule")),
-        (hard("seniority", sign=1), (f"{PARAMS}/sign", "unknown_parameter")),
-        (hard("seniority", gap_min="two"), (f"{PARAMS}/gap_min", "wrong_type")),
-        (hard("seniority", gap_min=True), (f"{PARAMS}/gap_min", "wrong_type")),
-        (hard("reporting_line_distance", levels=-1), (f"{PARAMS}/levels", "out_of_range")),
-        (hard("seniority", relation="above"), (f"{PARAMS}/relation", "not_allowed")),
-        (hard("attribute_equal"), (f"{PARAMS}/attribute", "missing")),
-        (hard("attribute_equal", attribute="shoe"), (f"{PARAMS}/attribute", "unknown_attribute")),
+        (hard("seniority", sign=1), (f"{AT}/sign", "unknown_parameter")),
+        (hard("seniority", gap_min="two"), (f"{AT}/gap_min", "wrong_type")),
+        (hard("seniority", gap_min=True), (f"{AT}/gap_min", "wrong_type")),
+        (hard("reporting_line_distance", levels=-1), (f"{AT}/levels", "out_of_range")),
+        (hard("seniority", relation="above"), (f"{AT}/relation", "not_allowed")),
+        (hard("attribute_equal"), (f"{AT}/attribute", "missing")),
+        (hard("attribute_equal", attribute="shoe"), (f"{AT}/attribute", "unknown_attribute")),
         (
             changed("policy", soft=[{"rule": "luck", "weight": 1}]),
             ("#/policy/soft/0/rule", "unknown_rule"),
@@ -84,6 +84,13 @@ def test_a_fault_has_a_pointer_and_a_code(
     values: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert expected in faults(values)
+
+
+def test_every_word_of_the_contract_is_worked_out_here() -> None:
+    assert constraints.RULES.keys() == HARD_RULES.keys()
+    assert scoring.CRITERIA.keys() == SOFT_RULES.keys()
+    taken = {name for takes in (*HARD_RULES.values(), *SOFT_RULES.values()) for name in takes}
+    assert taken == PARAMS.keys()
 
 
 def test_too_many_pairs_are_refused() -> None:

@@ -189,7 +189,7 @@ async def change_meeting(
         session,
         actor=actor,
         meeting_id=meeting_id,
-        changes=body.model_dump(exclude_unset=True),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )

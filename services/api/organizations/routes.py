@@ -69,7 +69,7 @@ async def change_organization(
     organization = await operations.change(
         session,
         actor=actor,
-        changes=body.model_dump(exclude_unset=True),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )

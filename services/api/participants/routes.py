@@ -323,7 +323,7 @@ async def change_participant(
         session,
         actor=actor,
         participant_id=participant_id,
-        changes=body.model_dump(exclude_unset=True),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )

@@ -189,7 +189,7 @@ async def change_person(
         session,
         actor=actor,
         person_id=person_id,
-        changes=_columns(body.model_dump(exclude_unset=True, mode="python")),
+        changes=_columns(body.sent()),
         if_match=if_match,
         now=now,
     )

@@ -563,7 +563,7 @@ async def add_policy(
         program = await _load(session, actor, program_id, "policy.change")
     except NotFoundError:
         raise unknown_reference("#/program_id") from None
-    _check_words(values)
+    _check_rules(values)
     policy = MatchPolicy(
         organization_id=actor.organization_id,
         id=policy_id or ids.new_id(),
@@ -593,7 +593,7 @@ async def change_policy(
     require_match(if_match, version=policy.version)
     if policy.frozen:
         raise ConflictError("A run has used this policy; add a new one.", code="policy_frozen")
-    _check_words(changes)
+    _check_rules(changes)
     for name, value in changes.items():
         setattr(policy, name, value)
     policy.policy_version += 1
@@ -612,16 +612,10 @@ async def freeze_policy(
     return policy
 
 
-def _check_words(values: Mapping[str, Any]) -> None:
-    known = {"hard": rules.HARD_RULES, "soft": rules.SOFT_RULES}
-    unknown = [
-        Violation(f"#/{part}/{index}/rule", "unknown_rule", "No such rule.")
-        for part, words in known.items()
-        for index, one in enumerate(values.get(part) or ())
-        if one["rule"] not in words
-    ]
-    if unknown:
-        raise InvalidError(errors=unknown)
+def _check_rules(values: Mapping[str, Any]) -> None:
+    broken = rules.broken_policy(values)
+    if broken:
+        raise InvalidError(errors=broken)
 
 
 async def _load(session: AsyncSession, actor: Actor, program_id: UUID, permission: str) -> Program:

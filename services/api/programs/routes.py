@@ -262,7 +262,7 @@ async def change_program(
         session,
         actor=actor,
         program_id=program_id,
-        changes=_support(body.model_dump(exclude_unset=True)),
+        changes=_support(body.sent()),
         if_match=if_match,
         now=now,
     )
@@ -514,7 +514,7 @@ async def change_track(
         session,
         actor=actor,
         track_id=track_id,
-        changes=body.model_dump(exclude_unset=True),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )
@@ -687,7 +687,7 @@ async def change_policy(
         session,
         actor=actor,
         policy_id=policy_id,
-        changes=body.model_dump(exclude_unset=True),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from shared.errors import ConflictError, Violation
+from shared.schemas.matching import HARD_RULES, SOFT_RULES, faults_of_rule
 
 
 class ProgramKind(StrEnum):
@@ -418,33 +419,15 @@ def broken_dates(
     return [Violation("#/starts_on", "out_of_order", detail)]
 
 
-HARD_RULES = frozenset(
-    {
-        "reporting_line_distance",
-        "not_past_pair",
-        "not_ignored",
-        "shared_language",
-        "timezone_overlap",
-        "seniority",
-        "attribute_equal",
-        "attribute_different",
-        "choice_overlap",
-    }
-)
-SOFT_RULES = frozenset(
-    {
-        "shared_language",
-        "timezone_overlap",
-        "attribute_equal",
-        "attribute_different",
-        "choice_overlap",
-        "offers_wants",
-        "path_fit",
-        "style_fit",
-        "shortlisted",
-    }
-)
-"""Rule words of a match policy (domain 3.2, row Match policy)."""
+def broken_policy(values: Mapping[str, Any]) -> list[Violation]:
+    """Return what matching would refuse about the rules of a policy."""
+    known = {"hard": HARD_RULES, "soft": SOFT_RULES}
+    return [
+        violation
+        for part, words in known.items()
+        for index, one in enumerate(values.get(part) or ())
+        for violation in faults_of_rule(f"#/{part}/{index}", one["rule"], one["params"], words)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

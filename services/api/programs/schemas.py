@@ -1,10 +1,12 @@
 """Bodies of programs, tracks, forms, match policies and agreement templates."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.programs.rules import (
@@ -39,6 +41,7 @@ from shared.schemas.base import (
     Whole,
     distinct,
 )
+from shared.schemas.matching import HARD_RULES, PARAMS, SOFT_RULES
 from shared.web.pagination import Page
 
 ProgramId = Annotated[UUID, Id("program")]
@@ -335,8 +338,30 @@ class FormPage(TypedDict):
     next_cursor: Cursor | None
 
 
-RuleWord = Annotated[str, Field(pattern="^[a-z_]{1,40}$", max_length=40)]
-Params = Annotated[dict[FieldKey, Json], Field(max_length=20)]
+def _words(known: Mapping[str, tuple[str, ...]]) -> FieldInfo:
+    """Publish the words of rules, and what each takes; the operation refuses other ones."""
+    told = "; ".join(f"`{word}`: {', '.join(takes)}" for word, takes in known.items() if takes)
+    taken: FieldInfo = Field(
+        pattern="^[a-z_]{1,40}$",
+        max_length=40,
+        description=f"What is demanded. These take params: {told}.",
+        json_schema_extra={"enum": list[JsonValue](sorted(known))},
+    )
+    return taken
+
+
+Params = Annotated[
+    dict[FieldKey, Json],
+    Field(max_length=20),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "What the rule is told; its word says what it takes.",
+            "properties": {name: param.schema() for name, param in PARAMS.items()},
+            "additionalProperties": False,
+        }
+    ),
+]
 Weight = Annotated[int, Whole(0, 100, 30)]
 Objective = Annotated[
     str,
@@ -351,14 +376,14 @@ Objective = Annotated[
 class HardRule(Body):
     """What no match may break."""
 
-    rule: RuleWord
+    rule: Annotated[str, _words(HARD_RULES)]
     params: Params = Field(default_factory=dict)
 
 
 class SoftRule(Body):
     """What makes a match better."""
 
-    rule: RuleWord
+    rule: Annotated[str, _words(SOFT_RULES)]
     weight: Weight
     params: Params = Field(default_factory=dict)
 

@@ -96,21 +96,77 @@ async def test_a_track_obeys_its_format(world: World, body: dict[str, object], c
     assert [one["code"] for one in answer.json()["errors"]] == [code]
 
 
-async def test_a_policy_speaks_only_known_words(world: World) -> None:
+@pytest.mark.parametrize(
+    ("rules", "pointer", "code"),
+    [
+        ({"hard": [{"rule": "star_sign"}]}, "#/hard/0/rule", "unknown_rule"),
+        (
+            {"hard": [{"rule": "not_ignored"}, {"rule": "seniority", "params": {"min": 1}}]},
+            "#/hard/1/params/min",
+            "unknown_parameter",
+        ),
+        (
+            {"hard": [{"rule": "seniority", "params": {"gap_min": "two"}}]},
+            "#/hard/0/params/gap_min",
+            "wrong_type",
+        ),
+        (
+            {"hard": [{"rule": "seniority", "params": {"gap_max": 51}}]},
+            "#/hard/0/params/gap_max",
+            "out_of_range",
+        ),
+        (
+            {"soft": [{"rule": "choice_overlap", "weight": 1}]},
+            "#/soft/0/params/attribute",
+            "missing",
+        ),
+        (
+            {"soft": [{"rule": "path_fit", "weight": 1, "params": {"hours": 2}}]},
+            "#/soft/0/params/hours",
+            "unknown_parameter",
+        ),
+    ],
+)
+async def test_a_policy_says_only_what_matching_understands(
+    world: World, rules: dict[str, object], pointer: str, code: str
+) -> None:
     offer = await draft(world)
+    soft = [{"rule": "path_fit", "weight": 1}]
+    body = {"program_id": offer.program["id"], "name": "Odd", "soft": soft}
 
-    answer = await offer.coordinator.post(
-        "/v1/policies",
-        json={
-            "program_id": offer.program["id"],
-            "name": "Odd",
-            "hard": [{"rule": "star_sign"}],
-            "soft": [{"rule": "path_fit", "weight": 1}],
+    added = await offer.coordinator.post("/v1/policies", json=body | rules)
+    made = await offer.coordinator.post("/v1/policies", json=body)
+    changed = await offer.coordinator.patch(
+        made.headers["Location"],
+        json=rules,
+        headers={
+            "Content-Type": "application/merge-patch+json",
+            "If-Match": made.headers["ETag"],
         },
     )
 
-    assert answer.status_code == 400
-    assert answer.json()["errors"][0]["pointer"] == "#/hard/0/rule"
+    for answer in (added, changed):
+        assert answer.status_code == 400
+        [broken] = answer.json()["errors"]
+        assert (broken["pointer"], broken["code"]) == (pointer, code)
+
+
+async def test_a_changed_rule_is_as_complete_as_a_new_one(world: World) -> None:
+    offer = await draft(world)
+    soft = [{"rule": "path_fit", "weight": 1}]
+    body = {"program_id": offer.program["id"], "name": "Usual", "soft": soft}
+    made = await offer.coordinator.post("/v1/policies", json=body)
+
+    changed = await offer.coordinator.patch(
+        made.headers["Location"],
+        json={"hard": [{"rule": "not_ignored"}]},
+        headers={
+            "Content-Type": "application/merge-patch+json",
+            "If-Match": made.headers["ETag"],
+        },
+    )
+
+    assert changed.json()["hard"] == [{"rule": "not_ignored", "params": {}}]
 
 
 async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:

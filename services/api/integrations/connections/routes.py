@@ -130,7 +130,7 @@ async def change_connection(
         session,
         actor=actor,
         connection_id=connection_id,
-        changes=body.model_dump(exclude_unset=True, mode="python"),
+        changes=body.sent(),
         if_match=if_match,
         now=now,
     )
