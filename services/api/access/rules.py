@@ -60,7 +60,6 @@ class Actor:
     client_id: UUID | None
     scopes: frozenset[Scope]
     granted: frozenset[tuple[Role, UUID | None]] = frozenset()
-    is_sandbox: bool = False
 
     @property
     def principal(self) -> str:

@@ -72,14 +72,29 @@ async def take_back(
     )
     require_match(if_match, version=assignment.version)
     if assignment.role == Role.ORG_ADMIN:
-        admins = await queries.count_org_admins(session, organization_id=actor.organization_id)
-        if admins == 1:
-            raise rules.last_org_admin()
+        await keep_an_org_admin(
+            session, organization_id=actor.organization_id, without=assignment.person_id
+        )
     await access.end_tokens(
         session, organization_id=actor.organization_id, person_id=assignment.person_id
     )
     await session.delete(assignment)
     _record(session, "role_assignment.deleted", assignment, actor_id=actor.person_id, now=now)
+
+
+async def keep_an_org_admin(session: AsyncSession, *, organization_id: UUID, without: UUID) -> None:
+    """Refuse to let this person go where nobody else runs the organization."""
+    is_org_admin = await queries.has_grant(
+        session,
+        organization_id=organization_id,
+        person_id=without,
+        role=Role.ORG_ADMIN,
+        program_id=None,
+    )
+    if is_org_admin and not await queries.has_other_org_admin(
+        session, organization_id=organization_id, person_id=without
+    ):
+        raise rules.last_org_admin()
 
 
 async def create_key(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -67,17 +67,37 @@ async def subject_version(
     return subject.version if subject and subject.is_active else None
 
 
-async def count_org_admins(session: AsyncSession, *, organization_id: UUID) -> int:
-    """Count the org admins, keeping others from counting until this transaction ends."""
-    statement = (
-        select(col(RoleAssignment.id))
-        .where(
-            col(RoleAssignment.organization_id) == organization_id,
-            col(RoleAssignment.role) == Role.ORG_ADMIN,
-        )
-        .with_for_update()
+async def has_other_org_admin(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> bool:
+    """Tell whether somebody else runs the organization, and keep that so until this commits."""
+    held = (
+        col(RoleAssignment.organization_id) == organization_id,
+        col(RoleAssignment.role) == Role.ORG_ADMIN,
     )
-    return len((await session.execute(statement)).all())
+    locked = select(col(RoleAssignment.id)).where(*held).order_by(col(RoleAssignment.id))
+    await session.execute(locked.with_for_update())
+    # Asked anew once everybody's rows are held: whoever held them before may have let one leave.
+    others = (
+        select(col(RoleAssignment.id))
+        .join(
+            AccessSubject,
+            and_(
+                col(AccessSubject.organization_id) == col(RoleAssignment.organization_id),
+                col(AccessSubject.person_id) == col(RoleAssignment.person_id),
+            ),
+        )
+        .where(
+            *held,
+            col(RoleAssignment.person_id) != person_id,
+            col(AccessSubject.is_active),
+            or_(
+                col(RoleAssignment.expires_at).is_(None),
+                col(RoleAssignment.expires_at) > func.now(),
+            ),
+        )
+    )
+    return await session.scalar(others.limit(1)) is not None
 
 
 async def has_grant(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import operations as access
 from services.api.access.rules import Actor
+from services.api.credentials import operations as credentials
 from services.api.events import operations as events
 from services.api.organizations import queries as organizations
 from services.api.people import queries, rules
@@ -156,7 +157,11 @@ async def leave(
 ) -> None:
     """Mark a locked person as gone."""
     before = person.status
-    person.status = rules.next_status(person.status, PersonAction.DEACTIVATE)
+    status = rules.next_status(person.status, PersonAction.DEACTIVATE)
+    await credentials.keep_an_org_admin(
+        session, organization_id=person.organization_id, without=person.id
+    )
+    person.status = status
     person.ended_on, person.ended_reason = ended_on, reason
     person.touch(now)
     await _tell_door(session, person)
@@ -272,9 +277,13 @@ async def _settle(
     """Bring a locked person to what the source wants: fields first, then whether they are here."""
     returns = wanted.standing is PersonStatus.ACTIVE and person.status is PersonStatus.INACTIVE
     leaves = wanted.standing is PersonStatus.INACTIVE and person.status in rules.SIGNS_IN
+    # Asked before anything is assigned: what is refused must not leave half a change behind.
     if returns:
-        # Asked before anything is assigned: a refused return must not leave half a change behind.
         await _refuse_taken_email(session, person, email=wanted.values.get("email", person.email))
+    if leaves:
+        await credentials.keep_an_org_admin(
+            session, organization_id=person.organization_id, without=person.id
+        )
     await apply(session, person=person, changes=wanted.values, actor_id=actor_id, now=now)
     if returns:
         await come_back(session, person=person, actor_id=actor_id, now=now)

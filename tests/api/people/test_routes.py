@@ -210,3 +210,36 @@ async def test_another_organization_sees_nothing(world: World) -> None:
     assert foreign.status_code == random.status_code == 404
     same = {"type", "title", "status", "detail", "code"}
     assert {k: foreign.json()[k] for k in same} == {k: random.json()[k] for k in same}
+
+
+async def test_whoever_alone_runs_the_organization_does_not_leave(world: World) -> None:
+    path = f"/v1/people/{world.org_admin_id}/deactivate"
+    second = await world.add_person()
+
+    alone = await world.org_admin.post(path, json={})
+    await world.org_admin.post(
+        "/v1/role-assignments", json={"person_id": second["id"], "role": "org_admin"}
+    )
+    successor = await world.as_person(second["id"])
+    left = await world.org_admin.post(f"/v1/people/{second['id']}/deactivate", json={})
+    again = await world.org_admin.post(path, json={})
+
+    assert (alone.status_code, alone.json()["code"]) == (409, "last_org_admin")
+    assert (await successor.get("/v1/me")).status_code == 401
+    assert left.status_code == 200
+    assert (again.status_code, again.json()["code"]) == (409, "last_org_admin")
+
+
+async def test_of_two_org_admins_who_leave_at_once_one_stays(world: World) -> None:
+    second = await world.add_person()
+    await world.org_admin.post(
+        "/v1/role-assignments", json={"person_id": second["id"], "role": "org_admin"}
+    )
+    successor = await world.as_person(second["id"])
+
+    answers = await asyncio.gather(
+        world.org_admin.post(f"/v1/people/{second['id']}/deactivate", json={}),
+        successor.post(f"/v1/people/{world.org_admin_id}/deactivate", json={}),
+    )
+
+    assert [one.status_code for one in answers].count(200) == 1

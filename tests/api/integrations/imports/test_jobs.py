@@ -353,3 +353,23 @@ async def test_leavers_of_the_past_can_be_left_out(world: World, beside: Bench) 
     run = await desk.bring(csv(TEAM[0], {"id": "2", "status": "inactive"}))
 
     assert (run["counts"]["created"], run["counts"]["skipped"]) == (1, 1)
+
+
+async def test_a_file_does_not_take_the_last_org_admin_away(desk: Importing, world: World) -> None:
+    await desk.bring(csv(*TEAM))
+    chief_id = (await desk.people())["1"]["id"]
+    grant = {"person_id": chief_id, "role": "org_admin"}
+    await world.org_admin.post("/v1/role-assignments", json=grant)
+    run = await desk.bring(csv(*but(1, title="Lead", status="inactive")), dry_run="true")
+    chief = await world.as_person(chief_id)
+
+    await chief.post(f"/v1/people/{world.org_admin_id}/deactivate", json={})
+    await chief.post(f"/v1/sync-runs/{run['id']}/approve")
+    await desk.work()
+    rows = (await chief.get(f"/v1/sync-runs/{run['id']}/rows")).json()["items"]
+    stays = (await chief.get(f"/v1/people/{chief_id}")).json()
+
+    [refused] = [row for row in rows if row["external_id"] == "1"]
+    assert refused["outcome"] == "failed"
+    assert [one["code"] for one in refused["errors"]] == ["last_org_admin"]
+    assert (stays["status"], stays["title"]) == ("active", "Engineer")
