@@ -42,6 +42,9 @@ _LINE_REFUSES = re.compile(
 )
 _TEXT_REFUSES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+# Space around a text is dropped, and nothing else must not be left.
+_NOT_BLANK: dict[str, Any] = {"pattern": r"\S"}
+
 
 class Body(BaseModel):
     """A request body: unknown fields are refused, infinities and NaN too."""
@@ -107,7 +110,7 @@ def _texts(refused: re.Pattern[str], maximum: int, example: str) -> Iterator[obj
     yield StringConstraints(strip_whitespace=True, min_length=1, max_length=maximum)
     yield AfterValidator(partial(_clean, refused))
     yield AfterValidator(partial(_bounded, maximum))
-    yield Field(examples=[example])
+    yield Field(examples=[example], json_schema_extra=_NOT_BLANK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +228,7 @@ Search = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(partial(_clean, _LINE_REFUSES)),
-    Field(examples=["data engineering"]),
+    Field(examples=["data engineering"], json_schema_extra=_NOT_BLANK),
 ]
 Slug = Annotated[
     str,

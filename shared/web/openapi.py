@@ -258,6 +258,8 @@ def _pruned(node: Any, parent: str = "") -> Any:
 
 def _typed(schema: Json) -> Json:
     """Bound what Pydantic leaves open although the values are few."""
+    if "patternProperties" in schema:
+        schema.setdefault("additionalProperties", False)
     if schema.get("type") == "string" and "const" in schema:
         schema.setdefault("maxLength", len(str(schema["const"])))
     if schema.get("type") == "integer":
