@@ -63,6 +63,7 @@ class Stage:
     sign_in: SignIn
     say: Say
     known: Mapping[str, Employee]
+    addresses: dict[str, str] = field(default_factory=dict)
     clients: dict[str, Client] = field(default_factory=dict)
 
     async def acting(self, person_id: str) -> Client:
@@ -289,7 +290,7 @@ async def match(stage: Stage, program: Program) -> dict[str, Any]:
     done = await until(lambda: _matched(coordinator, run_path), "the match run")
     if done["status"] == "review":
         stage.say(f"matched {done['stats'].get('matched')} of {done['stats'].get('people')} people")
-        await _review(coordinator, run_path)
+        await _review(stage, coordinator, run_path)
         await coordinator.post(f"{run_path}/publish", intent=intent(run_path, "publish"))
     return dict(await coordinator.get(run_path))
 
@@ -299,13 +300,13 @@ async def _matched(client: Client, path: str) -> dict[str, Any] | None:
     return None if run["status"] in {"queued", "running"} else run
 
 
-async def _review(coordinator: Client, run_path: str) -> None:
+async def _review(stage: Stage, coordinator: Client, run_path: str) -> None:
     """Reject the weakest proposal, swap two others, lock the best, and approve the rest."""
     proposals = await coordinator.all(f"{run_path}/proposals")
     statuses = Counter(one["status"] for one in proposals)
     open_ones = sorted(
         (one for one in proposals if one["status"] == "proposed"),
-        key=lambda one: (one["score"], one["id"]),
+        key=lambda one: (one["score"] or 0, _addresses(stage, one)),
     )
     if not statuses["rejected"] and open_ones:
         weakest = open_ones.pop(0)["id"]
@@ -317,6 +318,10 @@ async def _review(coordinator: Client, run_path: str) -> None:
         await coordinator.post(f"/proposals/{best}/lock", intent=intent(best, "lock"))
     for one in await coordinator.all(f"{run_path}/proposals", status="proposed"):
         await coordinator.post(f"/proposals/{one['id']}/approve", intent=intent(one["id"], "yes"))
+
+
+def _addresses(stage: Stage, proposal: Mapping[str, Any]) -> list[str]:
+    return sorted(stage.addresses[one["person_id"]] for one in proposal["members"])
 
 
 async def _swap_two(coordinator: Client, proposals: Sequence[Mapping[str, Any]]) -> None:
@@ -363,7 +368,7 @@ def _is_open(proposal: Mapping[str, Any], person_id: str) -> bool:
 
 async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Let each driver book a first meeting; move one and call one off; return all meetings."""
-    ordered = sorted(mentorships, key=lambda one: one["id"])
+    ordered = sorted(mentorships, key=lambda one: stage.addresses[one["driver_person_id"]])
     first_day = _next_monday(datetime.now(UTC))
     booked: dict[str, dict[str, Any]] = {}
 

@@ -103,7 +103,8 @@ async def _journey(
     refused = await stage.admin.all(f"/sync-runs/{run['id']}/rows", outcome="failed")
     active = await stage.admin.all("/people", status="active")
     own = [one for one in active if one["id"] != founded["org_admin_person_id"]]
-    stage.say(f"{len(active)} active people; setting up a program")
+    stage.addresses.update({one["id"]: one["email"] for one in own})
+    stage.say(f"{len(own)} active people; setting up a program")
     program = await journey.set_up_program(stage, own)
     stage.say("registering and approving participants")
     participants = await journey.register(stage, program, own)

@@ -41,10 +41,13 @@ def candidates(
 ) -> list[Candidate]:
     """Choose mentors from the experienced and mentees from the newest; nobody is both.
 
-    `known` maps addresses to employees whose own wishes are on file.
+    `known` maps addresses to employees whose own wishes are on file. Only facts of the file decide,
+    no ids, so that another installation plays the same journey.
     """
     managers = {one["manager_id"] for one in people if one["manager_id"]}
-    ranked = sorted(people, key=lambda one: (_experience(one, managers), one["id"]), reverse=True)
+    ranked = sorted(
+        people, key=lambda one: (_experience(one, managers), one["email"]), reverse=True
+    )
     mentors = ranked[: round(len(ranked) * MENTOR_SHARE)]
     mentees = ranked[len(ranked) - round(len(ranked) * MENTEE_SHARE) :]
     return [
@@ -77,7 +80,7 @@ def _candidate(
         person=person,
         role=role,
         capacity=CAPACITY_OF_LEADERS if role == "mentor" and leads else CAPACITY_OF_OTHERS,
-        preferences=_preferences(person, known.get(person["email"] or "")),
+        preferences=_preferences(person, known.get(person["email"])),
     )
 
 
@@ -86,7 +89,7 @@ def _preferences(person: Mapping[str, Any], employee: Employee | None) -> dict[s
     department = person["department"] or "the company"
     skills = employee.skills if employee else tuple(dict.fromkeys((department, title)))
     wishes = employee.wishes if employee else _wishes(person)
-    strength = 1 + sum(map(ord, person["id"])) % 5
+    strength = 1 + sum(map(ord, person["email"])) % 5
     return {
         "values": ["curiosity", "candour"] if strength % 2 else ["patience", "curiosity"],
         "path_now": f"{title} in {department}.",

@@ -144,7 +144,9 @@ def is_replaced(stack: Stack, name: str, pid: int) -> bool:
 
 def comparable(report: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of a report, without the ids that differ between installations."""
-    return {name: value for name, value in report.items() if not name.endswith(("_id", "_ids"))}
+    figures = {name: value for name, value in report.items() if not name.endswith(("_id", "_ids"))}
+    certificate = {name: value for name, value in report["certificate"].items() if name != "digest"}
+    return figures | {"certificate": certificate}
 
 
 def message_ids(stack: Stack) -> set[str]:
