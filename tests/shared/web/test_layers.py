@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.web import responses
+from shared.web import problems, requests, responses
 from shared.web.admission import AdmissionMiddleware
 from shared.web.application import CORS_EXPOSED, Frame, equip
 from shared.web.bodies import MAX_BODY_BYTES, BodyMiddleware
@@ -76,6 +76,18 @@ def http() -> httpx.AsyncClient:
     return calling(small_app())
 
 
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Return what is logged; a logger that another test has used keeps that test's level."""
+    configured = structlog.get_config()
+    structlog.reset_defaults()
+    for module in (problems, requests):
+        monkeypatch.setattr(module, "logger", structlog.get_logger())
+    with structlog.testing.capture_logs() as found:
+        yield found
+    structlog.configure(**configured)
+
+
 def code_of(answer: httpx.Response) -> str:
     """Return the code of a problem."""
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -102,18 +114,18 @@ async def test_a_read_is_private_and_a_refusal_is_never_stored(http: httpx.Async
         assert name in read.headers["Vary"]
 
 
-async def test_a_request_is_logged_once_in_ids_only(http: httpx.AsyncClient) -> None:
-    with structlog.testing.capture_logs() as lines:
-        answer = await http.get("/v1/thing?q=confided")
+async def test_a_request_is_logged_once_in_ids_only(
+    http: httpx.AsyncClient, lines: list[Any]
+) -> None:
+    answer = await http.get("/v1/thing?q=confided")
     [line] = [one for one in lines if one["event"] == "request"]
     assert line["operation"] == "get_thing"
     assert line["status"] == answer.status_code
     assert "confided" not in json.dumps(line)
 
 
-async def test_a_fault_tells_nobody_its_values(http: httpx.AsyncClient) -> None:
-    with structlog.testing.capture_logs() as lines:
-        answer = await http.get("/v1/fault")
+async def test_a_fault_tells_nobody_its_values(http: httpx.AsyncClient, lines: list[Any]) -> None:
+    answer = await http.get("/v1/fault")
     assert (answer.status_code, code_of(answer)) == (500, "internal_error")
     assert "holds a value" not in answer.text + json.dumps(lines)
     [line] = [one for one in lines if one["event"] == "internal_error"]
