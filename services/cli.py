@@ -38,11 +38,12 @@ def up(
     *,
     detach: Annotated[bool, typer.Option(help="Return once everything is healthy.")] = False,
     fresh: Annotated[bool, typer.Option(help="Start over: throw the database away.")] = False,
+    demo: Annotated[bool, typer.Option(help="Play a program once everything is healthy.")] = True,
 ) -> None:
     """Run the database, all services and workers, and captured mail on this machine."""
     from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
 
-    raise typer.Exit(launch.up(ROOT, is_detached=detach, is_fresh=fresh))
+    raise typer.Exit(launch.up(ROOT, is_detached=detach, is_fresh=fresh, plays_demo=demo))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Play against the whole document: a throw-away installation, attacked by a schema fuzzer."""
 
 import asyncio
+import json
 import os
 import secrets
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from services.local import postgres, roles
+from services.local.fuzz_stage import Stage, furnish
 from services.local.installation import Addresses, Installation
 from services.local.supervisor import address, listen, mentoring
 
@@ -120,7 +122,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 async def _found(url: str, operator_token: str) -> dict[str, str]:
-    """Found an organization and return what the fuzzer is told of it.
+    """Found and furnish an organization, and return what the fuzzer is told of it.
 
     Only our own server knows the operator's token, so this also proves whom we are about to attack.
     """
@@ -131,10 +133,13 @@ async def _found(url: str, operator_token: str) -> dict[str, str]:
     ) as http:
         founded = await http.post("/operator/organizations", json=_organization(slug))
         founded.raise_for_status()
+        holder = founded.json()["org_admin_person_id"]
+        known = await furnish(Stage(http, slug, holder, operator_token))
     return {
         "FUZZ_URL": url,
         "FUZZ_ORGANIZATION": slug,
-        "FUZZ_PERSON": founded.json()["org_admin_person_id"],
+        "FUZZ_PERSON": holder,
+        "FUZZ_KNOWN": json.dumps(known),
         "FUZZ_OPERATOR_TOKEN": operator_token,
     }
 

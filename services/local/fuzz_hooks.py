@@ -1,6 +1,9 @@
 """What the fuzzer is told about this API that no schema can say."""
 
+import itertools
+import json
 import os
+import re
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +20,8 @@ URL = os.environ.get("FUZZ_URL", "")
 SLUG = os.environ.get("FUZZ_ORGANIZATION", "")
 # Who holds the credential stays in office: without them, all that is left to see is 401.
 HOLDER = os.environ.get("FUZZ_PERSON", "")
+KNOWN: dict[str, list[str]] = json.loads(os.environ.get("FUZZ_KNOWN", "{}"))
+AN_ID = re.compile("[a-z]{3,4}_[0-7][0-9a-hjkmnp-tv-z]{25}")
 ELSEWHERE = "per_01kajv7v1cefh8ws6q1fyv4m2z"
 
 
@@ -45,11 +50,41 @@ class Administrator:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:  # noqa: ARG001 - the hook's names
-    """Give every POST a fresh intent, since a repeated key replays something deleted since."""
+    """Give every POST a fresh intent, and let ids lead somewhere two times out of three."""
     if case.method.upper() == "POST" and case.headers is not None:
+        # A repeated key would replay something deleted since.
         case.headers["Idempotency-Key"] = str(uuid4())
+    turn = next(TURNS)
+    is_linked = case.meta is not None and case.meta.phase.name == "stateful"
+    if turn % 3 and not is_linked:
+        _lead_somewhere(case, turn)
     if HOLDER in (case.path_parameters or {}).values():
         case.path_parameters = case.path_parameters | {"person_id": ELSEWHERE}
+
+
+TURNS = itertools.count()
+
+
+def _lead_somewhere(case: Any, turn: int) -> None:
+    led = _led(case.path_parameters, turn)
+    if led != case.path_parameters:
+        case.path_parameters = led
+        is_positive = case.meta is not None and case.meta.generation.mode.is_positive
+        if is_positive and case.headers is not None and "If-Match" in case.headers:
+            case.headers["If-Match"] = "*"
+    if isinstance(case.body, dict):
+        case.body = _led(case.body, turn)
+
+
+def _led(value: Any, turn: int, name: str = "") -> Any:
+    """Return the value with every well-formed id of a known kind replaced by one that exists."""
+    if isinstance(value, dict):
+        return {key: _led(one, turn, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_led(one, turn, name) for one in value]
+    if name in KNOWN and isinstance(value, str) and AN_ID.fullmatch(value):
+        return KNOWN[name][turn % len(KNOWN[name])]
+    return value
 
 
 @schemathesis.check

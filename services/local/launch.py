@@ -37,18 +37,19 @@ def _only_one(folder: Path) -> Iterator[None]:
         yield
 
 
-def up(root: Path, *, is_detached: bool, is_fresh: bool) -> int:
+def up(root: Path, *, is_detached: bool, is_fresh: bool, plays_demo: bool) -> int:
     """Run the stack; with `is_detached`, in the background, and return once it is healthy."""
     console = Console(stderr=True)
     folder = state.folder(root)
     if is_detached:
-        return _detached(root, folder, console, is_fresh=is_fresh)
+        options = [*(["--fresh"] if is_fresh else []), *([] if plays_demo else ["--no-demo"])]
+        return _detached(root, folder, console, options)
     try:
         with _only_one(folder):
             if is_fresh:
                 stack.start_over(folder)
             state.forget(folder)
-            asyncio.run(stack.run(root, console))
+            asyncio.run(stack.run(root, console, plays_demo=plays_demo))
     except BusyError:
         console.print("mentoring is already running in this folder: ./dev status")
     except (StartError, postgres.NoPostgresError, postgres.AlreadyRunningError) as error:
@@ -57,13 +58,13 @@ def up(root: Path, *, is_detached: bool, is_fresh: bool) -> int:
     return 0
 
 
-def _detached(root: Path, folder: Path, console: Console, *, is_fresh: bool) -> int:
+def _detached(root: Path, folder: Path, console: Console, options: list[str]) -> int:
     if state.read(folder) is not None:
         console.print("mentoring is already running in this folder: ./dev status")
         return 0
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - this very program
-            mentoring("up", *(["--fresh"] if is_fresh else [])),
+            mentoring("up", *options),
             cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -44,7 +44,7 @@ async def database(folder: Path) -> AsyncIterator[str]:
         yield server.url(database="postgres")
 
 
-async def run(root: Path, console: Console) -> None:
+async def run(root: Path, console: Console, *, plays_demo: bool) -> None:
     """Run everything until interrupted; the state file exists while all of it is healthy."""
     folder = state.folder(root)
     installation = Installation.load(folder)
@@ -60,6 +60,8 @@ async def run(root: Path, console: Console) -> None:
         try:
             await _start(supervisor, folder, installation, where, sockets)
             await _announce(folder, installation, where, supervisor, console)
+            if plays_demo:
+                await supervisor.play(_demo())
             await stop.wait()
         finally:
             state.forget(folder)
@@ -127,6 +129,14 @@ def _mail(folder: Path, sockets: Sockets) -> Program:
         sockets.mail,
         shared=(sockets.smtp,),
     )
+
+
+def _demo() -> Program:
+    return Program("demo", mentoring("demo"), os.environ, _at_once, lasts=False)
+
+
+async def _at_once() -> bool:
+    return True
 
 
 def _answers(listener: socket.socket) -> Ready:

@@ -43,6 +43,7 @@ class Program:
     ready: Ready
     listener: socket.socket | None = None
     shared: tuple[socket.socket, ...] = ()
+    lasts: bool = True
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
     restarts: int = field(default=0, init=False)
 
@@ -68,8 +69,8 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Return the process ids of the programs that run now."""
-        return {one.name: one.pid for one in self._programs if one.pid is not None}
+        """Return the process ids of the lasting programs that run now."""
+        return {one.name: one.pid for one in self._programs if one.lasts and one.pid is not None}
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever a program has a new process id."""
@@ -81,6 +82,12 @@ class Supervisor:
         await self._spawn(program)
         self._keepers.append(asyncio.create_task(self._keep(program)))
         await self._until_ready(program)
+
+    async def play(self, program: Program) -> None:
+        """Start a program that ends by itself and is not started again."""
+        self._programs.append(program)
+        await self._spawn(program)
+        self._keepers.append(asyncio.create_task(self._print_lines(program)))
 
     async def stop(self) -> None:
         """Stop everything, newest first; whoever does not go in time is killed."""

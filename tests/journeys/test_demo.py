@@ -151,7 +151,7 @@ def comparable(report: dict[str, Any]) -> dict[str, Any]:
 
 def message_ids(stack: Stack) -> set[str]:
     """Return the distinct Message-IDs of all captured mails with a calendar part."""
-    answer = httpx.get(f"{stack.state['mail_url']}/messages", trust_env=False)
+    answer = httpx.get(f"{stack.state['mail_url']}/messages", trust_env=False, timeout=60)
     return {
         one["message_id"]
         for one in answer.json()["items"]

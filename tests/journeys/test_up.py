@@ -32,7 +32,7 @@ def test_comes_up_says_where_and_goes_down(tmp_path: Path) -> None:
 
 def test_a_second_up_says_that_it_runs(tmp_path: Path) -> None:
     with running(tmp_path / "state") as stack:
-        again = stack.run("up", "--detach")
+        again = stack.run("up", "--detach", "--no-demo")
 
         assert again.returncode == 0
         assert "already running" in again.stderr
@@ -40,7 +40,7 @@ def test_a_second_up_says_that_it_runs(tmp_path: Path) -> None:
 
 def test_two_ups_at_once_start_one_stack(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "state")
-    both = [stack.start("up", "--detach") for _ in range(2)]
+    both = [stack.start("up", "--detach", "--no-demo") for _ in range(2)]
     try:
         for one in both:
             _output, errors = one.communicate(timeout=120)

@@ -103,7 +103,7 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
 def running(folder: Path) -> Iterator[Stack]:
     """Run the product until the block ends."""
     stack = Stack(folder)
-    started = stack.run("up", "--detach")
+    started = stack.run("up", "--detach", "--no-demo")
     try:
         assert started.returncode == 0, started.stderr
         yield stack
