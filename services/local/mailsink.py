@@ -9,7 +9,7 @@ import html
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -28,6 +28,12 @@ from shared import ids
 
 KEPT = 20_000
 SHOWN = 500
+HEAD = (
+    "<!doctype html><html lang=en><meta charset=utf-8>"
+    "<meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
+    "<style>body{font:16px system-ui;margin:2rem}td,th{padding:.3rem 1rem .3rem 0;text-align:left}"
+    "pre{white-space:pre-wrap}iframe{width:100%;height:24rem;border:1px solid gray}</style>"
+)
 LARGEST = 10 * 1024 * 1024
 
 
@@ -144,19 +150,6 @@ def web(mailbox: Mailbox) -> Starlette:
         found = await asyncio.to_thread(_all, mailbox, mailbox.names(after=f"{after}.eml"))
         return Response(to_json({"items": found}), media_type="application/json")
 
-    async def message(request: Request) -> Response:
-        name = request.path_params["name"]
-        content = await asyncio.to_thread(mailbox.get, name)
-        if content is None:
-            return PlainTextResponse("There is no such message.", status_code=404)
-        return Response(to_json(describe(name, content)), media_type="application/json")
-
-    async def source(request: Request) -> Response:
-        content = await asyncio.to_thread(mailbox.get, request.path_params["name"])
-        if content is None:
-            return PlainTextResponse("There is no such message.", status_code=404)
-        return Response(content, media_type="message/rfc822")
-
     async def clear(_request: Request) -> Response:
         await asyncio.to_thread(mailbox.clear)
         return Response(status_code=204)
@@ -170,10 +163,36 @@ def web(mailbox: Mailbox) -> Starlette:
             Route("/readyz", alive),
             Route("/messages", messages, methods=["GET"]),
             Route("/messages", clear, methods=["DELETE"]),
-            Route("/messages/{name}.eml", source),
-            Route("/messages/{name}", message),
+            Route("/messages/{name}.html", _of_one(mailbox, _as_page)),
+            Route("/messages/{name}.eml", _of_one(mailbox, _as_sent)),
+            Route("/messages/{name}", _of_one(mailbox, _as_json)),
         ]
     )
+
+
+def _of_one(
+    mailbox: Mailbox, show: Callable[[str, bytes], Response]
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        name = request.path_params["name"]
+        content = await asyncio.to_thread(mailbox.get, name)
+        if content is None:
+            return PlainTextResponse("There is no such message.", status_code=404)
+        return show(name, content)
+
+    return answer
+
+
+def _as_page(name: str, content: bytes) -> Response:
+    return HTMLResponse(_message_page(describe(name, content)))
+
+
+def _as_sent(_name: str, content: bytes) -> Response:
+    return Response(content, media_type="message/rfc822")
+
+
+def _as_json(name: str, content: bytes) -> Response:
+    return Response(to_json(describe(name, content)), media_type="application/json")
 
 
 def _all(mailbox: Mailbox, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -184,17 +203,38 @@ def _page(mailbox: Mailbox) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(one['received_at'][:19])}</td>"
         f"<td>{html.escape(', '.join(one['to']))}</td>"
-        f"<td><a href='/messages/{one['id']}.eml'>{html.escape(one['subject'])}</a></td></tr>"
+        f"<td><a href='/messages/{one['id']}.html'>{html.escape(one['subject'])}</a></td></tr>"
         for one in reversed(_all(mailbox, mailbox.names()[-SHOWN:]))
     )
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Captured mail</title>"
-        "<meta name=viewport content='width=device-width'>"
-        "<style>body{font:16px system-ui;margin:2rem}td{padding:.3rem 1rem .3rem 0}</style>"
-        "<h1>Captured mail</h1><p>Nothing here was sent to anybody; these are the newest. "
+        f"{HEAD}<title>Captured mail</title><h1>Captured mail</h1>"
+        "<p>Nothing here was sent to anybody; these are the newest. "
         "<a href=/messages>As JSON</a></p>"
         f"<table><tr><th>Received<th>To<th>Subject</tr>{rows}</table></html>"
     )
+
+
+def _message_page(message: dict[str, Any]) -> str:
+    shown = "".join(_part_page(part) for part in message["parts"])
+    return (
+        f"{HEAD}<title>{html.escape(message['subject'])}</title>"
+        f"<p><a href=/>All mail</a></p><h1>{html.escape(message['subject'])}</h1>"
+        f"<p>From {html.escape(message['from'])} to {html.escape(', '.join(message['to']))}, "
+        f"{html.escape(message['received_at'][:19])}. "
+        f"<a href='/messages/{message['id']}.eml'>As it was sent</a></p>{shown}</html>"
+    )
+
+
+def _part_page(part: dict[str, Any]) -> str:
+    title = " ".join(filter(None, (part["content_type"], part["method"], part["filename"])))
+    text = html.escape(part["text"])
+    # A mail's own HTML is shown without scripts and without reach into this page.
+    shown = (
+        f'<iframe sandbox srcdoc="{text}"></iframe>'
+        if part["content_type"] == "text/html"
+        else f"<pre>{text}</pre>"
+    )
+    return f"<h2>{html.escape(title)}</h2>{shown}"
 
 
 async def serve(folder: Path, smtp: socket.socket, http: socket.socket) -> None:

@@ -1,0 +1,97 @@
+"""The local mail server: what it promises to keep, it keeps and shows."""
+
+from email.message import EmailMessage
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.local.mailsink import Mailbox, web
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path) -> Mailbox:
+    """Return an empty mailbox."""
+    return Mailbox(tmp_path / "mail")
+
+
+@pytest.fixture
+def reader(mailbox: Mailbox) -> httpx.AsyncClient:
+    """Return a browser of the mailbox."""
+    transport = httpx.ASGITransport(app=web(mailbox))
+    return httpx.AsyncClient(transport=transport, base_url="http://mail.test")
+
+
+def mail(subject: str) -> bytes:
+    """Return a mail with a text, a page and a calendar entry."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", subject
+    message["Message-ID"] = f"<{len(subject)}@example.org>"
+    message.set_content("Hello")
+    message.add_alternative("<p onclick=alert(1)>Hello</p>", subtype="html")
+    message.add_alternative(
+        "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n", subtype="calendar", params={"method": "REQUEST"}
+    )
+    return message.as_bytes()
+
+
+async def test_shows_every_part_as_json(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
+    mailbox.put(mail("An invitation"))
+
+    (shown,) = (await reader.get("/messages")).json()["items"]
+
+    assert shown["subject"] == "An invitation"
+    assert [one["content_type"] for one in shown["parts"]] == [
+        "text/plain",
+        "text/html",
+        "text/calendar",
+    ]
+    assert shown["parts"][2]["method"] == "REQUEST"
+
+
+async def test_goes_on_after_the_last_one_seen(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
+    seen = mailbox.put(mail("First"))
+    mailbox.put(mail("Later"))
+
+    items = (await reader.get("/messages", params={"after": seen})).json()["items"]
+
+    assert [one["subject"] for one in items] == ["Later"]
+
+
+async def test_a_browser_reads_a_mail_without_running_it(
+    mailbox: Mailbox, reader: httpx.AsyncClient
+) -> None:
+    name = mailbox.put(mail("<script>alert(1)</script>"))
+
+    listed = (await reader.get("/")).text
+    page = (await reader.get(f"/messages/{name}.html")).text
+
+    assert f"/messages/{name}.html" in listed
+    assert "<script>" not in listed + page
+    assert "<p onclick" not in page
+    assert "<iframe sandbox" in page
+
+
+async def test_gives_a_mail_as_it_was_sent(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
+    sent = mail("As it was")
+    name = mailbox.put(sent)
+
+    assert (await reader.get(f"/messages/{name}.eml")).content == sent
+
+
+@pytest.mark.parametrize("name", ["nothing", "..%2f..%2fsecrets", "0" * 26])
+async def test_nothing_else_can_be_read(reader: httpx.AsyncClient, name: str) -> None:
+    assert (await reader.get(f"/messages/{name}")).status_code == 404
+
+
+async def test_forgets_when_asked(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
+    mailbox.put(mail("Old"))
+
+    assert (await reader.delete("/messages")).status_code == 204
+    assert mailbox.names() == []
+
+
+def test_keeps_what_it_had_when_it_starts_again(mailbox: Mailbox, tmp_path: Path) -> None:
+    name = mailbox.put(mail("Kept"))
+
+    assert Mailbox(tmp_path / "mail").names() == [name]
