@@ -9,7 +9,7 @@ from services.api.clients import matching
 from shared.errors import InvalidError, UnavailableError
 from shared.http import ServiceClient
 from shared.schemas.matching import ProgressLine
-from tests.support.matching import problem
+from tests.support.pools import problem
 from tests.support.matching_server import Matching, running_matching
 
 
