@@ -9,8 +9,8 @@ from services.api.clients import matching
 from shared.errors import InvalidError, UnavailableError
 from shared.http import ServiceClient
 from shared.schemas.matching import ProgressLine
-from tests.support.pools import problem
 from tests.support.matching_server import Matching, running_matching
+from tests.support.pools import problem
 
 
 @pytest.fixture(scope="module")
