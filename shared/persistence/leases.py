@@ -20,6 +20,8 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
+    tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -82,16 +84,48 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
 
 
 def _candidates(
-    queue: Queue, *, due: ColumnElement[bool], joined: FromClause | None, now: datetime, limit: int
+    queue: Queue, source: FromClause, due: ColumnElement[bool], *, limit: int
 ) -> Select[UUID, UUID]:
+    return _locked(queue, source, due).limit(limit)
+
+
+def _in_turn(
+    queue: Queue,
+    source: FromClause,
+    due: ColumnElement[bool],
+    *,
+    organizations: Table,
+    limit: int,
+) -> Select[UUID, UUID]:
+    """Return the first due row of every organization, then the second of each, and so on."""
+    table, each = queue.table, organizations.alias("each")
+    order = [table.c[name] for name in queue.order]
+    of_each = (
+        select(queue.id.label("id"), func.row_number().over(order_by=order).label("turn"))
+        .select_from(source)
+        .where(due, table.c.organization_id == each.c.organization_id)
+        .order_by(*order)
+        .limit(limit)
+        .correlate(each)
+        .lateral("of_each")
+    )
+    chosen = (
+        select(each.c.organization_id, of_each.c.id)
+        .select_from(each.join(of_each, true()))
+        .order_by(of_each.c.turn, of_each.c.id)
+        .limit(limit)
+        .correlate(None)
+    )
+    return _locked(queue, source, due).where(tuple_(table.c.organization_id, queue.id).in_(chosen))
+
+
+def _locked(queue: Queue, source: FromClause, due: ColumnElement[bool]) -> Select[UUID, UUID]:
     table = queue.table
-    source = joined if joined is not None else table
     return (
         select(table.c.organization_id, queue.id)
         .select_from(source)
-        .where(due, free(table, now), table.c.attempts < queue.max_attempts)
+        .where(due)
         .order_by(*(table.c[name] for name in queue.order))
-        .limit(limit)
         .with_for_update(skip_locked=True, of=table)
     )
 
@@ -104,19 +138,24 @@ async def claim(
     now: datetime,
     limit: int,
     joined: FromClause | None = None,
+    organizations: Table | None = None,
     note: Note | None = None,
 ) -> Sequence[Claim]:
     """Take up to `limit` rows that are free and meet `due`, which may name columns of `joined`.
 
-    `now` is the real time, which leases run on.
+    `now` is the real time, which leases run on. With `organizations`, a table that has a row for
+    each of them, they take turns: the longest backlog of one keeps no other waiting.
     """
     table = queue.table
+    source = table if joined is None else joined
+    ready = and_(due, free(table, now), table.c.attempts < queue.max_attempts)
+    candidates = (
+        _candidates(queue, source, ready, limit=limit)
+        if organizations is None
+        else _in_turn(queue, source, ready, organizations=organizations, limit=limit)
+    )
     async with engine.begin() as connection:
-        rows = (
-            await connection.execute(
-                _candidates(queue, due=due, joined=joined, now=now, limit=limit)
-            )
-        ).all()
+        rows = (await connection.execute(candidates)).all()
         claims = []
         for organization_id, row_id in rows:
             token = uuid4()

@@ -44,6 +44,7 @@ async def consume(
         joined=OUTBOX.join(CLOCKS, OUTBOX.c.organization_id == CLOCKS.c.organization_id),
         now=database.clock(),
         limit=BATCH,
+        organizations=CLOCKS if organization_id is None else None,
     )
     return await work_off(
         database, QUEUE, claims, partial(_apply, database, consumers), backoff=BACKOFF

@@ -44,6 +44,7 @@ async def fire_due(
         joined=TIMERS.join(CLOCKS, TIMERS.c.organization_id == CLOCKS.c.organization_id),
         now=now,
         limit=BATCH,
+        organizations=CLOCKS if organization_id is None else None,
     )
     return await work_off(
         database, QUEUE, claims, partial(_fire, database, handlers), backoff=BACKOFF

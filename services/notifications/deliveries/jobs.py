@@ -137,6 +137,7 @@ async def _claim(
         now=now,
         limit=BATCH,
         joined=queries.WITH_CLOCK if joined else None,
+        organizations=queries.ORGANIZATIONS if joined else None,
         note=start_attempts,
     )
 

@@ -38,19 +38,19 @@ LEASE_SECONDS = 15.0
 
 TABLE = Delivery.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 CAPTURED = CapturedMessage.__table__  # type: ignore[attr-defined]  # as above
-_ORGANIZATION = Organization.__table__  # type: ignore[attr-defined]  # as above
+ORGANIZATIONS = Organization.__table__  # type: ignore[attr-defined]  # as above
 
 QUEUE = Queue(TABLE, lease_seconds=LEASE_SECONDS, max_attempts=MAX_ATTEMPTS)
 
 WITH_CLOCK: FromClause = TABLE.join(
-    _ORGANIZATION, TABLE.c.organization_id == _ORGANIZATION.c.organization_id
+    ORGANIZATIONS, TABLE.c.organization_id == ORGANIZATIONS.c.organization_id
 )
 _PENDING = TABLE.c.state == DeliveryState.PENDING
 
 
 def due(now: datetime) -> ColumnElement[bool]:
     """Return the condition that a delivery is due on its organization's clock."""
-    offset = func.make_interval(0, 0, 0, 0, 0, 0, _ORGANIZATION.c.clock_offset_seconds)
+    offset = func.make_interval(0, 0, 0, 0, 0, 0, ORGANIZATIONS.c.clock_offset_seconds)
     return and_(_PENDING, TABLE.c.due_at <= literal(now) + offset)
 
 

@@ -1,22 +1,26 @@
 """Timers: each fires once, in order, on its organization's clock, whatever dies on the way."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import and_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.events import operations as events
 from services.api.organizations.tables import Organization
 from services.api.timers import operations as timers
-from services.api.timers.jobs import QUEUE, fire_due
+from services.api.timers.jobs import CLOCKS, QUEUE, TIMERS, fire_due
 from shared import ids
+from shared.persistence import leases
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from tests.support.apps import World
+from tests.support.apps import World, found_world
 from tests.support.database import Databases
 from tests.support.work import Bench, WorkerDiedError, bench, soon
 
@@ -166,6 +170,36 @@ async def test_two_workers_at_once_fire_every_timer_once(at_work: Bench) -> None
 
     assert sum(worked) == 60
     assert len(set(await effects(at_work))) == 60
+
+
+async def test_a_long_backlog_of_one_organization_keeps_no_other_waiting(
+    at_work: Bench, api: FastAPI
+) -> None:
+    database, other = at_work.resources.database, await found_world(api)
+    waiting = ids.parse_id("organization", other.organization_id)
+    backlog = [(at_work.organization_id, 30, -3600), (waiting, 2, -1)]
+    for organization_id, count, seconds in backlog:
+        async with transaction(database.sessions, Tenant(organization_id)) as session:
+            await timers.schedule_each(
+                session,
+                organization_id=organization_id,
+                kind="witness.late",
+                subject_ids=[ids.new_id() for _ in range(count)],
+                due_at=soon(seconds),
+            )
+
+    theirs = TIMERS.c.organization_id.in_([at_work.organization_id, waiting])
+    claims = await leases.claim(
+        database.claims,
+        QUEUE,
+        due=and_(TIMERS.c.done_at.is_(None), theirs),
+        now=database.clock(),
+        limit=10,
+        organizations=CLOCKS,
+    )
+
+    claimed = Counter(one.organization_id for one in claims)
+    assert claimed == {at_work.organization_id: 8, waiting: 2}
 
 
 async def test_a_timer_that_its_handler_sets_again_stays_set(at_work: Bench) -> None:
