@@ -13,20 +13,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
-from starlette.routing import Mount
 
 from services.api.access import roles
 from services.api.events.rules import EVENT_TYPES
-from services.api.main import PREFIX, create_app
+from services.api.main import create_public
 from services.api.match_runs import rules as match_runs
 from services.api.meetings import rules as meetings
 from services.api.mentorships import rules as mentorships
 from services.api.participants import rules as participants
 from services.api.programs import rules as programs
-from services.api.settings import ApiSettings
 from shared.settings import ServiceSettings
 from shared.web import codes
 
@@ -128,12 +125,7 @@ def _span(bounds: tuple[int, int]) -> str:
 
 def openapi() -> str:
     """Return the OpenAPI document of the public API."""
-    nothing = SecretStr("")
-    app = create_app(ApiSettings(api_database_url=nothing, key_encryption_key=nothing))
-    public = next(one.app for one in app.routes if isinstance(one, Mount) and one.path == PREFIX)
-    if not isinstance(public, FastAPI):
-        raise TypeError("the public API is mounted as an application of its own")
-    document = public.openapi()
+    document = create_public().openapi()
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

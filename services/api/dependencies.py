@@ -7,16 +7,18 @@ then the answer leaves. A route without a declaration stops the start-up.
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from inspect import iscoroutinefunction
+from types import MappingProxyType
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import operations as access
@@ -24,7 +26,7 @@ from services.api.access import rules
 from services.api.access.operations import Knock
 from services.api.access.roles import PERMISSIONS
 from services.api.access.rules import Actor, Declaration, KeyText, Scope
-from services.api.access.tables import ApiKey, IdempotencyRow
+from services.api.access.tables import ApiKey
 from services.api.access.tokens import Claims
 from services.api.resources import Resources
 from shared.errors import UnauthenticatedError
@@ -35,10 +37,12 @@ from shared.web import idempotency, responses
 from shared.web.bodies import checked
 from shared.web.idempotency import Intent, Remembered
 from shared.web.pagination import Cursors, Page
+from shared.web.problems import sqlstate_of
 
 READING = frozenset({"GET", "HEAD"})
-# serialization_failure and deadlock_detected: the same work may well succeed at once.
-RETRIED_STATES = frozenset({"40001", "40P01"})
+# serialization_failure, deadlock_detected and lock_not_available, which a queue before one row
+# ends in: the same work may well succeed at once.
+RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})
 
 BEARER = HTTPBearer(
     scheme_name="bearerAuth",
@@ -65,9 +69,16 @@ class DoorRoute(APIRoute):
         self.declaration = Declaration(declared["permission"], Scope(scope) if scope else None)
         super().__init__(path, endpoint, **options)
 
+    def inner_handler(self) -> Handler:
+        """Return the handler FastAPI made; the document still shows all that it depends on."""
+        documented, self.dependant = self.dependant, _given_by_door(self.dependant)
+        handler = APIRoute.get_route_handler(self)
+        self.dependant = documented
+        return checked(handler, documented, self.body_field)
+
     def get_route_handler(self) -> Handler:
         """Wrap the handler FastAPI made in the door."""
-        handler = checked(super().get_route_handler(), self.dependant, self.body_field)
+        handler = self.inner_handler()
         operation = self.endpoint.__name__
 
         async def read(request: Request) -> Response:
@@ -81,7 +92,7 @@ class DoorRoute(APIRoute):
 
 def door(tag: str) -> APIRouter:
     """Return the router of one feature: everything on it stands behind the door."""
-    return APIRouter(route_class=DoorRoute, tags=[tag], dependencies=[Depends(BEARER)])
+    return _router(tag, DoorRoute)
 
 
 class CallingRoute(DoorRoute):
@@ -93,7 +104,7 @@ class CallingRoute(DoorRoute):
 
     def get_route_handler(self) -> Handler:
         """Let the caller in, then run the handler in the open."""
-        handler = checked(APIRoute.get_route_handler(self), self.dependant, self.body_field)
+        handler = self.inner_handler()
         operation = self.endpoint.__name__
 
         async def call(request: Request) -> Response:
@@ -125,7 +136,16 @@ def _writing(request: Request, declaration: Declaration, operation: str) -> Writ
 
 def calling_door(tag: str) -> APIRouter:
     """Return a router behind the door whose routes ask other systems."""
-    return APIRouter(route_class=CallingRoute, tags=[tag], dependencies=[Depends(BEARER)])
+    return _router(tag, CallingRoute)
+
+
+def _router(tag: str, kind: type[DoorRoute]) -> APIRouter:
+    return APIRouter(
+        route_class=kind,
+        tags=[tag],
+        dependencies=[Depends(BEARER)],
+        generate_unique_id_function=lambda route: route.name,
+    )
 
 
 def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
@@ -176,8 +196,8 @@ async def _write_or_repeat(
 ) -> Response:
     try:
         return await _write(request, declaration, handler, operation)
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) not in RETRIED_STATES:
+    except Exception as error:
+        if sqlstate_of(error) not in RETRIED_STATES:
             raise
     return await _write(request, declaration, handler, operation)
 
@@ -191,15 +211,16 @@ async def _write(
     body = await request.body()
     async with transaction(resources.sessions, _tenant(credential)) as session:
         request.state.session = session
-        actor = await _enter(request, resources, credential, SessionReader(session), declaration)
+        reader = SessionReader(session)
+        actor = await _enter(request, resources, credential, reader, declaration)
         intent = _intent(request, credential, body)
         if intent is None:
             return await handler(request)
-        remembered = await _recall(session, actor, operation, intent)
+        remembered = await _recall(reader, actor, operation, intent)
         if remembered is not None:
             return idempotency.replay(remembered, intent)
         response = await handler(request)
-        _remember(session, actor, operation, intent, response, now=resources.clock())
+        await _remember(session, actor, operation, intent, response, now=resources.clock())
         return response
 
 
@@ -255,24 +276,14 @@ def _intent(request: Request, credential: Credential, body: bytes) -> Intent | N
 
 
 async def _recall(
-    session: AsyncSession, actor: Actor, operation: str, intent: Intent
+    reader: Reader, actor: Actor, operation: str, intent: Intent
 ) -> Remembered | None:
-    scope = f"{actor.organization_id}:{actor.principal}:{operation}:{intent.key}"
-    locked = await session.execute(
-        text("SELECT pg_try_advisory_xact_lock(hashtextextended(:scope, 0))"), {"scope": scope}
-    )
-    if not locked.scalar_one():
+    if not await access.hold_intent(reader, actor, operation=operation, key=intent.key):
         raise idempotency.in_progress()
-    principal = actor.person_id or actor.client_id
-    row = await session.get(
-        IdempotencyRow, (actor.organization_id, principal, operation, intent.key)
-    )
-    if row is None:
-        return None
-    return Remembered(row.fingerprint, row.status, row.headers, row.body)
+    return await access.recall(reader, actor, operation=operation, key=intent.key)
 
 
-def _remember(
+async def _remember(
     session: AsyncSession,
     actor: Actor,
     operation: str,
@@ -281,27 +292,38 @@ def _remember(
     *,
     now: datetime,
 ) -> None:
-    principal = actor.person_id or actor.client_id
-    if principal is None:
-        raise RuntimeError("an actor is a person or a client")
     if "no-store" in response.headers.get("Cache-Control", ""):
         # One-time secrets are shown once and kept nowhere.
         body = b'{"detail":"The secret was shown once and is not repeated."}'
     else:
         body = bytes(response.body)
-    session.add(
-        IdempotencyRow(
-            organization_id=actor.organization_id,
-            principal=principal,
-            operation=operation,
-            key=intent.key,
-            fingerprint=intent.fingerprint,
-            status=response.status_code,
-            headers=idempotency.kept_headers(response),
-            body=body,
-            created_at=now,
-        )
+    answer = Remembered(
+        intent.fingerprint, response.status_code, idempotency.kept_headers(response), body
     )
+    await access.remember(session, actor, answer, operation=operation, key=intent.key, now=now)
+
+
+def _given_by_door(dependant: Dependant) -> Dependant:
+    """Let the endpoint take what the door knows straight from the request.
+
+    The framework solves a tree of dependencies for every request, and the tree of a small read
+    costs more than everything else the framework does.
+    """
+    endpoint = dependant.call
+    if not iscoroutinefunction(endpoint):
+        return dependant
+    given = {str(one.name): GIVEN[one.call] for one in dependant.dependencies if one.call in GIVEN}
+    own_name = dependant.request_param_name
+
+    async def call(**values: Any) -> Response:
+        request = values[own_name] if own_name else values.pop(_REQUEST)
+        for name, get in given.items():
+            values[name] = await get(request)
+        answer: Response = await endpoint(**values)
+        return answer
+
+    rest = [one for one in dependant.dependencies if one.call not in {BEARER, *GIVEN}]
+    return replace(dependant, call=call, dependencies=rest, request_param_name=own_name or _REQUEST)
 
 
 # Async though nothing is awaited: FastAPI sends plain functions through a thread each.
@@ -340,6 +362,11 @@ async def _resources(request: Request) -> Resources:
     resources: Resources = request.app.state.resources
     return resources
 
+
+_REQUEST = "_request"
+GIVEN: Mapping[Any, Callable[[Request], Awaitable[object]]] = MappingProxyType(
+    {get: get for get in (_session, _reader, _reading, _written, _actor, _now, _resources)}
+)
 
 SessionDep = Annotated[AsyncSession, Depends(_session)]
 ReaderDep = Annotated[ReadTransaction, Depends(_reader)]

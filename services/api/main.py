@@ -31,6 +31,7 @@ from shared.web.application import Frame, equip
 from shared.web.health import Health, health_router
 from shared.web.openapi import Product, publish
 from shared.web.reference import install_reference
+from shared.web.signpost import Signpost
 
 ROUTERS = (
     organizations.router,
@@ -90,7 +91,8 @@ PREFIX = "/v1"
 
 def _frame(settings: ApiSettings) -> Frame:
     return Frame(
-        connections=settings.api_connections,
+        # One pool for reads, and one for writes.
+        connections=2 * settings.api_connections,
         cors_origins=tuple(settings.cors_origins),
         rate_limit=settings.rate_limit,
         organization_rate_limit=settings.organization_rate_limit,
@@ -100,6 +102,8 @@ def _frame(settings: ApiSettings) -> Frame:
 
 def create_public() -> FastAPI:
     """Return the public API by itself; its document needs nothing else."""
+    # Taken as they are: a router that is included is asked route by route for each request.
+    routes = [route for router in ROUTERS for route in router.routes]
     public = FastAPI(
         title="Mentoring API",
         version="0.1.0",
@@ -107,10 +111,8 @@ def create_public() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         root_path_in_servers=False,
-        generate_unique_id_function=lambda route: route.name,
+        routes=[Signpost(routes), *routes],
     )
-    for router in ROUTERS:
-        public.include_router(router)
     publish(public, PRODUCT)
     install_reference(public)
     return public
@@ -127,15 +129,18 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         # Routes and document are worked out at the first use, which takes seconds; not a caller's.
         await asyncio.to_thread(public.openapi)
         async with open_resources(settings) as resources:
-            root.state.resources = public.state.resources = resources
+            root.state.resources = resources
             yield
 
     root = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     equip(root, public, prefix=PREFIX, frame=_frame(settings))
+    root.state.public = public
+    # Only its routes: the layers around a second application would do everything twice. And first,
+    # because most requests are theirs.
+    root.mount(PREFIX, public.router)
     root.include_router(health_router(_health(root)))
     root.include_router(issuer.router)
     root.include_router(operator.router)
-    root.mount(PREFIX, public)
     return root
 
 

@@ -1,17 +1,22 @@
 """Connections to PostgreSQL, with every wait bounded: a database that hangs fails in seconds."""
 
 from collections.abc import Mapping
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
 import asyncpg
 from pydantic_core import from_json, to_json
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_SECONDS = 2
 COMMAND_SECONDS = 6
-POOL_WAIT_SECONDS = 2
+# Longer than a lock is waited for: a queue before one row is served, not refused.
+POOL_WAIT_SECONDS = 4
+RESTED_SECONDS = 5
 
 # lock < statement < command < request deadline, so that the innermost limit speaks first.
 SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -27,11 +32,10 @@ SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 def create_engine(url: str, *, size: int, service: str) -> AsyncEngine:
     """Return the engine that writes go through; nothing connects yet."""
-    return create_async_engine(
+    engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=size,
         max_overflow=0,
-        pool_pre_ping=True,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_recycle=1800,
         hide_parameters=True,
@@ -41,6 +45,37 @@ def create_engine(url: str, *, size: int, service: str) -> AsyncEngine:
             "server_settings": {**SERVER_SETTINGS, "application_name": service},
         },
     )
+    _check_rested(engine)
+    return engine
+
+
+def _check_rested(engine: AsyncEngine) -> None:
+    """Ask a connection whether it lives after a rest, not before every transaction.
+
+    `pool_pre_ping` costs three round trips each time. A server that goes away closes its
+    connections, which the driver knows without asking; a silent one is found after a rest, or by
+    the command timeout.
+    """
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["rests_since"] = monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(connection: Any, record: Any, _proxy: Any) -> None:
+        rested = monotonic() - record.info.get("rests_since", monotonic())
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+        if rested > RESTED_SECONDS:
+            _ping(engine, connection)
+
+
+def _ping(engine: AsyncEngine, connection: Any) -> None:
+    dialect = engine.dialect
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError from error
 
 
 class PooledConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types

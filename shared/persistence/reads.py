@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, bindparam, tuple_
+from sqlalchemy import ColumnElement, Insert, Select, bindparam, tuple_
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.persistence.tenancy import Tenant
-
-SET_TENANT = (
-    "SELECT set_config('app.organization_id', $1, true), set_config('app.person_id', $2, true)"
-)
+from shared.persistence.engine import POOL_WAIT_SECONDS
+from shared.persistence.sessions import driver
+from shared.persistence.tenancy import SET_TENANT, Tenant
 
 type AnySelect = Select[*tuple[Any, ...]]
 
@@ -26,26 +24,25 @@ _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leav
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A SELECT as text with numbered parameters, the names those stand for, and its source."""
+    """A statement as text with numbered parameters, and the names those stand for."""
 
     text: str
     names: tuple[str, ...]
     constants: Mapping[str, Any]
-    source: AnySelect
 
 
-def compiled(select: AnySelect) -> Statement:
-    """Compile a SELECT whose changing values are `bindparam`s.
+def compiled(statement: AnySelect | Insert, *, columns: Sequence[str] | None = None) -> Statement:
+    """Compile a SELECT whose changing values are `bindparam`s, or an INSERT of these columns.
 
     Lists are compared with `= ANY(:names)`: an expanding IN would need compiling for each length.
     """
-    result = select.compile(dialect=_DIALECT)
+    result = statement.compile(dialect=_DIALECT, column_keys=columns)
     if result.positiontup is None:
         raise TypeError("the dialect does not number its parameters")
     if "POSTCOMPILE" in str(result):
         raise TypeError("compare with = ANY(:values): an IN is compiled anew for each length")
     constants = {name: value for name, value in result.params.items() if value is not None}
-    return Statement(str(result), tuple(result.positiontup), constants, select)
+    return Statement(str(result), tuple(result.positiontup), constants)
 
 
 def once[**P](build: Callable[P, AnySelect]) -> Callable[P, Statement]:
@@ -124,7 +121,11 @@ def _arguments(statement: Statement, values: Mapping[str, object]) -> list[objec
 
 
 class SessionReader:
-    """The same reads inside a writing session, where they see what it has flushed."""
+    """The same reads inside a writing session, where they see what it has changed.
+
+    They run on the driver's connection: compiling, caching and wrapping rows by SQLAlchemy costs
+    more than the database does.
+    """
 
     __slots__ = ("_session",)
 
@@ -134,22 +135,27 @@ class SessionReader:
 
     async def fetch(self, statement: Statement, /, **values: object) -> list[Mapping[str, Any]]:
         """Return all rows."""
-        await self._session.flush()
-        connection = await self._session.connection()
-        result = await connection.execute(statement.source, values)
-        return [dict(row) for row in result.mappings()]
+        return await (await self._flushed()).fetch(statement, **values)
 
     async def fetch_one(
         self, statement: Statement, /, **values: object
     ) -> Mapping[str, Any] | None:
         """Return the first row, or None."""
-        rows = await self.fetch(statement, **values)
-        return rows[0] if rows else None
+        return await (await self._flushed()).fetch_one(statement, **values)
+
+    async def _flushed(self) -> ReadTransaction:
+        session = self._session
+        if session.new or session.dirty or session.deleted:
+            await session.flush()
+        return ReadTransaction(driver(session))
 
 
 @asynccontextmanager
 async def read_transaction(pool: Any, tenant: Tenant) -> AsyncIterator[ReadTransaction]:
     """Open a READ ONLY transaction of one organization."""
-    async with pool.acquire(timeout=2) as connection, connection.transaction(readonly=True):
-        await connection.fetch(SET_TENANT, str(tenant.organization_id), str(tenant.person_id or ""))
+    async with (
+        pool.acquire(timeout=POOL_WAIT_SECONDS) as connection,
+        connection.transaction(readonly=True),
+    ):
+        await connection.fetch(SET_TENANT, *tenant.settings)
         yield ReadTransaction(connection)

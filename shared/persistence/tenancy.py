@@ -7,12 +7,11 @@ Row-level security compares every row with these two settings. They are made wit
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
-SET_TENANT = text(
-    "SELECT set_config('app.organization_id', :organization, true),"
-    " set_config('app.person_id', :person, true)"
+SET_TENANT = (
+    "SELECT set_config('app.organization_id', $1, true), set_config('app.person_id', $2, true)"
 )
 
 
@@ -22,6 +21,11 @@ class Tenant:
 
     organization_id: UUID
     person_id: UUID | None = None
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """Return the values of `SET_TENANT`."""
+        return str(self.organization_id), str(self.person_id or "")
 
 
 class TenantSession(Session):
@@ -34,7 +38,4 @@ def put_tenant(session: Session, _transaction: SessionTransaction, connection: C
     tenant = session.info.get("tenant")
     if not isinstance(tenant, Tenant):
         raise RuntimeError("a session was opened without a tenant")  # noqa: TRY004 - state, not type
-    connection.execute(
-        SET_TENANT,
-        {"organization": str(tenant.organization_id), "person": str(tenant.person_id or "")},
-    )
+    connection.exec_driver_sql(SET_TENANT, tenant.settings)

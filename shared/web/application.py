@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from shared.web.admission import AdmissionMiddleware
 from shared.web.bodies import BodyMiddleware
@@ -27,6 +28,15 @@ CORS_EXPOSED = (
 )
 
 
+class CrossOriginMiddleware(CORSMiddleware):
+    """Lets pages of listed origins read answers; requests of no page cost nothing here."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; every answer says elsewhere that it varies by origin."""
+        is_of_page = any(name == b"origin" for name, _value in scope.get("headers", ()))
+        await (super().__call__ if is_of_page else self.app)(scope, receive, send)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What the layers of one service are set to.
@@ -44,15 +54,14 @@ class Frame:
 
 def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
     """Put every convention of the public API around it, once for all operations."""
-    for app in (root, public):
-        install_problem_handlers(app)
+    install_problem_handlers(root)
     callers = Callers.none_yet()
     quotas = Quotas(Buckets(frame.rate_limit), Buckets(frame.organization_rate_limit))
     _surround(
         root,
         (RequestMiddleware, {}),
         # Before the limits: a page on another origin must be able to read that it was refused.
-        (CORSMiddleware, _cross_origin(frame)),
+        (CrossOriginMiddleware, _cross_origin(frame)),
         (QuotaMiddleware, {"quotas": quotas, "callers": callers}),
         (AdmissionMiddleware, {"connections": frame.connections, "callers": callers}),
         (MethodsMiddleware, {"document": public.openapi, "prefix": prefix}),

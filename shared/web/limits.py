@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.web import problems
@@ -82,7 +81,7 @@ class QuotaMiddleware:
         self.app = app
         self._quotas = quotas
         self._callers = callers
-        self._policy = f'"default";q={quotas.principals.quota};w={WINDOW_SECONDS}'
+        self._policy = f'"default";q={quotas.principals.quota};w={WINDOW_SECONDS}'.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
@@ -94,9 +93,10 @@ class QuotaMiddleware:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["RateLimit-Policy"] = self._policy
-                headers["RateLimit"] = state
+                message["headers"] += (
+                    (b"ratelimit-policy", self._policy),
+                    (b"ratelimit", state.encode()),
+                )
             await send(message)
 
         if left < 0:

@@ -6,13 +6,15 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import ids
 
 VARY = ("Accept-Language", "Authorization", "Origin")
-TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+FIXED = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+)
 READING = frozenset({"GET", "HEAD"})
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -41,7 +43,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(MutableHeaders(scope=message), scope, status, request_id)
+                _complete(message, scope, status, request_id)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(**_names(scope, request_id)):
@@ -59,15 +61,25 @@ def _names(scope: Scope, request_id: str) -> dict[str, str]:
     return names
 
 
-def _complete(headers: MutableHeaders, scope: Scope, status: int, request_id: str) -> None:
-    headers["Request-Id"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Strict-Transport-Security"] = TRANSPORT_SECURITY
-    is_read = scope["method"] in READING and status < HTTPStatus.BAD_REQUEST
-    headers.setdefault("Cache-Control", "private, no-cache" if is_read else "no-store")
-    present = headers.get("Vary", "")
-    missing = [name for name in VARY if name not in present]
-    headers["Vary"] = ", ".join([present, *missing] if present else missing)
+def _complete(message: Message, scope: Scope, status: int, request_id: str) -> None:
+    # The raw pairs, gone through once: a mapping over them searches anew for every name.
+    headers, varying, is_cached = [], [], False
+    for pair in message["headers"]:
+        if pair[0] == b"vary":
+            varying.append(pair[1].decode())
+            continue
+        headers.append(pair)
+        is_cached = is_cached or pair[0] == b"cache-control"
+    if not is_cached:
+        is_read = scope["method"] in READING and status < HTTPStatus.BAD_REQUEST
+        headers.append((b"cache-control", b"private, no-cache" if is_read else b"no-store"))
+    headers += ((b"request-id", request_id.encode()), *FIXED, (b"vary", _vary(varying)))
+    message["headers"] = headers
+
+
+def _vary(named: list[str]) -> bytes:
+    present = ", ".join(named)
+    return ", ".join([*named, *(name for name in VARY if name not in present)]).encode()
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

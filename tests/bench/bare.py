@@ -23,7 +23,8 @@ from services.api.people import queries as people
 from services.api.resources import open_resources
 from services.api.settings import ApiSettings
 from shared import ids
-from shared.persistence.reads import SET_TENANT, Statement
+from shared.persistence.reads import Statement
+from shared.persistence.tenancy import SET_TENANT
 
 RECORDED = "BENCH_RECORDED"
 MARKER = "recorded"

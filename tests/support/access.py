@@ -72,11 +72,7 @@ class Organization:
 
 def operations_of(app: FastAPI) -> list[Operation]:
     """Return every operation of the public document."""
-    public: Any = next(route for route in app.routes if getattr(route, "path", "") == "/v1")
-    inner = public.app
-    while not hasattr(inner, "openapi"):
-        inner = inner.app
-    document = inner.openapi()
+    document = app.state.public.openapi()
     found = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

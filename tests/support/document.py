@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.routing import Mount
 
 from shared.web.openapi import operations
 
@@ -15,9 +14,8 @@ type Json = dict[str, Any]
 
 def published(app: FastAPI) -> Json:
     """Return the document of the public API."""
-    public = next(one.app for one in app.routes if isinstance(one, Mount) and one.path == PREFIX)
-    assert isinstance(public, FastAPI)
-    return public.openapi()
+    document: Json = app.state.public.openapi()
+    return document
 
 
 class Operation:

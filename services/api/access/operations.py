@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import Table, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -14,10 +15,12 @@ from sqlmodel import col
 from services.api.access import queries, rules
 from services.api.access.roles import Role
 from services.api.access.rules import SERVICE_SCOPES, Actor, KeyText, Scope
-from services.api.access.tables import AccessSubject, ApiKey, OAuthClient
+from services.api.access.tables import AccessSubject, ApiKey, IdempotencyRow, OAuthClient
 from services.api.access.tokens import Claims
 from shared.errors import UnauthenticatedError
-from shared.persistence.reads import Reader
+from shared.persistence.reads import Reader, SessionReader, Statement, compiled
+from shared.persistence.writes import put
+from shared.web.idempotency import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +103,29 @@ async def put_subject(
     session: AsyncSession, *, organization_id: UUID, person_id: UUID, is_active: bool
 ) -> None:
     """Tell the door of a person; a changed state ends every token issued before."""
-    statement = insert(AccessSubject).values(
-        organization_id=organization_id, person_id=person_id, version=1, is_active=is_active
+    await SessionReader(session).fetch(
+        _subject(),
+        organization_id=organization_id,
+        person_id=person_id,
+        version=1,
+        is_active=is_active,
     )
-    await session.execute(
+
+
+@cache
+def _subject() -> Statement:
+    statement = insert(AccessSubject)
+    columns = ("organization_id", "person_id", "version", "is_active")
+    return compiled(
         statement.on_conflict_do_update(
             index_elements=["organization_id", "person_id"],
-            set_={"is_active": is_active, "version": AccessSubject.version + 1},
-            where=col(AccessSubject.is_active) != is_active,
-        )
+            set_={
+                "is_active": statement.excluded.is_active,
+                "version": AccessSubject.version + 1,
+            },
+            where=col(AccessSubject.is_active) != statement.excluded.is_active,
+        ),
+        columns=columns,
     )
 
 
@@ -143,3 +160,50 @@ async def note_use(
         )
         .values(last_used_at=now)
     )
+
+
+async def hold_intent(reader: Reader, actor: Actor, *, operation: str, key: str) -> bool:
+    """Claim an intent until this transaction ends; False while another one works on it.
+
+    A statement of its own: whoever asks for the answer in the same one looks from before the claim.
+    """
+    intent = f"{actor.organization_id}:{actor.principal}:{operation}:{key}"
+    row = await reader.fetch_one(queries.held_intent(), intent=intent)
+    return row is not None and bool(row["is_held"])
+
+
+async def recall(reader: Reader, actor: Actor, *, operation: str, key: str) -> Remembered | None:
+    """Return the answer that an intent got, if it got one."""
+    row = await reader.fetch_one(
+        queries.remembered(),
+        organization_id=actor.organization_id,
+        principal=actor.person_id or actor.client_id,
+        operation=operation,
+        key=key,
+    )
+    return None if row is None else Remembered(**row)
+
+
+async def remember(
+    session: AsyncSession,
+    actor: Actor,
+    answer: Remembered,
+    *,
+    operation: str,
+    key: str,
+    now: datetime,
+) -> None:
+    """Keep the answer to an intent, in the transaction of its effect."""
+    row = {
+        "organization_id": actor.organization_id,
+        "principal": actor.person_id or actor.client_id,
+        "operation": operation,
+        "key": key,
+        "fingerprint": answer.fingerprint,
+        "status": answer.status,
+        "headers": answer.headers,
+        "body": answer.body,
+        "created_at": now,
+    }
+    table: Table = IdempotencyRow.__table__  # type: ignore[attr-defined]  # SQLModel hides it
+    await put(session, table, row)

@@ -1,10 +1,16 @@
 """What the door reads about whoever knocks, in one statement each."""
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import Text, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
-from services.api.access.tables import AccessSubject, ApiKey, OAuthClient, RoleAssignment
+from services.api.access.tables import (
+    AccessSubject,
+    ApiKey,
+    IdempotencyRow,
+    OAuthClient,
+    RoleAssignment,
+)
 from services.api.timers.tables import OrganizationClock
 from shared.persistence.reads import AnySelect, once
 
@@ -72,4 +78,30 @@ def client_facts() -> AnySelect:
     ).where(
         col(OAuthClient.organization_id) == bindparam("organization_id"),
         col(OAuthClient.id) == bindparam("client_id"),
+    )
+
+
+@once
+def held_intent() -> AnySelect:
+    """Whether this transaction is the only one that works on an intent now."""
+    return select(
+        func.pg_try_advisory_xact_lock(
+            func.hashtextextended(bindparam("intent", type_=Text), 0)
+        ).label("is_held")
+    )
+
+
+@once
+def remembered() -> AnySelect:
+    """The answer that one intent got."""
+    return select(
+        col(IdempotencyRow.fingerprint),
+        col(IdempotencyRow.status),
+        col(IdempotencyRow.headers),
+        col(IdempotencyRow.body),
+    ).where(
+        col(IdempotencyRow.organization_id) == bindparam("organization_id"),
+        col(IdempotencyRow.principal) == bindparam("principal"),
+        col(IdempotencyRow.operation) == bindparam("operation"),
+        col(IdempotencyRow.key) == bindparam("key"),
     )

@@ -53,6 +53,8 @@ async def _add(
     person_id: UUID | None,
     now: datetime,
 ) -> Person:
+    if person_id is not None:
+        await _refuse_known(session, organization_id=organization_id, person_id=person_id)
     organization = await organizations.get(SessionReader(session), organization_id=organization_id)
     person = Person(
         organization_id=organization_id,
@@ -330,11 +332,14 @@ def _with_defaults(values: Mapping[str, Any], organization: Mapping[str, Any]) -
     }
 
 
+async def _refuse_known(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> None:
+    if await queries.find(session, organization_id=organization_id, person_id=person_id):
+        raise ConflictError("A person with this id is known already.", code="already_exists")
+
+
 async def _check_new(
     session: AsyncSession, person: Person, external_ids: Sequence[tuple[str, str]]
 ) -> None:
-    if await queries.find(session, organization_id=person.organization_id, person_id=person.id):
-        raise ConflictError("A person with this id is known already.", code="already_exists")
     await _refuse_taken_email(session, person, email=person.email)
     await _refuse_cycle(session, person, manager_id=person.manager_id)
     for source, external_id in external_ids:

@@ -4,15 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, and_, bindparam, cast, func, or_, select, text
+from sqlalchemy import Text, bindparam, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.people.rules import MAX_MANAGER_CHAIN, PersonStatus
+from services.api.people.rules import MAX_MANAGER_CHAIN
 from services.api.people.tables import ExternalId, Person
 from shared.errors import NotFoundError
-from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
+from shared.persistence.reads import (
+    AnySelect,
+    Reader,
+    SessionReader,
+    keyset,
+    once,
+    place_of,
+)
 
 TABLE = Person.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 ORDER = (TABLE.c.family_name, TABLE.c.given_name, TABLE.c.id)
@@ -152,19 +159,29 @@ async def find_by_external_id(
     return link.person_id if link else None
 
 
+@once
+def _same_email() -> AnySelect:
+    return (
+        select(TABLE.c.id)
+        .where(
+            TABLE.c.organization_id == bindparam("organization_id"),
+            func.lower(TABLE.c.email) == bindparam("email", type_=Text),
+            # As the partial index says it, so that the planner knows its own.
+            text("status <> 'inactive'"),
+            TABLE.c.id != bindparam("except_id"),
+        )
+        .limit(1)
+    )
+
+
 async def is_email_taken(
     session: AsyncSession, *, organization_id: UUID, email: str, except_id: UUID
 ) -> bool:
     """Tell whether somebody else who has not left uses the address."""
-    statement = select(TABLE.c.id).where(
-        and_(
-            TABLE.c.organization_id == organization_id,
-            func.lower(TABLE.c.email) == email.lower(),
-            TABLE.c.status != PersonStatus.INACTIVE,
-            TABLE.c.id != except_id,
-        )
+    taken = await SessionReader(session).fetch_one(
+        _same_email(), organization_id=organization_id, email=email.lower(), except_id=except_id
     )
-    return (await session.execute(statement.limit(1))).first() is not None
+    return taken is not None
 
 
 async def manager_chain(

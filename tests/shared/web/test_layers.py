@@ -60,7 +60,7 @@ def small_app(**frame: Any) -> FastAPI:
         return Response(b"alive")
 
     public.add_api_route("/thing/upload", make_thing, methods=["POST"], tags=["things"])
-    root.mount("/v1", public)
+    root.mount("/v1", public.router)
     return root
 
 
