@@ -22,7 +22,11 @@ class ApiSettings(ServiceSettings):
         None, description="The same database as `migrator`; migrations need it."
     )
     api_connections: int = Field(
-        10, ge=1, le=200, description="Connections of each pool, one for reads and one for writes."
+        16,
+        ge=1,
+        le=200,
+        description="Connections of each pool, one for reads and one for writes. Four requests per"
+        " connection are worked on at once, at most half of them of one organization.",
     )
     database_pooler: str = Field(
         "none", description="`none`, or `transaction` behind PgBouncer in transaction mode."
