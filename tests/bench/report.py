@@ -1,0 +1,54 @@
+"""How a bench tells its figures: a table for people, JSON for scripts, and the machine in both."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Row(Protocol):
+    """One figure with its bar; a dataclass whose fields are the columns."""
+
+    @property
+    def met(self) -> bool: ...
+
+
+def machine() -> str:
+    """Return on what the figures were taken."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def show(rows: Sequence[Any], *, as_json: bool, **about: Any) -> None:
+    """Print the figures, and on what and how they were taken."""
+    if as_json:
+        report = {"machine": machine(), **about, "rows": [asdict(row) for row in rows]}
+        print(json.dumps(report, indent=2))  # noqa: T201 - for scripts
+        return
+    table = Table(*(field.name.replace("_", " ") for field in fields(rows[0])))
+    for row in rows:
+        table.add_row(*map(_cell, asdict(row).values()))
+    console = Console()
+    console.print(table)
+    console.print(f"{machine()}; {_spelt(about)}")
+
+
+def all_met(rows: Sequence[Row]) -> bool:
+    """Tell whether every bar was met."""
+    return all(row.met for row in rows)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _spelt(about: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in about.items())
