@@ -22,10 +22,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     StringConstraints,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 from shared import ids
 
@@ -301,8 +303,24 @@ Json = Annotated[Any, AfterValidator(_storable)]
 """A JSON value that PostgreSQL can keep: no NUL, no lone surrogates, bounded depth and numbers."""
 
 
-def distinct(values: list[Any]) -> list[Any]:
-    """Refuse a list that names the same thing twice."""
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """A list that names nothing twice, and whose schema says so."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Refuse what stands twice once everything else is in order."""
+        return core_schema.no_info_after_validator_function(_distinct, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Publish that items are unique."""
+        return {**handler(schema), "uniqueItems": True}
+
+
+def _distinct(values: list[Any]) -> list[Any]:
     if len(set(map(repr, values))) != len(values):
         raise PydanticCustomError("not_unique", "names the same thing twice")
     return values

@@ -4,17 +4,17 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.access.roles import Role
 from services.api.access.rules import Scope
-from shared.schemas.base import Body, Id, Line, PublicId, Timestamp, distinct
+from shared.schemas.base import Body, Distinct, Id, Line, PublicId, Timestamp
 from shared.web.pagination import Page
 
 PersonId = Annotated[UUID, Id("person")]
 Label = Annotated[str, Line(120, "Nightly people sync")]
-Scopes = Annotated[list[Scope], MinLen(1), MaxLen(50), AfterValidator(distinct)]
+Scopes = Annotated[list[Scope], MinLen(1), MaxLen(50), Distinct()]
 Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": "int32"})]
 LastFour = Annotated[str, Field(min_length=4, max_length=4, examples=["9f3a"])]
 Cursor = Annotated[str, Field(max_length=512)]

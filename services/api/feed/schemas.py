@@ -15,7 +15,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from services.api.events.rules import EVENT_TYPES
-from shared.schemas.base import PublicId, Timestamp, distinct
+from shared.schemas.base import Distinct, PublicId, Timestamp
 from shared.web.pagination import MAX_CURSOR, Page
 
 
@@ -34,7 +34,7 @@ EventTypeName = Annotated[
     ),
 ]
 EventTypeNames = Annotated[
-    Annotated[list[EventTypeName], MaxLen(50), AfterValidator(distinct)] | SkipJsonSchema[None],
+    Annotated[list[EventTypeName], MaxLen(50), Distinct()] | SkipJsonSchema[None],
     Field(description="Only events of these types; repeat the parameter for several."),
 ]
 Cursor = Annotated[

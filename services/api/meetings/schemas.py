@@ -4,7 +4,7 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.meetings.rules import MeetingMode, MeetingStatus
@@ -12,13 +12,13 @@ from services.api.participants.schemas import Actions, Count, Cursor, Version
 from shared.schemas.base import (
     UNSET,
     Body,
+    Distinct,
     Id,
     Line,
     PublicId,
     Timestamp,
     TimeZone,
     Whole,
-    distinct,
 )
 from shared.web.pagination import Page
 
@@ -39,7 +39,7 @@ class MeetingCreate(Body):
     proposed_times: Annotated[
         list[Timestamp],
         MaxLen(5),
-        AfterValidator(distinct),
+        Distinct(),
         Field(description="One to five times for another member to choose from."),
     ] = Field(default_factory=list)
     minutes: Annotated[

@@ -4,12 +4,13 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from services.api.organizations.rules import Kind
 from shared.schemas.base import (
     UNSET,
     Body,
+    Distinct,
     Email,
     Id,
     Line,
@@ -18,11 +19,10 @@ from shared.schemas.base import (
     Slug,
     Timestamp,
     TimeZone,
-    distinct,
 )
 
 Grade = Annotated[str, Line(40, "Senior")]
-Grades = Annotated[list[Grade], MaxLen(100), AfterValidator(distinct)]
+Grades = Annotated[list[Grade], MaxLen(100), Distinct()]
 
 
 class OrganizationPatch(Body):

@@ -4,7 +4,7 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.participants.rules import ParticipantSource, ParticipantStatus
@@ -14,6 +14,7 @@ from shared.schemas.base import (
     UNSET,
     Body,
     Day,
+    Distinct,
     Id,
     Json,
     Line,
@@ -22,7 +23,6 @@ from shared.schemas.base import (
     Text,
     Timestamp,
     Whole,
-    distinct,
 )
 from shared.web.pagination import Page
 
@@ -38,7 +38,7 @@ Answers = Annotated[
     Field(max_length=100, description="Answers by the key of their question."),
 ]
 Skill = Annotated[str, Line(80, "Public speaking")]
-Skills = Annotated[list[Skill], MaxLen(30), AfterValidator(distinct)]
+Skills = Annotated[list[Skill], MaxLen(30), Distinct()]
 Actions = Annotated[
     list[Annotated[str, Field(max_length=40)]],
     MaxLen(20),
@@ -98,7 +98,7 @@ class Pausing(Body):
 class Invitations(Body):
     """Whom to invite to a program, and as what."""
 
-    person_ids: Annotated[list[PersonId], MinLen(1), MaxLen(500), AfterValidator(distinct)]
+    person_ids: Annotated[list[PersonId], MinLen(1), MaxLen(500), Distinct()]
     track_roles: Annotated[list[TrackRoleBody], MaxLen(20)] = Field(default_factory=list)
 
 
@@ -112,18 +112,16 @@ class Strength(Body):
 class PreferencesPut(Body):
     """What somebody looks for and brings; `path_now` and `path_target` are compared as text."""
 
-    values: Annotated[
-        list[Annotated[str, Line(80, "curiosity")]], MaxLen(10), AfterValidator(distinct)
-    ] = Field(default_factory=list)
+    values: Annotated[list[Annotated[str, Line(80, "curiosity")]], MaxLen(10), Distinct()] = Field(
+        default_factory=list
+    )
     path_now: Annotated[str, Text(1000, "Backend engineer for five years.")] | None = None
     path_target: Annotated[str, Text(1000, "Leading a team of engineers.")] | None = None
     wants: Strength = Field(default_factory=Strength)
     offers: Strength = Field(default_factory=Strength)
     wants_skills: Skills = Field(default_factory=list)
     offers_skills: Skills = Field(default_factory=list)
-    languages: Annotated[list[Locale], MaxLen(20), AfterValidator(distinct)] = Field(
-        default_factory=list
-    )
+    languages: Annotated[list[Locale], MaxLen(20), Distinct()] = Field(default_factory=list)
 
 
 class ParticipantsQuery(Page):

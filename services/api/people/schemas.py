@@ -4,7 +4,7 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from services.api.access.roles import Role
@@ -14,6 +14,7 @@ from shared.schemas.base import (
     UNSET,
     Body,
     Day,
+    Distinct,
     Email,
     Id,
     Line,
@@ -22,7 +23,6 @@ from shared.schemas.base import (
     Search,
     Timestamp,
     TimeZone,
-    distinct,
 )
 from shared.web.pagination import Page
 
@@ -72,7 +72,7 @@ class PersonCreate(PersonFields):
     family_name: Name
     locale: Locale | None = None
     timezone: TimeZone | None = None
-    external_ids: Annotated[list[ExternalIdBody], MaxLen(20), AfterValidator(distinct)] = Field(
+    external_ids: Annotated[list[ExternalIdBody], MaxLen(20), Distinct()] = Field(
         default_factory=list
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic import Field, JsonValue, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
@@ -29,6 +29,7 @@ from shared.schemas.base import (
     UNSET,
     Body,
     Day,
+    Distinct,
     Email,
     Id,
     Json,
@@ -39,7 +40,6 @@ from shared.schemas.base import (
     Text,
     Timestamp,
     Whole,
-    distinct,
 )
 from shared.schemas.matching import HARD_RULES, PARAMS, SOFT_RULES
 from shared.web.pagination import Page
@@ -97,7 +97,7 @@ class ProgramCreate(ProgramChoices):
     coordinator_ids: Annotated[
         list[PersonId],
         MaxLen(20),
-        AfterValidator(distinct),
+        Distinct(),
         Field(description="Who coordinates; without any, whoever drafts the program."),
     ] = Field(default_factory=list)
 
@@ -197,7 +197,7 @@ class Readiness(TypedDict):
 
 
 Gap = Annotated[int, Whole(0, 50, 1)]
-Modes = Annotated[list[MatchMode], MinLen(1), MaxLen(7), AfterValidator(distinct)]
+Modes = Annotated[list[MatchMode], MinLen(1), MaxLen(7), Distinct()]
 Minutes = Annotated[int, Whole(15, 60, 45)]
 Members = Annotated[int, Whole(1, 100, 2)]
 LengthDays = Annotated[int, Whole(28, 365, 180)]
@@ -298,9 +298,9 @@ class FormField(Body):
             examples=["short_text"],
         ),
     ]
-    options: Annotated[
-        list[Annotated[str, Line(200, "Leadership")]], MaxLen(200), AfterValidator(distinct)
-    ] = Field(default_factory=list)
+    options: Annotated[list[Annotated[str, Line(200, "Leadership")]], MaxLen(200), Distinct()] = (
+        Field(default_factory=list)
+    )
     required: bool = False
     audience: Annotated[
         str,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.api.integrations.mappings import rules
@@ -22,6 +22,7 @@ from shared.schemas.base import (
     UNSET,
     Body,
     Day,
+    Distinct,
     Email,
     Id,
     Json,
@@ -31,7 +32,6 @@ from shared.schemas.base import (
     Timestamp,
     TimeZone,
     Whole,
-    distinct,
 )
 
 MappingId = Annotated[UUID, Id("mapping")]
@@ -114,9 +114,7 @@ Step = Annotated[
 class FieldRule(Body):
     """Where one field comes from: columns and steps, or a template of other fields."""
 
-    columns: Annotated[list[Column], MaxLen(10), AfterValidator(distinct)] = Field(
-        default_factory=list
-    )
+    columns: Annotated[list[Column], MaxLen(10), Distinct()] = Field(default_factory=list)
     template: (
         Annotated[
             str,
@@ -214,13 +212,13 @@ class MappingPatch(Body):
 class SuggestionRequest(Body):
     """The header of a file, to be understood by its names alone."""
 
-    header: Annotated[list[Column], MinLen(1), MaxLen(512), AfterValidator(distinct)]
+    header: Annotated[list[Column], MinLen(1), MaxLen(512), Distinct()]
 
 
 class PreviewRequest(Body):
     """A header and a few rows, to see how a mapping understands them; nothing is stored."""
 
-    header: Annotated[list[Column], MinLen(1), MaxLen(512), AfterValidator(distinct)]
+    header: Annotated[list[Column], MinLen(1), MaxLen(512), Distinct()]
     rows: Annotated[
         list[Annotated[list[Annotated[str, Field(max_length=4000)]], MaxLen(512)]],
         MinLen(1),
