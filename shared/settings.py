@@ -29,6 +29,13 @@ class Mode(StrEnum):
     DEMO = "demo"
 
 
+class Pooler(StrEnum):
+    """What stands between a service and PostgreSQL."""
+
+    NONE = "none"
+    TRANSACTION = "transaction"
+
+
 class ServiceSettings(BaseSettings):
     """Settings common to all services."""
 

@@ -87,8 +87,9 @@ async def open_resources(
 ) -> AsyncIterator[Resources]:
     """Open what the api needs and close it afterwards; a database that is down does not stop it."""
     url = settings.api_database_url.get_secret_value()
-    engine = create_engine(url, size=settings.api_connections, service="api")
-    reads = await create_read_pool(url, size=settings.api_connections, service="api")
+    size, pooler = settings.api_connections, settings.database_pooler
+    engine = create_engine(url, size=size, service="api", pooler=pooler)
+    reads = await create_read_pool(url, size=size, service="api", pooler=pooler)
     signer = _signer(settings, clock)
     resources = Resources(
         settings=settings,
@@ -161,7 +162,12 @@ async def open_worker_resources(
 def _worker_engine(url: SecretStr | None, settings: ApiSettings) -> AsyncEngine:
     if url is None:
         raise ValueError("a worker needs api_jobs_database_url and api_worker_database_url")
-    return create_engine(url.get_secret_value(), size=settings.api_connections, service="api-work")
+    return create_engine(
+        url.get_secret_value(),
+        size=settings.api_connections,
+        service="api-work",
+        pooler=settings.database_pooler,
+    )
 
 
 def _signer(settings: ApiSettings, clock: Clock) -> ServiceSigner | None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from shared.settings import Environment, Mode, ServiceSettings
+from shared.settings import Environment, Mode, Pooler, ServiceSettings
 
 
 class ApiSettings(ServiceSettings):
@@ -28,8 +28,8 @@ class ApiSettings(ServiceSettings):
         description="Connections of each pool, one for reads and one for writes. Four requests per"
         " connection are worked on at once, at most half of them of one organization.",
     )
-    database_pooler: str = Field(
-        "none", description="`none`, or `transaction` behind PgBouncer in transaction mode."
+    database_pooler: Pooler = Field(
+        Pooler.NONE, description="`none`, or `transaction` behind PgBouncer in transaction mode."
     )
     api_url: str = Field(
         "http://127.0.0.1:8000/v1", description="Public address of this api, ending in /v1."

@@ -39,14 +39,15 @@ async def open_resources(
 ) -> AsyncIterator[Resources]:
     """Open what is needed and close it afterwards; nothing connects before it is used."""
     url = settings.notifications_database_url.get_secret_value()
-    size = settings.notifications_connections
-    engine = create_engine(url, size=size, service="notifications")
+    size, pooler = settings.notifications_connections, settings.database_pooler
+    engine = create_engine(url, size=size, service="notifications", pooler=pooler)
     claiming = create_engine(
         settings.notifications_worker_database_url.get_secret_value(),
         size=CLAIMING_CONNECTIONS,
         service="notifications-claims",
+        pooler=pooler,
     )
-    reads = await create_read_pool(url, size=size, service="notifications")
+    reads = await create_read_pool(url, size=size, service="notifications", pooler=pooler)
     pool = MailPool(settings)
     try:
         yield Resources(

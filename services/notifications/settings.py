@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field, SecretStr, model_validator
 
-from shared.settings import Environment, ServiceSettings
+from shared.settings import Environment, Pooler, ServiceSettings
 
 
 class MailSecurity(StrEnum):
@@ -27,6 +27,9 @@ class NotificationsSettings(ServiceSettings):
     )
     notifications_migrator_database_url: SecretStr | None = Field(
         None, description="The same database as `migrator`; migrations need it."
+    )
+    database_pooler: Pooler = Field(
+        Pooler.NONE, description="`none`, or `transaction` behind PgBouncer in transaction mode."
     )
     notifications_connections: int = Field(
         5, ge=1, le=200, description="Connections of each pool, one for reads and one for writes."

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from time import monotonic
 from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 from pydantic_core import from_json, to_json
@@ -11,6 +12,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from shared.settings import Pooler
 
 CONNECT_SECONDS = 2
 COMMAND_SECONDS = 6
@@ -30,7 +33,22 @@ SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def create_engine(url: str, *, size: int, service: str) -> AsyncEngine:
+# SQLAlchemy prepares each statement by a name of its own, which a pooler's other clients may have
+# taken on the server connection it hands out.
+_NAMELESS: Mapping[Pooler, Mapping[str, Any]] = MappingProxyType(
+    {
+        Pooler.NONE: {},
+        Pooler.TRANSACTION: {
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: f"__mentoring_{uuid4()}__",
+        },
+    }
+)
+
+
+def create_engine(
+    url: str, *, size: int, service: str, pooler: Pooler = Pooler.NONE
+) -> AsyncEngine:
     """Return the engine that writes go through; nothing connects yet."""
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
@@ -42,11 +60,23 @@ def create_engine(url: str, *, size: int, service: str) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_SECONDS,
             "command_timeout": COMMAND_SECONDS,
-            "server_settings": {**SERVER_SETTINGS, "application_name": service},
+            **_behind(pooler, service),
+            **_NAMELESS[pooler],
         },
     )
     _check_rested(engine)
     return engine
+
+
+def _behind(pooler: Pooler, service: str) -> dict[str, Any]:
+    """Return what a connection is opened with.
+
+    Behind a pooler in transaction mode each transaction may have another server connection: nothing
+    prepared is there the next time, and the limits are those of the login role (roles.sql).
+    """
+    if pooler is Pooler.TRANSACTION:
+        return {"statement_cache_size": 0}
+    return {"server_settings": {**SERVER_SETTINGS, "application_name": service}}
 
 
 def _check_rested(engine: AsyncEngine) -> None:
@@ -95,7 +125,9 @@ async def _understand_json(connection: Any) -> None:
     )
 
 
-async def create_read_pool(url: str, *, size: int, service: str) -> Any:
+async def create_read_pool(
+    url: str, *, size: int, service: str, pooler: Pooler = Pooler.NONE
+) -> Any:
     """Return the asyncpg pool of hot reads; it connects when first used."""
     return await asyncpg.create_pool(
         url,
@@ -106,5 +138,5 @@ async def create_read_pool(url: str, *, size: int, service: str) -> Any:
         connection_class=PooledConnection,
         init=_understand_json,
         max_inactive_connection_lifetime=300,
-        server_settings={**SERVER_SETTINGS, "application_name": f"{service}-read"},
+        **_behind(pooler, f"{service}-read"),
     )

@@ -1,7 +1,6 @@
 """The api starts without its database, and does not start on one whose walls have gaps."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,14 +16,7 @@ from shared.errors import UnavailableError
 from shared.persistence.catalogue import UnsafeDatabaseError
 from tests.support.apps import api_settings, client, running_api
 from tests.support.database import Databases
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.support.ports import free_port
 
 
 @asynccontextmanager
