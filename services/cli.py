@@ -216,7 +216,10 @@ def fuzz(
         str, typer.Option(help="Fewer phases, separated by commas.")
     ] = "examples,coverage,fuzzing,stateful",
 ) -> None:
-    """Attack a throw-away installation with what the API document allows and forbids."""
+    """Attack a throw-away installation with what the API document allows and forbids.
+
+    All of it takes about a quarter of an hour on two quiet cores.
+    """
     from services.local import fuzz as fuzzing  # noqa: PLC0415 - each command loads what it needs
 
     seeds = fuzzing.SEEDS if seed is None else (seed,)
