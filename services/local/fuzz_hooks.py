@@ -13,7 +13,15 @@ import schemathesis
 # Codes of rules that the document states; a request that follows the document breaks none of them.
 # What is missing may depend on another field, so `missing` is not among them.
 STATED = frozenset(
-    {"unknown_field", "too_long", "too_short", "not_whole", "wrong_type", "not_allowed"}
+    {
+        "unknown_field",
+        "too_long",
+        "too_short",
+        "not_whole",
+        "wrong_type",
+        "not_allowed",
+        "unknown_rule",
+    }
 )
 SIBLINGS = frozenset({"matching_unavailable", "notifications_unavailable"})
 URL = os.environ.get("FUZZ_URL", "")

@@ -198,6 +198,11 @@ SOFT_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Every soft criterion and what it takes."""
 
 
+def fault_of_param(name: str, value: object) -> str | None:
+    """Return the code of what is wrong with a parameter, whichever rule takes it."""
+    return PARAMS[name].fault_of(value) if name in PARAMS else "unknown_parameter"
+
+
 def faults_of_rule(
     pointer: str, word: str, params: Mapping[str, Any], known: Mapping[str, tuple[str, ...]]
 ) -> Iterator[Violation]:
@@ -208,7 +213,7 @@ def faults_of_rule(
     taken = known[word]
     detail = f"{word} takes: {_listed(taken) or 'nothing'}."
     for name, value in params.items():
-        code = PARAMS[name].fault_of(value) if name in taken else "unknown_parameter"
+        code = fault_of_param(name, value) if name in taken else "unknown_parameter"
         if code:
             yield Violation(f"{pointer}/params/{name}", code, detail)
     if "attribute" in taken and "attribute" not in params:

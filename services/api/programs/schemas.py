@@ -1,13 +1,14 @@
 """Bodies of programs, tracks, forms, match policies and agreement templates."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
-from annotated_types import MaxLen, MinLen
-from pydantic import Field, JsonValue, WithJsonSchema
-from pydantic.fields import FieldInfo
+from annotated_types import GroupedMetadata, MaxLen, MinLen
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from services.api.programs.rules import (
     Cadence,
@@ -41,7 +42,7 @@ from shared.schemas.base import (
     Timestamp,
     Whole,
 )
-from shared.schemas.matching import HARD_RULES, PARAMS, SOFT_RULES
+from shared.schemas.matching import HARD_RULES, PARAMS, SOFT_RULES, fault_of_param
 from shared.web.pagination import Page
 
 ProgramId = Annotated[UUID, Id("program")]
@@ -338,21 +339,43 @@ class FormPage(TypedDict):
     next_cursor: Cursor | None
 
 
-def _words(known: Mapping[str, tuple[str, ...]]) -> FieldInfo:
-    """Publish the words of rules, and what each takes; the operation refuses other ones."""
-    told = "; ".join(f"`{word}`: {', '.join(takes)}" for word, takes in known.items() if takes)
-    taken: FieldInfo = Field(
-        pattern="^[a-z_]{1,40}$",
-        max_length=40,
-        description=f"What is demanded. These take params: {told}.",
-        json_schema_extra={"enum": list[JsonValue](sorted(known))},
-    )
-    return taken
+@dataclass(frozen=True, slots=True)
+class RuleWord(GroupedMetadata):
+    """One of the words of rules that matching knows; the schema says what each takes."""
+
+    known: Mapping[str, tuple[str, ...]]
+
+    def __iter__(self) -> Iterator[object]:
+        """Expand into what Pydantic understands."""
+        taken = (f"`{word}`: {', '.join(takes)}" for word, takes in self.known.items() if takes)
+        yield AfterValidator(self._check)
+        yield Field(
+            max_length=40,
+            description=f"What is demanded. These take params: {'; '.join(taken)}.",
+            json_schema_extra={"enum": list[JsonValue](sorted(self.known))},
+        )
+
+    def _check(self, word: str) -> str:
+        if word not in self.known:
+            raise PydanticCustomError("unknown_rule", "is no rule")
+        return word
+
+
+def _understood(params: dict[str, Any]) -> dict[str, Any]:
+    broken = [
+        InitErrorDetails(type=PydanticCustomError(code, "does not fit"), loc=(name,), input=None)
+        for name, value in params.items()
+        if (code := fault_of_param(name, value))
+    ]
+    if broken:
+        raise ValidationError.from_exception_data("params", broken)
+    return params
 
 
 Params = Annotated[
     dict[FieldKey, Json],
     Field(max_length=20),
+    AfterValidator(_understood),
     WithJsonSchema(
         {
             "type": "object",
@@ -376,14 +399,14 @@ Objective = Annotated[
 class HardRule(Body):
     """What no match may break."""
 
-    rule: Annotated[str, _words(HARD_RULES)]
+    rule: Annotated[str, RuleWord(HARD_RULES)]
     params: Params = Field(default_factory=dict)
 
 
 class SoftRule(Body):
     """What makes a match better."""
 
-    rule: Annotated[str, _words(SOFT_RULES)]
+    rule: Annotated[str, RuleWord(SOFT_RULES)]
     weight: Weight
     params: Params = Field(default_factory=dict)
 
