@@ -5,10 +5,11 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -55,10 +56,10 @@ async def run(root: Path, console: Console, *, plays_demo: bool) -> None:
         await roles.prepare(admin_url, installation.passwords)
         sockets = Sockets({name: listen() for name in SERVICES}, listen(), listen())
         where = _addresses(sockets, admin_url)
-        await migrate(root, installation, where)
         supervisor = Supervisor(console, folder=root)
+        programs = _programs(folder, installation, where, sockets)
         try:
-            await _start(supervisor, folder, installation, where, sockets)
+            await _start(supervisor, programs, migrate(root, installation, where))
             await _announce(folder, installation, where, supervisor, console)
             if plays_demo:
                 await supervisor.play(_demo())
@@ -82,38 +83,65 @@ def _addresses(sockets: Sockets, admin_url: str) -> Addresses:
 
 
 async def migrate(root: Path, installation: Installation, where: Addresses) -> None:
-    """Bring every database to its newest revision."""
-    for service in MIGRATIONS:
-        process = await asyncio.create_subprocess_exec(
-            *mentoring("migrate", service), cwd=root, env=installation.environment(service, where)
-        )
-        if await process.wait():
-            raise RuntimeError(f"the migrations of {service} failed")
+    """Bring every database to its newest revision, all of them at once."""
+    await asyncio.gather(
+        *[_migrate(root, name, installation.environment(name, where)) for name in MIGRATIONS]
+    )
+
+
+async def _migrate(root: Path, service: str, environment: Mapping[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *mentoring("migrate", service), cwd=root, env=environment
+    )
+    if await process.wait():
+        raise RuntimeError(f"the migrations of {service} failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What is started, by what it has to wait for."""
+
+    independent: Sequence[Program]
+    services: Sequence[Program]
+    workers: Sequence[Program]
 
 
 async def _start(
-    supervisor: Supervisor,
-    folder: Path,
-    installation: Installation,
-    where: Addresses,
-    sockets: Sockets,
+    supervisor: Supervisor, programs: Programs, migrations: Coroutine[Any, Any, None]
 ) -> None:
-    await supervisor.start(_mail(folder, sockets))
-    for name in SERVICES:
+    """Start everything as early as it can: services once their tables exist, then workers."""
+
+    async def on_database() -> None:
+        await migrations
+        for group in (programs.services, programs.workers):
+            await asyncio.gather(*map(supervisor.start, group))
+
+    await asyncio.gather(on_database(), *map(supervisor.start, programs.independent))
+
+
+def _programs(
+    folder: Path, installation: Installation, where: Addresses, sockets: Sockets
+) -> Programs:
+    def service(name: str) -> Program:
         listener = sockets.services[name]
         environment = installation.environment(name, where)
-        await supervisor.start(
-            Program(name, mentoring("serve", name), environment, _answers(listener), listener)
-        )
-    for name in WORKERS:
+        return Program(name, mentoring("serve", name), environment, _answers(listener), listener)
+
+    def worker(name: str) -> Program:
         heartbeat = folder / f"{name}-worker.heartbeat"
         heartbeat.unlink(missing_ok=True)
         environment = installation.environment(name, where) | {
             "MENTORING_HEARTBEAT_FILE": str(heartbeat)
         }
-        await supervisor.start(
-            Program(f"{name} worker", mentoring("worker", name), environment, _beats(heartbeat))
-        )
+        return Program(f"{name} worker", mentoring("worker", name), environment, _beats(heartbeat))
+
+    with_tables = [name for name in SERVICES if name in MIGRATIONS]
+    without = [name for name in SERVICES if name not in MIGRATIONS]
+    return Programs(
+        independent=[_mail(folder, sockets), *map(service, without)],
+        services=[*map(service, with_tables)],
+        workers=[*map(worker, WORKERS)],
+    )
 
 
 def _mail(folder: Path, sockets: Sockets) -> Program:
