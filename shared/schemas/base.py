@@ -45,7 +45,7 @@ _LINE_REFUSES = re.compile(
 _TEXT_REFUSES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Space around a text is dropped, and nothing else must not be left.
-_NOT_BLANK: dict[str, Any] = {"pattern": r"\S"}
+_NOT_BLANK: dict[str, Any] = {"pattern": r"[^\s\x85]"}
 
 
 class Body(BaseModel):

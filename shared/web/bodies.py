@@ -146,6 +146,10 @@ def _given(body: bytes, receive: Receive) -> Receive:
 def _check_json(body: bytes, media_type: str) -> None:
     if "json" not in media_type.lower():
         return
+    if body.strip() == b"null":
+        # A body that may be left out is left out; null would be another way to say so.
+        detail = codes.VIOLATIONS["wrong_type"][0]
+        raise InvalidError(errors=[Violation("#", "wrong_type", detail)])
     has_words = b"NaN" in body or b"Infinity" in body
     if not has_words and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return

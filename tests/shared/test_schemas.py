@@ -25,11 +25,11 @@ class Patch(Body):
 
 
 @pytest.mark.parametrize("kind", [Line(10, "red"), Text(10, "red")])
-@pytest.mark.parametrize("blank", ["", " ", "\n", "\t\u00a0"])
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\t\u00a0", "\u0085"])
 def test_a_blank_text_is_refused_and_the_schema_says_so(kind: Any, blank: str) -> None:
     adapter: TypeAdapter[str] = TypeAdapter(Annotated[str, kind])
 
-    assert adapter.json_schema()["pattern"] == r"\S"
+    assert adapter.json_schema()["pattern"] == r"[^\s\x85]"
     with pytest.raises(ValidationError):
         adapter.validate_python(blank)
 

@@ -361,7 +361,8 @@ class RuleWord(GroupedMetadata):
         return word
 
 
-def _understood(params: dict[str, Any]) -> dict[str, Any]:
+def _understood(given: dict[str, Any]) -> dict[str, Any]:
+    params = {name: _whole(value) for name, value in given.items()}
     broken = [
         InitErrorDetails(type=PydanticCustomError(code, "does not fit"), loc=(name,), input=None)
         for name, value in params.items()
@@ -370,6 +371,11 @@ def _understood(params: dict[str, Any]) -> dict[str, Any]:
     if broken:
         raise ValidationError.from_exception_data("params", broken)
     return params
+
+
+def _whole(value: Any) -> Any:
+    """Return 3 for 3.0: in JSON they are the same number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Params = Annotated[

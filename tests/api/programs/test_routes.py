@@ -159,14 +159,17 @@ async def test_a_changed_rule_is_as_complete_as_a_new_one(world: World) -> None:
 
     changed = await offer.coordinator.patch(
         made.headers["Location"],
-        json={"hard": [{"rule": "not_ignored"}]},
+        json={"hard": [{"rule": "not_ignored"}, {"rule": "seniority", "params": {"gap_max": 3.0}}]},
         headers={
             "Content-Type": "application/merge-patch+json",
             "If-Match": made.headers["ETag"],
         },
     )
 
-    assert changed.json()["hard"] == [{"rule": "not_ignored", "params": {}}]
+    assert changed.json()["hard"] == [
+        {"rule": "not_ignored", "params": {}},
+        {"rule": "seniority", "params": {"gap_max": 3}},
+    ]
 
 
 async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:
