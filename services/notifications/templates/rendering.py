@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.core import UnknownLocaleError
-from babel.dates import format_date, format_time, get_timezone_name
+from babel.dates import format_date, format_time, get_timezone_gmt
 from babel.lists import format_list
 
 from services.notifications.templates import catalogue
@@ -118,16 +118,17 @@ def _formats(reader: Reader, language: Language) -> Locale:
 
 
 def when(slot: Slot, timezone: str, locale: Locale) -> str:
-    """Return a slot in words, in the given zone, which is named."""
+    """Return a slot in words, in the given zone, which is named with its offset."""
     zone = ZoneInfo(timezone)
     start, end = slot.starts_at.astimezone(zone), slot.ends_at.astimezone(zone)
     day = format_date(start, "full", locale=locale)
     first = format_time(start, "short", tzinfo=zone, locale=locale)
     last = format_time(end, "short", tzinfo=zone, locale=locale)
-    name = get_timezone_name(start, locale=locale)
+    # Offsets, no names: Ireland counts its winter as the saved time, and names would be exchanged.
+    offsets = dict.fromkeys(get_timezone_gmt(one, "long", locale=locale) for one in (start, end))
     if end.date() != start.date():
         last = f"{format_date(end, 'full', locale=locale)}, {last}"
-    return f"{day}, {first} \u2013 {last} ({name}, {timezone})"
+    return f"{day}, {first} \u2013 {last} ({' \u2013 '.join(offsets)}, {timezone})"
 
 
 def _text(language: Language, reader: Reader, subject: Subject, body: str, action: str) -> str:

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from babel import Locale
 from jinja2 import UndefinedError
 
 from services.notifications.intake import rules
@@ -94,6 +95,37 @@ def test_times_are_the_readers_own_and_name_their_zone(
 
     assert shown in rendered.body
     assert timezone in rendered.body
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize(
+    ("timezone", "month", "offset"),
+    [
+        ("Europe/Dublin", 12, "GMT+00:00"),
+        ("Europe/Dublin", 7, "GMT+01:00"),
+        ("Europe/Berlin", 12, "GMT+01:00"),
+        ("Europe/Berlin", 7, "GMT+02:00"),
+        ("Asia/Kolkata", 12, "GMT+05:30"),
+        ("Asia/Kolkata", 7, "GMT+05:30"),
+        ("UTC", 7, "GMT+00:00"),
+    ],
+)
+def test_a_zone_is_named_by_its_offset_of_that_day(
+    timezone: str, month: int, offset: str, locale: str
+) -> None:
+    start = datetime(2026, month, 1, 12, tzinfo=UTC)
+    slot = Slot(start, start + timedelta(minutes=45))
+
+    assert rendering.when(slot, timezone, Locale(locale)).endswith(f"({offset}, {timezone})")
+
+
+def test_a_slot_over_the_change_of_the_clocks_has_both_offsets() -> None:
+    start = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    slot = Slot(start, start + timedelta(hours=1))
+
+    shown = rendering.when(slot, "Europe/Berlin", Locale("de"))
+
+    assert shown.endswith("01:30 \u2013 03:30 (GMT+01:00 \u2013 GMT+02:00, Europe/Berlin)")
 
 
 def test_a_text_that_needs_a_time_fails_without_one() -> None:
