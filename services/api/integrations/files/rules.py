@@ -21,6 +21,13 @@ MAX_COLUMNS = 512
 MAX_NAMED = 10
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+BINARY_MARKS = (
+    *(b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0", b"%PDF-", b"\x1f\x8b", b"7z\xbc\xaf"),
+    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF89a", b"SQLite format 3\x00", b"\x7fELF"),
+)
+CONTROL_SHARE = 0.2
+"""Share of control characters from which what could be decoded is no text all the same."""
+_CONTROLS = frozenset(map(chr, range(32))) - frozenset("\t\n\v\f\r\x1a")
 WIDE_SHARE = 0.4
 """Share of NUL bytes on one side from which text without a mark is taken for UTF-16."""
 
@@ -70,6 +77,16 @@ def read(content: bytes) -> Sheet:
 
 def decode(content: bytes) -> tuple[str, str]:
     """Return the text and the encoding it was in; the byte-order mark is no part of it."""
+    if content.startswith(BINARY_MARKS):
+        raise _no_text()
+    text, encoding = _decoded(content)
+    sample = text[:4096]
+    if sum(character in _CONTROLS for character in sample) > CONTROL_SHARE * len(sample):
+        raise _no_text()
+    return text, encoding
+
+
+def _decoded(content: bytes) -> tuple[str, str]:
     encoding = _encoding(content)
     try:
         return content.decode(encoding).removeprefix("\ufeff"), encoding
@@ -208,9 +225,17 @@ def _bad_cell(cells: Sequence[str], header: Sequence[str]) -> Problem | None:
     return None
 
 
+def _no_text() -> InvalidError:
+    return _refused(
+        "unreadable_encoding",
+        "This is not a text file but a workbook, an archive or another binary; save it as CSV.",
+    )
+
+
 def _unreadable() -> InvalidError:
     return _refused(
-        "unreadable_encoding", "The file is neither UTF-8, UTF-16 nor Windows-1252 text."
+        "unreadable_encoding",
+        "This is not a text file: it is neither UTF-8, UTF-16 nor Windows-1252.",
     )
 
 

@@ -52,6 +52,23 @@ def test_what_is_no_text_is_refused(content: bytes) -> None:
     assert refusal(content)[0] == "unreadable_encoding"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\x03\x04\x14\x00\x06\x00\x08\x00[Content_Types].xml",
+        b"%PDF-1.7\nid,name\n",
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        b"\x00\x01\x02\x03id\x04\x05",
+        b"id,name\n\x81\xff\x81",
+    ],
+)
+def test_a_binary_is_told_that_it_is_no_text_file(content: bytes) -> None:
+    code, detail = refusal(content)
+
+    assert code == "unreadable_encoding"
+    assert "not a text file" in detail
+
+
 @pytest.mark.parametrize("content", [b"", b"   \n \n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_refused(content: bytes) -> None:
     assert refusal(content)[0] == "empty_file"
