@@ -14,6 +14,8 @@ from services.local import state
 from services.local.roles import ROLES
 
 SERVICES = ("api", "matching", "notifications")
+PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZDIR")
+"""What a machine may need to find its libraries, its language and its time zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Installation:
         """Return what one service is told: only its own secrets, and where its peers are."""
         common = {
             "PATH": os.environ.get("PATH", ""),
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
             "PYTHONUNBUFFERED": "1",
             "MENTORING_ENV": "development",
             "MENTORING_MODE": "demo",
