@@ -1,7 +1,9 @@
 """How services call each other: signed, bounded in time, and honest about a silent peer."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,38 @@ from shared.errors import UnavailableError
 from shared.security import ServiceSigner
 
 CONNECT_SECONDS = 2.0
+# Well below a request's own deadline: a peer that hangs must not hold the places of its callers.
+ANSWER_SECONDS = 2.5
+FAILURES_TO_OPEN = 5
+OPEN_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Stops asking a peer that keeps silent; every ten seconds one caller may try."""
+
+    now: Callable[[], float] = time.monotonic
+    _failures: int = field(default=0, init=False)
+    _closed_until: float = field(default=0.0, init=False)
+
+    def lets_through(self) -> bool:
+        """Tell whether to ask; of those who come while it is open, one each ten seconds may."""
+        if self._failures < FAILURES_TO_OPEN:
+            return True
+        if self.now() < self._closed_until:
+            return False
+        self._closed_until = self.now() + OPEN_SECONDS
+        return True
+
+    def succeeded(self) -> None:
+        """Note an answer: everybody may ask again."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """Note silence."""
+        self._failures += 1
+        if self._failures == FAILURES_TO_OPEN:
+            self._closed_until = self.now() + OPEN_SECONDS
 
 
 class ServiceClient:
@@ -30,10 +64,11 @@ class ServiceClient:
         self._audience = audience
         self._signer = signer
         self._unavailable_code = unavailable_code
+        self._breaker = Breaker()
         self._http = httpx.AsyncClient(
             base_url=base_url,
             transport=transport,
-            timeout=httpx.Timeout(10.0, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
         )
 
@@ -50,16 +85,26 @@ class ServiceClient:
         subject: str,
         body: Any = None,
         params: dict[str, Any] | None = None,
+        read_seconds: float = ANSWER_SECONDS,
     ) -> httpx.Response:
         """Send one request and return the answer, whatever its status below 500."""
+        if not self._breaker.lets_through():
+            raise self._unavailable()
         token = self._token(method, path, organization_id, subject, content := _content(body))
         request = self._http.build_request(
-            method, path, content=content, headers=_headers(token), params=params
+            method,
+            path,
+            content=content,
+            headers=_headers(token),
+            params=params,
+            timeout=httpx.Timeout(read_seconds, connect=CONNECT_SECONDS),
         )
         try:
             response = await self._http.send(request)
         except httpx.TransportError as error:
+            self._breaker.failed()
             raise self._unavailable() from error
+        self._breaker.succeeded()
         if response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise self._unavailable()
         return response

@@ -20,6 +20,8 @@ from shared.schemas.matching import (
 )
 
 RUNS = "system:match_runs"
+# A worker of matching that was asleep takes seconds to wake; a request's deadline is ten.
+QUESTION_SECONDS = 8.0
 # Matching speaks at least every two seconds; much longer silence means that it is gone.
 SILENCE_SECONDS = 15.0
 TOO_LONG = "deadline_exceeded"
@@ -115,7 +117,12 @@ async def _call(
     client: ServiceClient, path: str, *, organization_id: UUID, subject: str, body: Any
 ) -> httpx.Response:
     answer = await client.call(
-        "POST", path, organization_id=organization_id, subject=subject, body=body
+        "POST",
+        path,
+        organization_id=organization_id,
+        subject=subject,
+        body=body,
+        read_seconds=QUESTION_SECONDS,
     )
     if answer.is_success:
         return answer

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 
 from shared.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
-from shared.http import ServiceClient
+from shared.http import ANSWER_SECONDS, ServiceClient
 from shared.schemas.events import EventBatch, IntakeResult
 from shared.schemas.notifications import (
     CapturedMessages,
@@ -22,6 +22,8 @@ from shared.schemas.notifications import (
 RELAY = "system:relay"
 SANDBOX = "system:sandbox"
 DELIVERIES = "system:deliveries"
+# Nobody waits for background work, and a whole batch takes longer than one question.
+BACKGROUND_SECONDS = 20.0
 
 
 async def send_events(
@@ -33,6 +35,7 @@ async def send_events(
         organization_id=organization_id,
         subject=RELAY,
         body=batch.model_dump(mode="json"),
+        read_seconds=BACKGROUND_SECONDS,
     )
     return IntakeResult.model_validate_json(answer.content)
 
@@ -158,6 +161,7 @@ async def move_clock(
         organization_id=organization_id,
         subject=SANDBOX,
         body=move.model_dump(mode="json"),
+        read_seconds=BACKGROUND_SECONDS,
     )
     return ClockState.model_validate_json(answer.content)
 
@@ -165,7 +169,10 @@ async def move_clock(
 async def reset(client: ServiceClient, *, organization_id: UUID) -> None:
     """Let notifications forget a sandbox organization."""
     await _call(
-        *(client, "POST", "/internal/reset"), organization_id=organization_id, subject=SANDBOX
+        *(client, "POST", "/internal/reset"),
+        organization_id=organization_id,
+        subject=SANDBOX,
+        read_seconds=BACKGROUND_SECONDS,
     )
 
 
@@ -182,9 +189,16 @@ async def _call(
     subject: str,
     body: Any = None,
     params: dict[str, Any] | None = None,
+    read_seconds: float = ANSWER_SECONDS,
 ) -> httpx.Response:
     answer = await client.call(
-        method, path, organization_id=organization_id, subject=subject, body=body, params=params
+        method,
+        path,
+        organization_id=organization_id,
+        subject=subject,
+        body=body,
+        params=params,
+        read_seconds=read_seconds,
     )
     if answer.is_success:
         return answer

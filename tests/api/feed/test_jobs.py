@@ -316,11 +316,12 @@ async def test_one_organization_that_cannot_be_told_holds_up_no_other(
 
     monkeypatch.setattr(jobs, "send", failing)
     async with bench(line.databases, other) as beside:
-        for _ in range(40):
-            try:
+        # Organizations of other tests may wait too, so how many turns it takes is not known.
+        for _ in range(1000):
+            with suppress(ValueError):
                 await relay(line.relay)
-            except ValueError:
-                continue
-        waits = await beside.rows("SELECT 1 FROM outbox_message WHERE sent_at IS NULL")
+            waits = await beside.rows("SELECT 1 FROM outbox_message WHERE sent_at IS NULL")
+            if not waits:
+                break
     assert waits == []
     assert await line.unsent() > 0
