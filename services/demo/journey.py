@@ -72,6 +72,12 @@ class Stage:
             self.clients[person_id] = self.with_token(await self.sign_in(person_id))
         return self.clients[person_id]
 
+    async def mails(self, *, after: str) -> list[Any]:
+        """Return the next captured mails after one of them."""
+        response = await self.http.get(f"{self.mail_url}/messages", params={"after": after})
+        items: list[Any] = response.raise_for_status().json()["items"]
+        return items
+
     def with_token(self, token: str) -> Client:
         """Return a client with another credential."""
         return Client(self.http, self.root, token)
@@ -449,12 +455,10 @@ async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) ->
 
     async def look() -> set[str] | None:
         nonlocal last
-        response = await stage.http.get(f"{stage.mail_url}/messages", params={"after": last})
-        for mail in response.raise_for_status().json()["items"]:
-            last = mail["id"]
-            entry = _entry(mail)
-            if entry is not None and entry[0] in own:
-                found[mail["message_id"]] = entry
+        while mails := await stage.mails(after=last):
+            last = mails[-1]["id"]
+            entries = {one["message_id"]: _entry(one) for one in mails}
+            found.update({name: one for name, one in entries.items() if one and one[0] in own})
         newest = Counter(entry for entry in found.values() if entry in wanted)
         complete = all(newest[entry] >= count for entry, count in wanted.items())
         return set(found) if complete else None

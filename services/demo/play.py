@@ -147,7 +147,7 @@ async def _integration(stage: Stage, folder: Path, organization_id: str) -> Clie
     if not kept.exists():
         made: dict[str, Any] = {}
         # An answer that was lost is not repeated with its secret: then another key is made.
-        while "key" not in made:
+        while made.get("key") is None:
             made = await stage.admin.post(
                 "/api-keys",
                 {"label": KEY_LABEL, "scopes": list(journey.KEY_SCOPES)},

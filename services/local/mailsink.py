@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from shared import ids
 
 KEPT = 20_000
 SHOWN = 500
+MOST_AT_ONCE = 200
 HEAD = (
     "<!doctype html><html lang=en><meta charset=utf-8>"
     "<meta name=viewport content='width=device-width'><meta name=color-scheme content='light dark'>"
@@ -106,6 +108,7 @@ class Handler:
         return f"250 kept as {name}"
 
 
+@lru_cache(maxsize=4096)
 def describe(name: str, content: bytes) -> dict[str, Any]:
     """Return a message as JSON: headers that matter, and its parts as text."""
     message = message_from_bytes(content, policy=policy.default)
@@ -147,7 +150,8 @@ def web(mailbox: Mailbox) -> Starlette:
 
     async def messages(request: Request) -> Response:
         after = request.query_params.get("after", "")
-        found = await asyncio.to_thread(_all, mailbox, mailbox.names(after=f"{after}.eml"))
+        names = mailbox.names(after=f"{after}.eml")[:MOST_AT_ONCE]
+        found = await asyncio.to_thread(_all, mailbox, names)
         return Response(to_json({"items": found}), media_type="application/json")
 
     async def clear(_request: Request) -> Response:

@@ -151,9 +151,13 @@ def comparable(report: dict[str, Any]) -> dict[str, Any]:
 
 def message_ids(stack: Stack) -> set[str]:
     """Return the distinct Message-IDs of all captured mails with a calendar part."""
-    answer = httpx.get(f"{stack.state['mail_url']}/messages", trust_env=False, timeout=60)
-    return {
-        one["message_id"]
-        for one in answer.json()["items"]
-        if any(part["content_type"] == "text/calendar" for part in one["parts"])
-    }
+    found, after = set(), ""
+    with httpx.Client(base_url=stack.state["mail_url"], trust_env=False, timeout=60) as http:
+        while mails := http.get("/messages", params={"after": after}).json()["items"]:
+            after = mails[-1]["id"]
+            found |= {
+                one["message_id"]
+                for one in mails
+                if any(part["content_type"] == "text/calendar" for part in one["parts"])
+            }
+    return found
