@@ -292,9 +292,9 @@ async def _remember(
     *,
     now: datetime,
 ) -> None:
-    if "no-store" in response.headers.get("Cache-Control", ""):
-        # One-time secrets are shown once and kept nowhere.
-        body = b'{"detail":"The secret was shown once and is not repeated."}'
+    # One-time secrets are shown once and kept nowhere; the id stays, so that they can be revoked.
+    if isinstance(response, responses.SecretResponse):
+        body = response.repeated
     else:
         body = bytes(response.body)
     answer = Remembered(

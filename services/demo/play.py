@@ -145,16 +145,22 @@ async def _integration(stage: Stage, folder: Path, organization_id: str) -> Clie
     """Return a client with an API key, kept for the next time: its secret is shown once."""
     kept = folder / f"{organization_id}.key"
     if not kept.exists():
-        made: dict[str, Any] = {}
-        # An answer that was lost is not repeated with its secret: then another key is made.
-        while made.get("key") is None:
-            made = await stage.admin.post(
-                "/api-keys",
-                {"label": KEY_LABEL, "scopes": list(journey.KEY_SCOPES)},
-                intent=secrets.token_hex(16),
-            )
+        made = await _new_key(stage)
+        while made["key"] is None:
+            # The answer was lost and is not repeated with its secret: that key is of no use.
+            await stage.admin.post(f"/api-keys/{made['id']}/revoke", intent=secrets.token_hex(16))
+            made = await _new_key(stage)
         state.private_file(kept, made["key"])
     return stage.with_token(kept.read_text())
+
+
+async def _new_key(stage: Stage) -> dict[str, Any]:
+    made: dict[str, Any] = await stage.admin.post(
+        "/api-keys",
+        {"label": KEY_LABEL, "scopes": list(journey.KEY_SCOPES)},
+        intent=secrets.token_hex(16),
+    )
+    return made
 
 
 def _show(report: Mapping[str, Any], console: Console) -> None:

@@ -4,12 +4,19 @@ Presenters build plain typed dictionaries, so nothing validates an answer a seco
 holds every answer against the document instead.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Response
 from pydantic_core import to_json
 
 JSON = "application/json"
+
+
+class SecretResponse(Response):
+    """An answer with something shown once; `repeated` is what a repeated request is answered."""
+
+    repeated: bytes = b""
 
 
 def one(content: object, *, version: int | None = None, status: int = 200) -> Response:
@@ -34,10 +41,12 @@ def accepted(content: object, *, version: int | None = None, location: str) -> R
     return response
 
 
-def secret(content: object, *, location: str) -> Response:
-    """Answer with something shown once: stored by no cache and never compressed."""
-    response = created(content, location=location)
+def secret(content: Mapping[str, Any], *, field: str, location: str) -> SecretResponse:
+    """Answer with a field shown once: stored by no cache, never compressed, null when repeated."""
+    response = SecretResponse(to_json(content), status_code=201, media_type=JSON)
+    response.headers["Location"] = location
     response.headers["Cache-Control"] = "no-store"
+    response.repeated = to_json({**content, field: None})
     return response
 
 

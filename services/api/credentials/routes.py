@@ -206,7 +206,11 @@ async def list_api_keys(
 async def create_api_key(
     *, actor: ActorDep, session: SessionDep, now: NowDep, body: ApiKeyCreate
 ) -> Response:
-    """Make a key for a machine. Its secret is in this answer and nowhere else."""
+    """Make a key for a machine. Its secret is in this answer and nowhere else.
+
+    A request that is repeated with its Idempotency-Key is answered with `key` null. If the first
+    answer was lost, revoke the key by its id and make another one.
+    """
     key, text = await operations.create_key(
         session,
         organization_id=actor.organization_id,
@@ -218,7 +222,9 @@ async def create_api_key(
         now=now,
     )
     view = present_key(key.model_dump())
-    return responses.secret(NewApiKey(**view, key=text), location=f"/v1/api-keys/{view['id']}")
+    return responses.secret(
+        NewApiKey(**view, key=text), field="key", location=f"/v1/api-keys/{view['id']}"
+    )
 
 
 @router.post(
@@ -265,7 +271,11 @@ async def list_oauth_clients(
 async def create_oauth_client(
     *, actor: ActorDep, session: SessionDep, now: NowDep, body: OAuthClientCreate
 ) -> Response:
-    """Make a client for the client credentials grant. Its secret is shown only here."""
+    """Make a client for the client credentials grant. Its secret is shown only here.
+
+    A request that is repeated with its Idempotency-Key is answered with `client_secret` null. If
+    the first answer was lost, revoke the client by its id and make another one.
+    """
     client, secret = await operations.create_client(
         session,
         actor=actor,
@@ -277,6 +287,7 @@ async def create_oauth_client(
     view = present_client(client.model_dump())
     return responses.secret(
         NewOAuthClient(**view, client_secret=secret),
+        field="client_secret",
         location=f"/v1/oauth-clients/{view['id']}",
     )
 

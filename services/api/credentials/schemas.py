@@ -14,6 +14,7 @@ from shared.web.pagination import Page
 
 PersonId = Annotated[UUID, Id("person")]
 Label = Annotated[str, Line(120, "Nightly people sync")]
+SHOWN_ONCE = "Shown once; null when the request is repeated."
 Scopes = Annotated[list[Scope], MinLen(1), MaxLen(50), Distinct()]
 Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": "int32"})]
 LastFour = Annotated[str, Field(min_length=4, max_length=4, examples=["9f3a"])]
@@ -87,7 +88,9 @@ class ApiKeyView(TypedDict):
 class NewApiKey(ApiKeyView):
     """A machine's key with the secret that is shown this once."""
 
-    key: Annotated[str, Field(min_length=100, max_length=200)]
+    key: Annotated[
+        Annotated[str, Field(min_length=100, max_length=200)] | None, Field(description=SHOWN_ONCE)
+    ]
 
 
 class ApiKeyPage(TypedDict):
@@ -123,7 +126,9 @@ class OAuthClientView(TypedDict):
 class NewOAuthClient(OAuthClientView):
     """A machine client with the secret that is shown this once."""
 
-    client_secret: Annotated[str, Field(min_length=32, max_length=200)]
+    client_secret: Annotated[
+        Annotated[str, Field(min_length=32, max_length=200)] | None, Field(description=SHOWN_ONCE)
+    ]
 
 
 class OAuthClientPage(TypedDict):
