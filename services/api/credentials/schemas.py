@@ -4,21 +4,35 @@ from typing import Annotated, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from services.api.access.roles import Role
-from services.api.access.rules import Scope
+from services.api.access.rules import SERVICE_SCOPES, Scope
 from shared.schemas.base import Body, Distinct, Id, Line, PublicId, Timestamp
 from shared.web.pagination import Page
 
 PersonId = Annotated[UUID, Id("person")]
 Label = Annotated[str, Line(120, "Nightly people sync")]
-SHOWN_ONCE = "Shown once; null when the request is repeated."
-Scopes = Annotated[list[Scope], MinLen(1), MaxLen(50), Distinct()]
+
+
+def _of_a_machine(scope: Scope) -> Scope:
+    if scope not in SERVICE_SCOPES:
+        raise PydanticCustomError("not_allowed", "is of persons only")
+    return scope
+
+
+ServiceScope = Annotated[
+    Scope,
+    AfterValidator(_of_a_machine),
+    WithJsonSchema({"type": "string", "enum": sorted(SERVICE_SCOPES), "examples": ["people:read"]}),
+]
+Scopes = Annotated[list[ServiceScope], MinLen(1), MaxLen(50), Distinct()]
 Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": "int32"})]
 LastFour = Annotated[str, Field(min_length=4, max_length=4, examples=["9f3a"])]
 Cursor = Annotated[str, Field(max_length=512)]
+SHOWN_ONCE = "Shown once; null when the request is repeated."
 
 
 class RoleAssignmentCreate(Body):

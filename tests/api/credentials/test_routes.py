@@ -24,3 +24,18 @@ async def test_a_repeated_request_has_the_id_to_revoke_but_no_secret(
     revoked = await world.org_admin.post(f"{path}/{again.json()['id']}/revoke")
     assert revoked.status_code == 200
     assert revoked.json()["revoked_at"]
+
+
+@pytest.mark.parametrize(("path", "field"), DOORS)
+async def test_what_pairs_confide_in_each_other_is_no_machines(
+    world: World, path: str, field: str
+) -> None:
+    body = {"label": "Curious", "scopes": ["people:read", "content:self"]}
+
+    answer = await world.org_admin.post(path, json=body)
+
+    assert answer.status_code == 400
+    assert field not in answer.json()
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+        ("#/scopes/1", "not_allowed")
+    ]
