@@ -68,11 +68,15 @@ def status(
 @app.command()
 def token(
     who: Annotated[str, typer.Argument(help="A role such as org_admin, or a person's id.")],
+    *,
+    organization: Annotated[
+        str | None, typer.Option(help="The slug of another organization, such as a demo's.")
+    ] = None,
 ) -> None:
     """Print a development credential of the running stack."""
     from services.local import launch  # noqa: PLC0415 - each command loads only what it needs
 
-    raise typer.Exit(launch.token(ROOT, who))
+    raise typer.Exit(launch.token(ROOT, who, organization=organization))
 
 
 def _load(name: str) -> Any:

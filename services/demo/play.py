@@ -43,6 +43,10 @@ def main(root: Path, *, people: Path | None, mapping: Path | None, as_json: bool
         for error in _single(failed):
             console.print(f"{type(error).__name__}: {error}", style="red", markup=False)
         return 1
+    slug = report["organization"]
+    console.print(f"look around with: ./dev token org_admin --organization {slug}", highlight=False)
+    if not report["mentorships"]:
+        console.print("Nobody was matched: too few people, or all of them in one reporting line.")
     if as_json:
         print(json.dumps(report, indent=2))  # noqa: T201 - for scripts
     else:
@@ -119,6 +123,7 @@ async def _journey(
     proposals = await program.coordinator.all(f"/match-runs/{match_run['id']}/proposals")
     return {
         "organization_id": founded["id"],
+        "organization": founded["slug"],
         "rows_read": run["counts"]["seen"],
         "people_applied": run["counts"]["seen"] - run["counts"]["failed"],
         "rows_refused": [{"line": row["line"], "errors": row["errors"]} for row in refused],

@@ -136,29 +136,32 @@ def status(root: Path, *, as_json: bool) -> int:
     return 0 if current else 3
 
 
-def token(root: Path, who: str) -> int:
-    """Print a credential for a role or a person."""
+def token(root: Path, who: str, *, organization: str | None) -> int:
+    """Print a credential for a role or a person, of this organization or of another one."""
     folder = state.folder(root)
     current = state.read(folder)
     console = Console(stderr=True)
     if current is None:
         console.print("mentoring is not running in this folder: ./dev up")
         return 3
-    found = current.tokens.get(who) or asyncio.run(_token_of(folder, current, who))
+    kept = current.tokens if organization in {None, current.organization} else {}
+    found = kept.get(who) or asyncio.run(
+        _token_of(folder, current, who, organization or current.organization)
+    )
     if found is None:
-        known = ", ".join(current.tokens)
+        known = ", ".join(kept or ("org_admin", "coordinator"))
         console.print(f"No credential for {who}; roles are {known}, or give a person's id.")
         return 1
     print(found)  # noqa: T201 - for scripts
     return 0
 
 
-async def _token_of(folder: Path, current: State, person_id: str) -> str | None:
+async def _token_of(folder: Path, current: State, who: str, organization: str) -> str | None:
     installation = Installation.load(folder)
     root = current.api_url.removesuffix("/v1")
     async with httpx.AsyncClient(base_url=root, trust_env=False, timeout=10) as http:
         http.headers["Authorization"] = f"Bearer {installation.operator_token}"
         try:
-            return await tokens.sign_in(http, person_id)
+            return await tokens.sign_in(http, who, organization=organization)
         except httpx.HTTPStatusError:
             return None

@@ -45,12 +45,11 @@ async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
         return given
 
 
-async def sign_in(
-    http: httpx.AsyncClient, person_id: str, *, organization: str = ORGANIZATION
-) -> str:
-    """Return a token of one person."""
+async def sign_in(http: httpx.AsyncClient, who: str, *, organization: str = ORGANIZATION) -> str:
+    """Return a token of a person, by their id or by a role they were granted."""
+    named = "person_id" if who.startswith("per_") else "role"
     answer = await http.post(
-        "/operator/sign-ins", json={"organization_slug": organization, "person_id": person_id}
+        "/operator/sign-ins", json={"organization_slug": organization, named: who}
     )
     token: str = answer.raise_for_status().json()["access_token"]
     return token
