@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -38,14 +38,21 @@ INT32_MAX = 2**31 - 1
 INT53_MAX = 2**53 - 1
 MAX_JSON_DEPTH = 16
 
-# Control characters, and the bidirectional ones that make a line read as something else.
+# Control characters, the bidirectional ones that make a line read as something else, what ends a
+# line elsewhere, and marks of byte order. Joiners stay: some scripts need them inside names.
 _LINE_REFUSES = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _TEXT_REFUSES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Space around a text is dropped, and nothing else must not be left.
-_NOT_BLANK: dict[str, Any] = {"pattern": r"[^\s\x85]"}
+# Soft hyphens, joiners, fillers, variation selectors and the like show nothing by themselves.
+_INVISIBLE = (
+    r"\x85\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+)
+_NOT_BLANK: dict[str, Any] = {"pattern": rf"[^\s{_INVISIBLE}]"}
+_VISIBLE = re.compile(_NOT_BLANK["pattern"])
 
 
 class Body(BaseModel):
@@ -75,6 +82,12 @@ def _clean(refused: re.Pattern[str], value: str) -> str:
     if refused.search(value):
         raise PydanticCustomError("forbidden_character", "contains a character that is not allowed")
     return unicodedata.normalize("NFC", value)
+
+
+def _visible(value: str) -> str:
+    if not _VISIBLE.search(value):
+        raise PydanticCustomError("string_too_short", "shows nothing")
+    return value
 
 
 def _bounded(maximum: int, value: str) -> str:
@@ -111,6 +124,7 @@ class Text(GroupedMetadata):
 def _texts(refused: re.Pattern[str], maximum: int, example: str) -> Iterator[object]:
     yield StringConstraints(strip_whitespace=True, min_length=1, max_length=maximum)
     yield AfterValidator(partial(_clean, refused))
+    yield AfterValidator(_visible)
     yield AfterValidator(partial(_bounded, maximum))
     yield Field(examples=[example], json_schema_extra=_NOT_BLANK)
 
@@ -209,8 +223,17 @@ Day = Annotated[
 ]
 
 
+# Files beside the zones: "not set yet", and whatever this machine is set to.
+_NO_ZONES = frozenset({"Factory", "localtime", "posixrules"})
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones()) - _NO_ZONES
+
+
 def _known_zone(value: str) -> str:
-    if value not in available_timezones():
+    if value not in _zones():
         raise PydanticCustomError("unknown_time_zone", "should be an IANA time zone")
     return value
 
@@ -230,6 +253,7 @@ Search = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(partial(_clean, _LINE_REFUSES)),
+    AfterValidator(_visible),
     Field(examples=["data engineering"], json_schema_extra=_NOT_BLANK),
 ]
 Slug = Annotated[
