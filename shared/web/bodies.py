@@ -22,17 +22,21 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADER_VALUE = 8 * 1024
 MAX_DEPTH = 32
+MAX_DIGITS = 1000
 BODY_SECONDS = 10.0
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-# A string, an opening, a closing, or a word that JSON does not know. Possessive, so that a hostile
-# body is read once; a string that never ends runs to the end of the body.
+# A string, an opening, a closing, a word that JSON does not know, or a number longer than Python
+# reads. Possessive, so that a hostile body is read once; a string that never ends runs to the end
+# of the body.
 _TOKEN = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|(?P<open>[\[{])|(?P<close>[\]}])|(?P<word>NaN|Infinity)',
+    rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|(?P<open>[\[{])|(?P<close>[\]}])|(?P<word>NaN|Infinity)'
+    rb"|(?<![0-9])(?P<number>[0-9]{%d})" % (MAX_DIGITS + 1),
     re.DOTALL,
 )
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
 class BodyMiddleware:
@@ -150,17 +154,30 @@ def _check_json(body: bytes, media_type: str) -> None:
         # A body that may be left out is left out; null would be another way to say so.
         detail = codes.VIOLATIONS["wrong_type"][0]
         raise InvalidError(errors=[Violation("#", "wrong_type", detail)])
-    has_words = b"NaN" in body or b"Infinity" in body
-    if not has_words and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    if not _is_utf8(body):
+        raise _invalid_json("The body is not JSON in UTF-8.")
+    is_odd = b"NaN" in body or b"Infinity" in body or _LONG_NUMBER.search(body)
+    if not is_odd and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
     for token in _TOKEN.finditer(body):
         kind = token.lastgroup
         if kind == "word":
             raise _invalid_json("JSON knows neither NaN nor Infinity.")
+        if kind == "number":
+            raise _invalid_json(f"A number has at most {MAX_DIGITS} digits.")
         depth += (kind == "open") - (kind == "close")
         if depth > MAX_DEPTH:
             raise _invalid_json(f"The body is nested more than {MAX_DEPTH} deep.")
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    # Text in UTF-16 or UTF-32 may pass for UTF-8, but not without NUL.
+    return b"\x00" not in body
 
 
 def checked(handler: Handler, dependant: Any, body_field: Any) -> Handler:

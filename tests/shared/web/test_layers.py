@@ -258,9 +258,17 @@ async def test_a_coded_body_is_refused(http: httpx.AsyncClient) -> None:
         (b'{"a": NaN}', 400),
         (b'{"a": "NaN"}', 200),
         (b'{"a": -Infinity}', 400),
+        (b'{"a": ' + b"9" * 1001 + b"}", 400),
+        (b'{"a": -' + b"9" * 1000 + b"}", 200),
+        (b'{"a": "' + b"9" * 5000 + b'"}', 200),
+        (b'{"a": "\xff"}', 400),
+        (b"\xff\xfe{\x00}\x00", 400),
+        ('{"a": 1}'.encode("utf-16-le"), 400),
+        (b"\x00", 400),
+        ('{"a": "Zo\u00eb"}'.encode(), 200),
     ],
 )
-async def test_nesting_counts_outside_of_strings_only(
+async def test_what_no_json_reader_takes_is_refused_outside_of_strings_only(
     http: httpx.AsyncClient, body: bytes, status: int
 ) -> None:
     answer = await http.post(
