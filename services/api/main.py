@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from fastapi import FastAPI
 
@@ -30,6 +31,7 @@ from shared.clock import system_clock
 from shared.web.application import Frame, equip
 from shared.web.health import Health, health_router
 from shared.web.openapi import Product, publish
+from shared.web.problems import Taken
 from shared.web.reference import install_reference
 from shared.web.signpost import Signpost
 
@@ -53,6 +55,23 @@ ROUTERS = (
     sandbox.messages_router,
 )
 
+
+TAKEN: Taken = MappingProxyType(
+    {
+        "uq_person_email": ("duplicate_email", "This address belongs to somebody else."),
+        "pk_person_external_id": (
+            "duplicate_external_id",
+            "This external id belongs to somebody else.",
+        ),
+        "uq_participant_live": ("already_enrolled", "This person takes part already."),
+        "uq_program_code": ("already_exists", "Another program has this code."),
+        "uq_role_assignment_grant": ("already_exists", "The person holds this role already."),
+        "uq_match_run_live": ("already_exists", "A run of this track is under way."),
+        "uq_connection_label": ("already_exists", "Another connection bears this label."),
+        "uq_mapping_name": ("already_exists", "Another mapping bears this name."),
+    }
+)
+"""What two requests at once break: each index answers as the rule that is checked before it."""
 
 PRODUCT = Product(
     api_id="6f1f6f0e-5b0c-4b39-9f2c-3c1d5f0a7f11",
@@ -97,6 +116,7 @@ def _frame(settings: ApiSettings) -> Frame:
         rate_limit=settings.rate_limit,
         organization_rate_limit=settings.organization_rate_limit,
         streamed={f"{PREFIX}/imports": settings.import_max_bytes},
+        taken=TAKEN,
     )
 
 

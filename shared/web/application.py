@@ -14,7 +14,7 @@ from shared.web.caching import CompressionMiddleware, ConditionalMiddleware
 from shared.web.callers import Callers
 from shared.web.limits import Buckets, QuotaMiddleware, Quotas
 from shared.web.methods import MethodsMiddleware
-from shared.web.problems import install_problem_handlers
+from shared.web.problems import NOTHING_NAMED, Taken, install_problem_handlers
 from shared.web.requests import RequestMiddleware
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -42,7 +42,7 @@ class Frame:
     """What the layers of one service are set to.
 
     `connections` bounds what is worked on at once; `streamed` names paths whose bodies may be
-    larger, each with its limit in bytes.
+    larger, each with its limit in bytes; `taken` says what a broken unique index means.
     """
 
     connections: int
@@ -50,11 +50,12 @@ class Frame:
     rate_limit: int = 600
     organization_rate_limit: int = 6000
     streamed: Mapping[str, int] = field(default_factory=dict)
+    taken: Taken = NOTHING_NAMED
 
 
 def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
     """Put every convention of the public API around it, once for all operations."""
-    install_problem_handlers(root)
+    install_problem_handlers(root, taken=frame.taken)
     callers = Callers.none_yet()
     quotas = Quotas(Buckets(frame.rate_limit), Buckets(frame.organization_rate_limit))
     _surround(

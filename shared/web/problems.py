@@ -65,6 +65,10 @@ CONSTRAINTS: Mapping[str, tuple[int, str, str]] = MappingProxyType(
     }
 )
 
+type Taken = Mapping[str, tuple[str, str]]
+"""What a broken unique index says, by its name: the code and words of the rule it stands for."""
+NOTHING_NAMED: Taken = MappingProxyType({})
+
 KNOWN_RULES = frozenset(get_args(ErrorType))
 
 # Pydantic's words for a broken rule, and ours: an upgrade of the library cannot change the API.
@@ -258,7 +262,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     )
 
 
-def fault(request: Request, error: Exception) -> Response:
+def fault(request: Request, error: Exception, taken: Taken = NOTHING_NAMED) -> Response:
     """Return the answer to what nobody expected."""
     state = sqlstate_of(error)
     if state == "42501":
@@ -267,6 +271,7 @@ def fault(request: Request, error: Exception) -> Response:
         return problem(request, status=404, code="not_found", detail="There is nothing here.")
     if state is not None and state in CONSTRAINTS:
         status, code, detail = CONSTRAINTS[state]
+        code, detail = taken.get(constraint_of(error) or "", (code, detail))
         return problem(request, status=status, code=code, detail=detail)
     if is_database_away(error, state):
         return problem(
@@ -287,6 +292,16 @@ def sqlstate_of(error: BaseException) -> str | None:
         getattr(error, "orig", None), "sqlstate", None
     )
     return state if isinstance(state, str) else None
+
+
+def constraint_of(error: BaseException) -> str | None:
+    """Return the name of the constraint that was broken, however the error was wrapped."""
+    original = getattr(error, "orig", None) or error
+    for one in (original, original.__cause__):
+        name = getattr(one, "constraint_name", None)
+        if isinstance(name, str):
+            return name
+    return None
 
 
 def is_database_away(error: BaseException, state: str | None) -> bool:
@@ -331,9 +346,10 @@ async def refuse_with(scope: Scope, receive: Receive, send: Send, error: DomainE
 class FaultMiddleware:
     """Turns what nobody expected into an answer, and keeps its values out of every log."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, taken: Taken = NOTHING_NAMED) -> None:
         """Watch over the application inside."""
         self.app = app
+        self._taken = taken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -349,12 +365,12 @@ class FaultMiddleware:
         except Exception as error:
             if scope["type"] != "http" or has_started:
                 raise
-            await fault(Request(scope), error)(scope, receive, send)
+            await fault(Request(scope), error, self._taken)(scope, receive, send)
 
 
-def install_problem_handlers(app: FastAPI) -> None:
+def install_problem_handlers(app: FastAPI, *, taken: Taken = NOTHING_NAMED) -> None:
     """Let an application answer every refusal and every fault with a problem document."""
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(FaultMiddleware)
+    app.add_middleware(FaultMiddleware, taken=taken)

@@ -181,6 +181,32 @@ async def test_fifty_identical_posts_make_one_person(world: World) -> None:
     assert {one.status_code for one in answers} <= {201, 409, 503}
 
 
+async def test_a_race_for_an_address_or_an_external_id_is_refused_as_the_rule_says(
+    world: World,
+) -> None:
+    def person(number: int, **values: object) -> dict[str, object]:
+        return {"given_name": "A", "family_name": str(number)} | values
+
+    one_address = [person(number, email="first@example.org") for number in range(8)]
+    external_ids = [{"source": "hr", "external_id": "4711"}]
+    one_external_id = [
+        person(number, email=f"{number}@example.org", external_ids=external_ids)
+        for number in range(8)
+    ]
+
+    for bodies, code in (
+        (one_address, "duplicate_email"),
+        (one_external_id, "duplicate_external_id"),
+    ):
+        answers = await asyncio.gather(
+            *[world.org_admin.post("/v1/people", json=body) for body in bodies]
+        )
+        made = [one for one in answers if one.status_code == 201]
+        refused = {(one.status_code, one.json()["code"]) for one in answers if one not in made}
+        assert len(made) == 1
+        assert refused - {(503, "overloaded")} == {(409, code)}
+
+
 async def test_a_key_must_name_its_intent(world: World) -> None:
     machine = await world.add_key("people:write")
 
