@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from services.local.installation import Addresses, Installation
 from services.local.state import State
 from services.local.supervisor import Program, Ready, Supervisor, address, listen, mentoring
 
+SERVICES_FOLDER = Path(__file__).parents[1]
 MIGRATIONS = ("api", "notifications")
 SERVICES = ("matching", "notifications", "api")
 WORKERS = ("api", "notifications")
@@ -83,10 +85,32 @@ def _addresses(sockets: Sockets, admin_url: str) -> Addresses:
 
 
 async def migrate(root: Path, installation: Installation, where: Addresses) -> None:
-    """Bring every database to its newest revision, all of them at once."""
+    """Bring every database to its newest revision, all of them at once.
+
+    Seconds of every start but the first go into finding that there is nothing to do, so the
+    revision is looked up before the program is started that would find it.
+    """
     await asyncio.gather(
-        *[_migrate(root, name, installation.environment(name, where)) for name in MIGRATIONS]
+        *[
+            _migrate(root, name, installation.environment(name, where))
+            for name in MIGRATIONS
+            if not await _is_newest(
+                name, installation.database_url("migrator", name, where.database)
+            )
+        ]
     )
+
+
+async def _is_newest(service: str, url: str) -> bool:
+    revisions = (SERVICES_FOLDER / service / "migrations" / "versions").glob("[0-9]*.py")
+    newest = max(file.stem.partition("_")[0] for file in revisions)
+    connection = await asyncpg.connect(url)
+    try:
+        return bool(await connection.fetchval("SELECT version_num FROM alembic_version") == newest)
+    except asyncpg.UndefinedTableError:
+        return False
+    finally:
+        await connection.close()
 
 
 async def _migrate(root: Path, service: str, environment: Mapping[str, str]) -> None:
