@@ -8,6 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 ROOT = Path(__file__).parents[1]
+SERVICES = ("api", "matching", "notifications")
+WRONG_SETTINGS = 2
 DRAIN_SECONDS = 8
 HEARTBEAT_SECONDS = 30
 READY = "http://127.0.0.1:8000/readyz"
@@ -88,11 +93,40 @@ def _load(name: str) -> Any:
     return module
 
 
+def _settings_of(service: str) -> Any:
+    return getattr(_load(f"services.{service}.settings"), f"{service.capitalize()}Settings")
+
+
+def _require_settings(service: str, *, may_lack: bool = False) -> None:
+    """Name every variable that is wrong, and end before anything starts."""
+    from shared import settings  # noqa: PLC0415 - each command loads only what it needs
+
+    # An image holds one service; its settings are all there is to know.
+    present = [name for name in SERVICES if find_spec(f"services.{name}") is not None]
+    for line in settings.misspelt(map(_settings_of, present)):
+        typer.echo(line, err=True)
+    if lines := settings.faults(_settings_of(service), may_lack=may_lack):
+        typer.echo("\n".join(lines), err=True)
+        raise typer.Exit(WRONG_SETTINGS)
+
+
+@contextmanager
+def _named_settings() -> Iterator[None]:
+    from shared import settings  # noqa: PLC0415 - each command loads only what it needs
+
+    try:
+        yield
+    except settings.SettingError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_SETTINGS) from None
+
+
 @app.command()
 def serve(service: ServiceName) -> None:
     """Serve one service on the socket it was handed, or on 0.0.0.0:8000."""
     import uvicorn  # noqa: PLC0415 - each command loads only what it needs
 
+    _require_settings(service)
     config = uvicorn.Config(
         _load(f"services.{service}.main").create_app(),
         host="0.0.0.0",  # noqa: S104 - containers; a local stack hands over a loopback socket
@@ -110,13 +144,18 @@ def serve(service: ServiceName) -> None:
 @app.command()
 def worker(service: ServiceName) -> None:
     """Run the background work of one service."""
-    _load(f"services.{service}.worker").main()
+    _require_settings(service)
+    with _named_settings():
+        _load(f"services.{service}.worker").main()
 
 
 @app.command()
 def migrate(service: ServiceName) -> None:
     """Bring the database of one service to its newest revision."""
-    _load(f"services.{service}.migrations.__main__").main([])
+    # A container that migrates is told no more than the address of the database.
+    _require_settings(service, may_lack=True)
+    with _named_settings():
+        _load(f"services.{service}.migrations.__main__").main([])
 
 
 @app.command()

@@ -5,14 +5,28 @@ containers hand out secrets as files.
 """
 
 import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS = Path("/run/secrets")
+PREFIX = "MENTORING_"
+OTHERS = frozenset(
+    f"{PREFIX}{name}" for name in ("STATE", "COMPOSE", "LISTEN_FD", "SMTP_FD", "HEARTBEAT_FILE")
+)
+"""Variables that are read elsewhere and are no settings of a service."""
+ALIKE = 0.85
+"""How much a name resembles a setting's before it counts as that name misspelt."""
+
+
+class SettingError(LookupError):
+    """A variable is missing or wrong; the text names it and never shows its value."""
 
 
 class Environment(StrEnum):
@@ -36,11 +50,29 @@ class Pooler(StrEnum):
     TRANSACTION = "transaction"
 
 
+def _check_database_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_place = False
+    if not has_place or parts.scheme != "postgresql":
+        raise ValueError("should be an address such as postgresql://role:password@host:5432/name")
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    _check_database_url(value.get_secret_value())
+    return value
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+
+
 class ServiceSettings(BaseSettings):
     """Settings common to all services."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="MENTORING_",
+        env_prefix=PREFIX,
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
         extra="ignore",
         hide_input_in_errors=True,
@@ -70,5 +102,47 @@ def told(variable: str) -> str:
         return value
     file = SECRETS / variable.lower()
     if not file.is_file():
-        raise LookupError(f"{variable} is set neither in the environment nor as {file}")
+        raise SettingError(f"{variable}: is set neither in the environment nor as {file}")
     return file.read_text().strip()
+
+
+def told_database_url(variable: str) -> str:
+    """Return the address of a database by its variable's name."""
+    url = told(variable)
+    try:
+        _check_database_url(url)
+    except ValueError as error:
+        raise SettingError(f"{variable}: {error}") from None
+    return url
+
+
+def faults(kind: type[ServiceSettings], *, may_lack: bool = False) -> list[str]:
+    """Return what is wrong with the settings of a service, one line for each variable."""
+    try:
+        kind()
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        lines = [
+            _line(str(one["loc"][0]) if one["loc"] else "", one["type"], one["msg"])
+            for one in found
+            if not (may_lack and one["type"] == "missing")
+        ]
+        return list(dict.fromkeys(lines))
+    return []
+
+
+def _line(name: str, rule: str, words: str) -> str:
+    said = "must be given" if rule == "missing" else words.removeprefix("Value error, ")
+    # What several settings break together names them itself.
+    return f"{PREFIX}{name.upper()}: {said}" if name else said
+
+
+def misspelt(kinds: Iterable[type[ServiceSettings]]) -> list[str]:
+    """Return a line for each variable that nothing reads and that looks like a setting."""
+    known = OTHERS | {f"{PREFIX}{name.upper()}" for kind in kinds for name in kind.model_fields}
+    lines = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name.upper() not in known:
+            alike = get_close_matches(name.upper(), sorted(known), n=1, cutoff=ALIKE)
+            lines += [f"{name}: no such setting; did you mean {one}?" for one in alike]
+    return lines

@@ -26,7 +26,7 @@ from shared.persistence.engine import create_engine, create_read_pool
 from shared.persistence.leases import JobDatabase
 from shared.persistence.sessions import Sessions, create_sessions
 from shared.security import ServiceSigner
-from shared.settings import Mode
+from shared.settings import Mode, SettingError
 from shared.web.problems import is_database_away, sqlstate_of
 
 DEMO_LIFETIME_SECONDS = 30 * 24 * 3600
@@ -161,7 +161,10 @@ async def open_worker_resources(
 
 def _worker_engine(url: SecretStr | None, settings: ApiSettings) -> AsyncEngine:
     if url is None:
-        raise ValueError("a worker needs api_jobs_database_url and api_worker_database_url")
+        raise SettingError(
+            "MENTORING_API_JOBS_DATABASE_URL, MENTORING_API_WORKER_DATABASE_URL:"
+            " a worker needs both"
+        )
     return create_engine(
         url.get_secret_value(),
         size=settings.api_connections,

@@ -1,24 +1,38 @@
 """What the api service is told by its environment."""
 
+import base64
 from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from shared.settings import Environment, Mode, Pooler, ServiceSettings
+from shared.settings import DatabaseUrl, Environment, Mode, Pooler, ServiceSettings
+
+KEY_BYTES = 32
+
+
+def _key(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value().rstrip("=")
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"should be {KEY_BYTES} bytes in base64url")
+    return value
 
 
 class ApiSettings(ServiceSettings):
     """Settings of `services.api`; every one is documented in docs/configuration.md."""
 
-    api_database_url: SecretStr = Field(description="Database of the api as the role `app_api`.")
-    api_jobs_database_url: SecretStr | None = Field(
+    api_database_url: DatabaseUrl = Field(description="Database of the api as the role `app_api`.")
+    api_jobs_database_url: DatabaseUrl | None = Field(
         None, description="The same database as `app_jobs`; the worker needs it."
     )
-    api_worker_database_url: SecretStr | None = Field(
+    api_worker_database_url: DatabaseUrl | None = Field(
         None, description="The same database as `worker_system`; the worker needs it."
     )
-    api_migrator_database_url: SecretStr | None = Field(
+    api_migrator_database_url: DatabaseUrl | None = Field(
         None, description="The same database as `migrator`; migrations need it."
     )
     api_connections: int = Field(
@@ -37,7 +51,7 @@ class ApiSettings(ServiceSettings):
     issuer: str = Field(
         "http://127.0.0.1:8000", description="Name of the built-in token issuer: the api's root."
     )
-    key_encryption_key: SecretStr = Field(
+    key_encryption_key: Annotated[SecretStr, AfterValidator(_key)] = Field(
         description="32 bytes in base64url; signing keys are encrypted with it at rest."
     )
     operator_token: SecretStr | None = Field(
@@ -74,5 +88,8 @@ class ApiSettings(ServiceSettings):
     @model_validator(mode="after")
     def _refuse_aids_in_production(self) -> "ApiSettings":
         if self.env is Environment.PRODUCTION and (self.dev_login or self.mode is Mode.DEMO):
-            raise ValueError("developer sign-in and demo mode are refused in production")
+            raise ValueError(
+                "MENTORING_DEV_LOGIN, MENTORING_MODE: developer sign-in and demo mode are refused"
+                " in production"
+            )
         return self

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field, SecretStr, model_validator
 
-from shared.settings import Environment, Pooler, ServiceSettings
+from shared.settings import DatabaseUrl, Environment, Pooler, ServiceSettings
 
 
 class MailSecurity(StrEnum):
@@ -19,13 +19,13 @@ class MailSecurity(StrEnum):
 class NotificationsSettings(ServiceSettings):
     """Settings of `services.notifications`; every one is documented in docs/configuration.md."""
 
-    notifications_database_url: SecretStr = Field(
+    notifications_database_url: DatabaseUrl = Field(
         description="Database of notifications as the role `app_notifications`."
     )
-    notifications_worker_database_url: SecretStr = Field(
+    notifications_worker_database_url: DatabaseUrl = Field(
         description="The same database as `worker_system`, which claims due deliveries."
     )
-    notifications_migrator_database_url: SecretStr | None = Field(
+    notifications_migrator_database_url: DatabaseUrl | None = Field(
         None, description="The same database as `migrator`; migrations need it."
     )
     database_pooler: Pooler = Field(
@@ -64,5 +64,8 @@ class NotificationsSettings(ServiceSettings):
     @model_validator(mode="after")
     def _refuse_aids_in_production(self) -> "NotificationsSettings":
         if self.env is Environment.PRODUCTION and self.sandbox_smtp:
-            raise ValueError("sending mail of sandbox organizations is refused in production")
+            raise ValueError(
+                "MENTORING_SANDBOX_SMTP: sending mail of sandbox organizations is refused in"
+                " production"
+            )
         return self

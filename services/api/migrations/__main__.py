@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.api.migrations import tables
 from shared.persistence import migrations
-from shared.settings import told
+from shared.settings import told_database_url
 
 FOLDER = Path(__file__).parent
 URL = "MENTORING_API_MIGRATOR_DATABASE_URL"
@@ -13,7 +13,7 @@ URL = "MENTORING_API_MIGRATOR_DATABASE_URL"
 
 def main(arguments: list[str]) -> None:
     """Upgrade; with a message, write the next revision instead."""
-    url = told(URL)
+    url = told_database_url(URL)
     if arguments:
         migrations.write_revision(
             folder=FOLDER, url=url, target=tables.METADATA, message=" ".join(arguments)

@@ -1,0 +1,117 @@
+"""Wrong settings are named, one line each, before anything starts; their values never are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEY = "A" * 43
+WRONG_SETTINGS = 2
+ADDRESS = "should be an address such as postgresql://role:password@host:5432/name"
+WRONG = {"MENTORING_KEY_ENCRYPTION_KEY": "short-one", "MENTORING_API_DATABASE_URL": "nonsense-url"}
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one command that is told nothing but these variables."""
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "services.cli", *command],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate"])
+def test_every_wrong_variable_has_one_line_without_its_value(command: str) -> None:
+    ended = run(command, "api", **WRONG, MENTORING_RATE_LIMIT="-5")
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert sorted(ended.stderr.splitlines()) == [
+        f"MENTORING_API_DATABASE_URL: {ADDRESS}",
+        "MENTORING_KEY_ENCRYPTION_KEY: should be 32 bytes in base64url",
+        "MENTORING_RATE_LIMIT: Input should be greater than or equal to 1",
+    ]
+    assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql:///api",
+        "mysql://role:hidden@host/api",
+        "http://host/api",
+        "postgresql://role:hidden@host:port/api",
+    ],
+)
+def test_the_address_of_a_database_needs_its_scheme_and_a_host(url: str) -> None:
+    ended = run("migrate", "notifications", MENTORING_NOTIFICATIONS_MIGRATOR_DATABASE_URL=url)
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr == f"MENTORING_NOTIFICATIONS_MIGRATOR_DATABASE_URL: {ADDRESS}\n"
+
+
+def test_what_must_be_given_is_named() -> None:
+    ended = run("serve", "api")
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.splitlines() == [
+        "MENTORING_API_DATABASE_URL: must be given",
+        "MENTORING_KEY_ENCRYPTION_KEY: must be given",
+    ]
+
+
+def test_migrations_need_one_address_and_name_it() -> None:
+    ended = run("migrate", "api")
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.startswith("MENTORING_API_MIGRATOR_DATABASE_URL: is set neither")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_worker_names_the_addresses_it_needs() -> None:
+    ended = run(
+        "worker",
+        "api",
+        MENTORING_API_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/api",
+        MENTORING_KEY_ENCRYPTION_KEY=KEY,
+    )
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.startswith("MENTORING_API_JOBS_DATABASE_URL, MENTORING_API_WORKER")
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_settings_break_together_names_them() -> None:
+    ended = run(
+        "serve",
+        "api",
+        MENTORING_API_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/api",
+        MENTORING_KEY_ENCRYPTION_KEY=KEY,
+        MENTORING_DEV_LOGIN="1",
+    )
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.startswith("MENTORING_DEV_LOGIN, MENTORING_MODE: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_misspelt_variable_is_worth_a_line_and_a_foreign_one_is_not() -> None:
+    ended = run(
+        "migrate",
+        "api",
+        MENTORING_RATE_LIMITS="hidden",
+        MENTORING_COLOUR="blue",
+        MENTORING_HEARTBEAT_FILE="/nowhere",
+    )
+
+    assert ended.stderr.splitlines()[0] == (
+        "MENTORING_RATE_LIMITS: no such setting; did you mean MENTORING_RATE_LIMIT?"
+    )
+    assert len(ended.stderr.splitlines()) == 2
+    assert "hidden" not in ended.stderr
