@@ -15,7 +15,9 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
+from uuid import uuid4
 
 import uvicorn
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -46,20 +48,24 @@ class Mailbox:
         """Take the folder, made if it is missing."""
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._appearing = Lock()
         self._kept = len(self.names())
 
     def put(self, content: bytes) -> str:
         """Keep a message durably and return its id."""
-        name = ids.encode(ids.new_id())
-        temporary = self._folder / f"{name}.part"
+        temporary = self._folder / f"{uuid4()}.part"
         with temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.replace(self._file(name))
-        self._kept += 1
-        if self._kept > KEPT:
-            self._drop_oldest()
+        # Named when it appears: whoever reads on after the newest name must not miss one that
+        # began earlier and was written later.
+        with self._appearing:
+            name = ids.encode(ids.new_id())
+            temporary.replace(self._file(name))
+            self._kept += 1
+            if self._kept > KEPT:
+                self._drop_oldest()
         return name
 
     def names(self, *, after: str = "") -> list[str]:

@@ -1,5 +1,6 @@
 """The local mail server: what it promises to keep, it keeps and shows."""
 
+import asyncio
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -95,3 +96,23 @@ def test_keeps_what_it_had_when_it_starts_again(mailbox: Mailbox, tmp_path: Path
     name = mailbox.put(mail("Kept"))
 
     assert Mailbox(tmp_path / "mail").names() == [name]
+
+
+async def test_a_reader_who_goes_on_misses_nothing_while_many_write(
+    mailbox: Mailbox, reader: httpx.AsyncClient
+) -> None:
+    seen: list[str] = []
+
+    async def read_on() -> None:
+        while len(seen) < 60:
+            after = seen[-1] if seen else ""
+            page = (await reader.get("/messages", params={"after": after})).json()["items"]
+            seen.extend(one["id"] for one in page)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(
+            read_on(), *[asyncio.to_thread(mailbox.put, mail("One of many")) for _ in range(60)]
+        )
+
+    assert seen == mailbox.names()
