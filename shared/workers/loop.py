@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import structlog
 
 IDLE_SECONDS = 0.08
+# A job that found nothing a few times in a row looks less often: polling must not keep a core warm.
+LONGEST_IDLE = 3
 FAILURE_SECONDS = 1.0
 
 logger = structlog.get_logger()
@@ -29,6 +31,7 @@ class Job:
 
 async def run(job: Job, stop: asyncio.Event) -> None:
     """Take turns until told to stop; a failing turn is logged and tried again."""
+    empty_turns = 0
     while not stop.is_set():
         try:
             worked = await job.turn()
@@ -36,8 +39,9 @@ async def run(job: Job, stop: asyncio.Event) -> None:
             logger.warning("turn_failed", operation=job.name, error_type=type(error).__name__)
             await _pause(stop, job, FAILURE_SECONDS)
             continue
+        empty_turns = 0 if worked else empty_turns + 1
         if not worked:
-            await _pause(stop, job, job.idle_seconds)
+            await _pause(stop, job, job.idle_seconds * min(empty_turns, LONGEST_IDLE))
 
 
 async def run_all(jobs: list[Job], stop: asyncio.Event) -> None:
