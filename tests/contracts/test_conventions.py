@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.api.access.rules import EVERY_SCOPE
+from services.api.access.rules import SERVICE_SCOPES
 from services.local import postgres
 from tests.support.apps import World, client, found_world
 from tests.support.database import Databases
@@ -292,7 +292,7 @@ async def test_a_repeated_post_has_one_effect(stage: Stage, operations: list[Ope
 async def test_a_machine_names_its_intent_with_every_post(
     stage: Stage, operations: list[Operation]
 ) -> None:
-    machine = await stage.world.add_key(*sorted(EVERY_SCOPE - {"content:self"}))
+    machine = await stage.world.add_key(*sorted(SERVICE_SCOPES))
     asked = 0
     for operation in operations:
         if operation.method != "POST":

@@ -13,10 +13,12 @@ from fastapi import FastAPI
 from pydantic_core import to_json
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from services.api.access.rules import EVERY_SCOPE
+from services.api.access.rules import SERVICE_SCOPES
+from services.api.access.tables import ApiKey
 from services.api.resources import Resources
 from shared import ids
-from shared.persistence.tenancy import TenantSession
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant, TenantSession
 from tests.support.apps import World, client, found_world
 from tests.support.imports import csv, mapping
 from tests.support.mentorships import compose, matching, member
@@ -299,12 +301,23 @@ async def _callers(  # noqa: PLR0917 - everybody in the story
         stranger=others[0].client,
         manager=await world.as_person(manager["id"]),
         outsider=await world.as_person((await world.add_person())["id"]),
-        key=await world.add_key(*sorted(EVERY_SCOPE)),
-        # A machine cannot have this scope, so that nothing is left of what it was given.
-        bare_key=await world.add_key("content:self"),
+        key=await world.add_key(*sorted(SERVICE_SCOPES)),
+        bare_key=await _without_scopes(world),
         deactivated=await _deactivated(world),
         anonymous=client(world.app),
     )
+
+
+async def _without_scopes(world: World) -> httpx.AsyncClient:
+    """Return a key that may do nothing: the API hands none out, a scope may be retired."""
+    made = await post(world.org_admin, "/v1/api-keys", {"label": "bare", "scopes": ["admin"]})
+    organization_id = ids.parse_id("organization", world.organization_id)
+    resources = world.app.state.resources
+    async with transaction(resources.sessions, Tenant(organization_id)) as session:
+        key = await session.get(ApiKey, (organization_id, ids.parse_id("api_key", made["id"])))
+        assert key is not None
+        key.scopes = []
+    return client(world.app, made["key"])
 
 
 async def _granted(world: World, role: str, program_id: str | None = None) -> httpx.AsyncClient:
