@@ -59,7 +59,7 @@ async def _run(root: Path, *, examples: int, seeds: Sequence[int], phases: str) 
 async def _serving(root: Path, scratch: Path) -> AsyncIterator[tuple[str, Installation]]:
     """Run a migrated api on a free port, with a database of its own."""
     installation = Installation.load(scratch)
-    async with postgres.running(scratch / "postgres", is_durable=False) as server:
+    async with postgres.running(scratch / "postgres", is_throwaway=True) as server:
         await roles.prepare(server.url(database="postgres"), installation.passwords)
         listener = listen()
         url = address(listener)

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 from typing import BinaryIO
 
 import asyncpg
@@ -31,6 +31,7 @@ START_SECONDS = 30
 POLL_SECONDS = 0.05
 PORT_TRIES = 5
 SUPERUSER = "postgres"
+HOME_NOTE = "postgres.home"
 
 
 class NoPostgresError(Exception):
@@ -96,21 +97,31 @@ def _major(folder: Path) -> int:
 
 
 @asynccontextmanager
-async def running(state: Path, *, is_durable: bool = True) -> AsyncIterator[Server]:
-    """Run the server of a state folder for the length of the block."""
-    with _locked(state):
-        server = await start(state, is_durable=is_durable)
-        try:
-            yield server
-        finally:
-            server.stop()
+async def running(state: Path, *, is_throwaway: bool = False) -> AsyncIterator[Server]:
+    """Run the server of a state folder for the length of the block.
+
+    A throw-away one writes nothing safely, and its files go with it.
+    """
+    try:
+        with _locked(state):
+            server = await start(state, is_throwaway=is_throwaway)
+            try:
+                yield server
+            finally:
+                server.stop()
+    finally:
+        if is_throwaway:
+            discard(state)
 
 
 def discard(state: Path) -> None:
     """Remove a server's files, wherever they lie."""
-    if state.exists():
-        with _locked(state):
-            shutil.rmtree(_home(state), ignore_errors=True)
+    if not state.exists():
+        return
+    with _locked(state):
+        if (elsewhere := _noted_home(state)) is not None:
+            shutil.rmtree(elsewhere)
+    shutil.rmtree(state)
 
 
 @contextmanager
@@ -124,7 +135,7 @@ def _locked(state: Path) -> Iterator[None]:
         yield
 
 
-async def start(state: Path, *, is_durable: bool = True) -> Server:
+async def start(state: Path, *, is_throwaway: bool = False) -> Server:
     """Initialise the data folder if it is new, then start; return once it answers."""
     home = _home(state)
     binaries = _reachable(find_binaries(), home)
@@ -135,7 +146,7 @@ async def start(state: Path, *, is_durable: bool = True) -> Server:
     for _ in range(PORT_TRIES):
         port = _free_port()
         with (state / "postgres.log").open("ab") as log:
-            process = _spawn(binaries, data, port, home, log, is_durable=is_durable)
+            process = _spawn(binaries, data, port, home, log, is_throwaway=is_throwaway)
         server = Server(port, password, process)
         try:
             await _wait(server, state)
@@ -147,10 +158,10 @@ async def start(state: Path, *, is_durable: bool = True) -> Server:
 
 
 def _spawn(
-    binaries: Path, data: Path, port: int, home: Path, log: BinaryIO, *, is_durable: bool
+    binaries: Path, data: Path, port: int, home: Path, log: BinaryIO, *, is_throwaway: bool
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own binary and arguments
-        [binaries / "postgres", "-D", data, *_options(port, is_durable=is_durable)],
+        [binaries / "postgres", "-D", data, *_options(port, is_throwaway=is_throwaway)],
         stdout=subprocess.DEVNULL,
         stderr=log,
         cwd=home,
@@ -166,15 +177,22 @@ def _home(state: Path) -> Path:
     """Return a folder the server's account can reach: below a private one, nobody cannot."""
     if os.geteuid() != 0:
         return state
-    home = state if _is_reachable(state.parent) else Path("/var/tmp") / _stable_name(state)  # noqa: S108 - data folder itself is 0700
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    home = state if _is_reachable(state.parent) else _noted_home(state) or _new_home(state)
     home.chmod(0o711)
     return home
 
 
-def _stable_name(state: Path) -> str:
-    owner = state.stat()
-    return f"mentoring-{owner.st_dev:x}-{owner.st_ino:x}"
+def _noted_home(state: Path) -> Path | None:
+    note = state / HOME_NOTE
+    home = Path(note.read_text()) if note.exists() else None
+    return home if home is not None and home.is_dir() else None
+
+
+def _new_home(state: Path) -> Path:
+    # A name that nothing else ever had: a folder left behind by another state is never taken over.
+    home = Path(mkdtemp(prefix="mentoring-", dir="/var/tmp"))
+    (state / HOME_NOTE).write_text(str(home))
+    return home
 
 
 def _is_reachable(folder: Path) -> bool:
@@ -230,7 +248,7 @@ def _locale(binaries: Path) -> list[str]:
     return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
 
 
-def _options(port: int, *, is_durable: bool) -> list[str]:
+def _options(port: int, *, is_throwaway: bool) -> list[str]:
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
@@ -240,7 +258,7 @@ def _options(port: int, *, is_durable: bool) -> list[str]:
         "log_min_messages": "warning",
         "timezone": "UTC",
     }
-    if not is_durable:
+    if is_throwaway:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 

@@ -34,7 +34,7 @@ class Databases:
 async def migrated(state: Path) -> AsyncIterator[Databases]:
     """Run a throw-away server whose databases are migrated as an operator would."""
     passwords = {role: secrets.token_hex(8) for role in roles.ROLES}
-    async with postgres.running(state, is_durable=False) as server:
+    async with postgres.running(state, is_throwaway=True) as server:
         databases = Databases(server.port, server.password, passwords)
         await roles.prepare(databases.url(postgres.SUPERUSER, "postgres"), passwords)
         migrate(databases)

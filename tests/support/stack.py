@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import psutil
 
+from services.local import postgres
+
 ROOT = Path(__file__).parents[2]
 MENTORING = Path(sys.executable).parent / "mentoring"
 # Rows that count attempts and leases: a killed worker may leave more of them behind.
@@ -109,3 +111,4 @@ def running(folder: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.run("down")
+        postgres.discard(folder / "postgres")
