@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 SERVICES = ("api", "matching", "notifications")
 WRONG_SETTINGS = 2
 DRAIN_SECONDS = 8
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in containers; a local stack hands over a loopback socket
 HEARTBEAT_SECONDS = 30
 READY = "http://127.0.0.1:8000/readyz"
 
@@ -121,23 +122,37 @@ def _named_settings() -> Iterator[None]:
         raise typer.Exit(WRONG_SETTINGS) from None
 
 
+def _refuse_an_open_demo(service: str, host: str) -> None:
+    from shared.settings import Mode, is_loopback  # noqa: PLC0415 - loads only what it needs
+
+    told = _settings_of(service)()
+    if told.mode is Mode.DEMO and not told.demo_public and not is_loopback(host):
+        typer.echo(
+            f"MENTORING_MODE: a demo listens on this machine only, not on {host};"
+            " MENTORING_DEMO_PUBLIC=1 lets it",
+            err=True,
+        )
+        raise typer.Exit(WRONG_SETTINGS)
+
+
 @app.command()
 def serve(service: ServiceName) -> None:
     """Serve one service on the socket it was handed, or on 0.0.0.0:8000."""
     import uvicorn  # noqa: PLC0415 - each command loads only what it needs
 
     _require_settings(service)
+    handed = os.environ.get("MENTORING_LISTEN_FD")
+    sockets = [socket.socket(fileno=int(handed))] if handed else None
+    _refuse_an_open_demo(service, sockets[0].getsockname()[0] if sockets else EVERYWHERE)
     config = uvicorn.Config(
         _load(f"services.{service}.main").create_app(),
-        host="0.0.0.0",  # noqa: S104 - containers; a local stack hands over a loopback socket
+        host=EVERYWHERE,
         port=8000,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    handed = os.environ.get("MENTORING_LISTEN_FD")
-    sockets = [socket.socket(fileno=int(handed))] if handed else None
     uvicorn.Server(config).run(sockets=sockets)
 
 

@@ -4,6 +4,7 @@ Names carry the prefix `MENTORING_`; a file of the same name under `/run/secrets
 containers hand out secrets as files.
 """
 
+import ipaddress
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -83,6 +84,9 @@ class ServiceSettings(BaseSettings):
         description="`development` or `production`; production refuses aids.",
     )
     mode: Mode = Field(Mode.NORMAL, description="`normal`, or `demo` for a local try-out.")
+    demo_public: bool = Field(
+        False, description="Lets a demo listen beyond this machine; it holds invented people only."
+    )
     log_level: str = Field("info", description="Least severe log line that is written.")
     drain_seconds: float = Field(
         5.0, ge=0, description="How long to serve on after SIGTERM while not ready, in seconds."
@@ -93,6 +97,14 @@ class ServiceSettings(BaseSettings):
     service_public_keys: str = Field(
         '{"keys": []}', description="Public ES256 keys of all services as a JWK set."
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can be meant by a host's name or address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def told(variable: str) -> str:

@@ -28,6 +28,7 @@ from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
 from shared import logs
 from shared.clock import system_clock
+from shared.settings import Mode
 from shared.web.application import Frame, equip
 from shared.web.health import Health, health_router
 from shared.web.openapi import Product, publish
@@ -106,6 +107,7 @@ PRODUCT = Product(
     },
 )
 PREFIX = "/v1"
+DEMO_BANNER = ((b"mentoring-mode", b"demo"),)
 
 
 def _frame(settings: ApiSettings) -> Frame:
@@ -117,6 +119,7 @@ def _frame(settings: ApiSettings) -> Frame:
         organization_rate_limit=settings.organization_rate_limit,
         streamed={f"{PREFIX}/imports": settings.import_max_bytes},
         taken=TAKEN,
+        banner=DEMO_BANNER if settings.mode is Mode.DEMO else (),
     )
 
 

@@ -36,6 +36,7 @@ FIRST_KEYS: Mapping[Mode, UUID] = MappingProxyType(
     {Mode.NORMAL: UUID(int=1), Mode.DEMO: UUID(int=2)}
 )
 THESE_KEYS = "SELECT id, encrypted_jwk FROM signing_key WHERE mode = $1 ORDER BY id"
+HOLDS_REAL_DATA = "SELECT EXISTS (SELECT FROM organization_slug WHERE NOT is_demo)"
 
 logger = structlog.get_logger()
 
@@ -66,6 +67,7 @@ class Resources:
         """Check role and schema, then load the issuer's keys: nothing is served before."""
         async with self.reads.acquire(timeout=2) as connection:
             await catalogue.refuse_unsafe_database(connection, reviewed=INSTALLATION_TABLES)
+            await _refuse_real_data(connection, self.settings.mode)
             keys = await _signing_keys(connection, self.settings, self.clock)
         is_demo = self.settings.mode is Mode.DEMO
         self._issuer = Issuer(
@@ -216,6 +218,14 @@ async def _meet_later(resources: Resources) -> None:
             )
         else:
             return
+
+
+async def _refuse_real_data(connection: asyncpg.Connection, mode: Mode) -> None:
+    if mode is Mode.DEMO and await connection.fetchval(HOLDS_REAL_DATA):
+        raise SettingError(
+            "MENTORING_MODE: this database holds organizations that are no demo;"
+            " a demo needs a database of its own"
+        )
 
 
 async def _signing_keys(

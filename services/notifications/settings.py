@@ -4,7 +4,14 @@ from enum import StrEnum
 
 from pydantic import Field, SecretStr, model_validator
 
-from shared.settings import DatabaseUrl, Environment, Pooler, ServiceSettings
+from shared.settings import (
+    DatabaseUrl,
+    Environment,
+    Mode,
+    Pooler,
+    ServiceSettings,
+    is_loopback,
+)
 
 
 class MailSecurity(StrEnum):
@@ -67,5 +74,15 @@ class NotificationsSettings(ServiceSettings):
             raise ValueError(
                 "MENTORING_SANDBOX_SMTP: sending mail of sandbox organizations is refused in"
                 " production"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keep_a_demo_from_writing_to_anybody(self) -> "NotificationsSettings":
+        has_account = self.smtp_username is not None or self.smtp_password is not None
+        if self.mode is Mode.DEMO and (has_account or not is_loopback(self.smtp_host)):
+            raise ValueError(
+                "MENTORING_MODE, MENTORING_SMTP_HOST: a demo sends mail to a sink on this machine"
+                " only"
             )
         return self

@@ -15,7 +15,7 @@ from shared.web.callers import Callers
 from shared.web.limits import Buckets, QuotaMiddleware, Quotas
 from shared.web.methods import MethodsMiddleware
 from shared.web.problems import NOTHING_NAMED, Taken, install_problem_handlers
-from shared.web.requests import RequestMiddleware
+from shared.web.requests import Headers, RequestMiddleware
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_ALLOWED = (
@@ -25,6 +25,7 @@ CORS_ALLOWED = (
 CORS_EXPOSED = (
     *("ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Request-Id"),
     *("Content-Language", "Deprecation", "Sunset", "Idempotency-Replayed", "Allow"),
+    "Mentoring-Mode",
 )
 
 
@@ -42,7 +43,8 @@ class Frame:
     """What the layers of one service are set to.
 
     `connections` bounds what is worked on at once; `streamed` names paths whose bodies may be
-    larger, each with its limit in bytes; `taken` says what a broken unique index means.
+    larger, each with its limit in bytes; `taken` says what a broken unique index means; `banner`
+    holds headers that go with every answer.
     """
 
     connections: int
@@ -51,6 +53,7 @@ class Frame:
     organization_rate_limit: int = 6000
     streamed: Mapping[str, int] = field(default_factory=dict)
     taken: Taken = NOTHING_NAMED
+    banner: Headers = ()
 
 
 def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
@@ -60,7 +63,7 @@ def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
     quotas = Quotas(Buckets(frame.rate_limit), Buckets(frame.organization_rate_limit))
     _surround(
         root,
-        (RequestMiddleware, {}),
+        (RequestMiddleware, {"banner": frame.banner}),
         # Before the limits: a page on another origin must be able to read that it was refused.
         (CrossOriginMiddleware, _cross_origin(frame)),
         (QuotaMiddleware, {"quotas": quotas, "callers": callers}),

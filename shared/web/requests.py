@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared import ids
 
 VARY = ("Accept-Language", "Authorization", "Origin")
-FIXED = (
+Headers = tuple[tuple[bytes, bytes], ...]
+FIXED: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
 )
@@ -24,9 +25,10 @@ logger = structlog.get_logger()
 class RequestMiddleware:
     """Names each request and says afterwards how it went, in ids only."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Stand around the whole application."""
+    def __init__(self, app: ASGIApp, *, banner: Headers = ()) -> None:
+        """Stand around the whole application; a banner goes with every answer."""
         self.app = app
+        self.fixed = (*FIXED, *banner)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -43,7 +45,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _complete(message, scope, status, request_id)
+                _complete(message, scope, status, request_id, self.fixed)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(**_names(scope, request_id)):
@@ -61,7 +63,7 @@ def _names(scope: Scope, request_id: str) -> dict[str, str]:
     return names
 
 
-def _complete(message: Message, scope: Scope, status: int, request_id: str) -> None:
+def _complete(message: Message, scope: Scope, status: int, request_id: str, fixed: Headers) -> None:
     # The raw pairs, gone through once: a mapping over them searches anew for every name.
     headers, varying, is_cached = [], [], False
     for pair in message["headers"]:
@@ -73,7 +75,7 @@ def _complete(message: Message, scope: Scope, status: int, request_id: str) -> N
     if not is_cached:
         is_read = scope["method"] in READING and status < HTTPStatus.BAD_REQUEST
         headers.append((b"cache-control", b"private, no-cache" if is_read else b"no-store"))
-    headers += ((b"request-id", request_id.encode()), *FIXED, (b"vary", _vary(varying)))
+    headers += ((b"request-id", request_id.encode()), *fixed, (b"vary", _vary(varying)))
     message["headers"] = headers
 
 

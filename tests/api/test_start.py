@@ -14,7 +14,8 @@ from services.api.resources import open_resources
 from services.local import postgres
 from shared.errors import UnavailableError
 from shared.persistence.catalogue import UnsafeDatabaseError
-from tests.support.apps import api_settings, client, running_api
+from shared.settings import Mode, SettingError
+from tests.support.apps import World, api_settings, client, running_api
 from tests.support.database import Databases
 from tests.support.ports import free_port
 
@@ -81,6 +82,15 @@ async def test_a_gap_in_the_schema_stops_the_start(databases: Databases) -> None
     finally:
         await owner.execute("DROP TABLE left_open")
         await owner.close()
+
+
+async def test_a_demo_does_not_start_beside_real_organizations(
+    databases: Databases, world: World
+) -> None:
+    assert world.organization_id
+    with pytest.raises(SettingError, match="a demo needs a database of its own"):
+        async with open_resources(api_settings(databases, mode=Mode.DEMO)):
+            raise AssertionError("it started")
 
 
 async def test_a_gap_found_late_is_never_served(

@@ -91,6 +91,7 @@ def test_tokens_of_the_state_file_open_the_api(stack: Stack) -> None:
             trust_env=False,
         )
         assert answer.status_code == 200, role
+        assert answer.headers["Mentoring-Mode"] == "demo"
 
 
 @pytest.mark.skipif(not HR_FILE.exists(), reason="the real people file lies outside the project")

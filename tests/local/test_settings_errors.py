@@ -101,6 +101,45 @@ def test_what_settings_break_together_names_them() -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_demo_does_not_listen_beyond_this_machine() -> None:
+    ended = run(
+        "serve",
+        "api",
+        MENTORING_API_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/api",
+        MENTORING_KEY_ENCRYPTION_KEY=KEY,
+        MENTORING_ENV="development",
+        MENTORING_MODE="demo",
+    )
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.startswith("MENTORING_MODE: a demo listens on this machine only")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        {"MENTORING_SMTP_HOST": "mail.example.org"},
+        {"MENTORING_SMTP_HOST": "192.0.2.7"},
+        {"MENTORING_SMTP_HOST": "127.0.0.1", "MENTORING_SMTP_USERNAME": "postbox"},
+    ],
+)
+def test_a_demo_does_not_start_with_a_real_mail_server(mail: dict[str, str]) -> None:
+    ended = run(
+        "worker",
+        "notifications",
+        MENTORING_NOTIFICATIONS_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/it",
+        MENTORING_NOTIFICATIONS_WORKER_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/it",
+        MENTORING_ENV="development",
+        MENTORING_MODE="demo",
+        **mail,
+    )
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr.startswith("MENTORING_MODE, MENTORING_SMTP_HOST: ")
+    assert len(ended.stderr.splitlines()) == 1
+
+
 def test_a_misspelt_variable_is_worth_a_line_and_a_foreign_one_is_not() -> None:
     ended = run(
         "migrate",

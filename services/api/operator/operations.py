@@ -16,14 +16,19 @@ from services.api.people import operations as people
 
 
 async def found(
-    session: AsyncSession, *, organization_id: UUID, wanted: OrganizationCreate, now: datetime
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    wanted: OrganizationCreate,
+    is_demo: bool,
+    now: datetime,
 ) -> tuple[UUID, UUID]:
     """Found the organization of a slug, or find it; return its id and its first org admin's.
 
     Repeating it changes nothing: the slug names one organization for good.
     """
     await queries.lock_slug(session, slug=wanted.slug)
-    session.add(OrganizationSlug(slug=wanted.slug, tenant_id=organization_id))
+    session.add(OrganizationSlug(slug=wanted.slug, tenant_id=organization_id, is_demo=is_demo))
     await organizations.found(
         session,
         organization_id=organization_id,

@@ -52,7 +52,11 @@ async def found_organization(request: Request, body: OrganizationCreate) -> Resp
     organization_id = body.id or ids.new_id()
     async with transaction(resources.sessions, Tenant(organization_id)) as session:
         founded, admin = await operations.found(
-            session, organization_id=organization_id, wanted=body, now=resources.clock()
+            session,
+            organization_id=organization_id,
+            wanted=body,
+            is_demo=resources.settings.mode is Mode.DEMO,
+            now=resources.clock(),
         )
     return responses.created(_present(founded, body.slug, admin), location="/v1/organization")
 
