@@ -6,8 +6,9 @@ of 50 MB and recurse into brackets nested 900 deep.
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request, Response
@@ -24,6 +25,7 @@ MAX_HEADER_VALUE = 8 * 1024
 MAX_DEPTH = 32
 MAX_DIGITS = 1000
 BODY_SECONDS = 10.0
+SEVERAL = frozenset({list, tuple, set, frozenset})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -181,13 +183,16 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def checked(handler: Handler, dependant: Any, body_field: Any) -> Handler:
-    """Let a route refuse a body of another media type, and a query where it takes none."""
+    """Let a route refuse a body of another media type, and a query it would half ignore."""
     named = _query_names(dependant.query_params)
+    single = _single_names(dependant.query_params)
     expected: str | None = body_field.field_info.media_type if body_field else None
 
     async def check(request: Request) -> Response:
         if named is not None:
             _require_known(request, named)
+        if request.scope["query_string"]:
+            _require_once(request, single)
         if expected is not None:
             _require_media_type(request, expected)
         return await handler(request)
@@ -201,6 +206,38 @@ def _query_names(parameters: Sequence[Any]) -> frozenset[str] | None:
     if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
         return None
     return frozenset(one.alias for one in parameters)
+
+
+def _single_names(parameters: Sequence[Any]) -> frozenset[str]:
+    """Return the parameters of a route that take one value."""
+    named = [pair for one in parameters for pair in _annotations(one)]
+    return frozenset(name for name, annotation in named if not _takes_several(annotation))
+
+
+def _annotations(parameter: Any) -> Iterator[tuple[str, Any]]:
+    kind = parameter.field_info.annotation
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield field.alias or name, field.annotation
+    else:
+        yield parameter.alias, kind
+
+
+def _takes_several(annotation: Any) -> bool:
+    origin = get_origin(annotation) or annotation
+    return origin in SEVERAL or any(map(_takes_several, get_args(annotation)))
+
+
+def _require_once(request: Request, single: frozenset[str]) -> None:
+    times = Counter(name for name, _value in request.query_params.multi_items() if name in single)
+    repeated = [name for name, count in times.items() if count > 1]
+    if repeated:
+        raise InvalidError(
+            errors=[
+                Violation(f"query.{name}", "not_repeatable", codes.VIOLATIONS["not_repeatable"][0])
+                for name in repeated
+            ]
+        )
 
 
 def _require_known(request: Request, named: frozenset[str]) -> None:

@@ -273,6 +273,7 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "This holds a character that is not allowed.",
             "Das enthält ein unerlaubtes Zeichen.",
         ),
+        "not_repeatable": ("This takes one value.", "Das nimmt nur einen Wert an."),
         "not_unique": ("This names the same thing twice.", "Das nennt etwas doppelt."),
         "unknown_time_zone": ("This should be an IANA time zone.", "Das ist keine Zeitzone."),
         "unknown_reference": (

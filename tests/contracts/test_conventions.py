@@ -149,6 +149,23 @@ async def test_an_unknown_query_parameter_is_refused(
             assert_problem(answer, 400, "unknown_parameter")
 
 
+async def test_a_parameter_that_takes_one_value_is_refused_twice(
+    stage: Stage, operations: list[Operation]
+) -> None:
+    refused = 0
+    for operation in operations:
+        for name in operation.single_query():
+            url = operation.url(stage.known)
+            answer = await ask(stage.everybody, operation, url, params=[(name, "1"), (name, "1")])
+            if answer.status_code != REFUSED:
+                problem = assert_problem(answer, 400, "invalid_request")
+                assert (f"query.{name}", "not_repeatable") in {
+                    (one["pointer"], one["code"]) for one in problem["errors"]
+                }
+                refused += 1
+    assert refused > 30
+
+
 async def test_an_unknown_field_of_a_body_is_refused(
     stage: Stage, operations: list[Operation]
 ) -> None:

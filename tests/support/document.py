@@ -63,6 +63,14 @@ class Operation:
             if one["in"] == "query" and one.get("required")
         }
 
+    def single_query(self) -> list[str]:
+        """Return the query parameters that take one value."""
+        return [
+            one["name"]
+            for one in self.content.get("parameters", [])
+            if one["in"] == "query" and self.resolve(one["schema"]).get("type") != "array"
+        ]
+
     @property
     def media_type(self) -> str | None:
         """Return what kind of body is read, if any."""
