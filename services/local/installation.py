@@ -14,8 +14,8 @@ from services.local import state
 from services.local.roles import ROLES
 
 SERVICES = ("api", "matching", "notifications")
-PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZDIR")
-"""What a machine may need to find its libraries, its language and its time zones."""
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZDIR")
+"""What a machine may need to find its programs, its libraries, its language and its time zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,7 @@ class Installation:
     def environment(self, service: str, where: Addresses) -> dict[str, str]:
         """Return what one service is told: only its own secrets, and where its peers are."""
         common = {
-            "PATH": os.environ.get("PATH", ""),
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+            **of_this_machine(),
             "PYTHONUNBUFFERED": "1",
             "MENTORING_ENV": "development",
             "MENTORING_MODE": "demo",
@@ -109,6 +108,11 @@ class Installation:
             {name: value for name, value in key.items() if name != "d"}
             for key in self.service_keys.values()
         ]
+
+
+def of_this_machine() -> dict[str, str]:
+    """Return what every program is told of the machine, whatever it does."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
 def _make() -> dict[str, Any]:

@@ -17,7 +17,7 @@ import httpx
 from rich.console import Console
 
 from services.local import postgres, roles, state, tokens
-from services.local.installation import Addresses, Installation
+from services.local.installation import Addresses, Installation, of_this_machine
 from services.local.state import State
 from services.local.supervisor import Program, Ready, Supervisor, address, listen, mentoring
 
@@ -170,7 +170,7 @@ def _programs(
 
 def _mail(folder: Path, sockets: Sockets) -> Program:
     environment = {
-        "PATH": os.environ.get("PATH", ""),
+        **of_this_machine(),
         "MENTORING_SMTP_FD": str(sockets.smtp.fileno()),
     }
     return Program(
