@@ -1,16 +1,15 @@
-"""One file of words per language; a language that lacks a kind does not start."""
+"""The kinds of message of each language, ready to be filled in."""
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-FOLDER = Path(__file__).parent / "locales"
+from shared import words
+
 FRAME = Path(__file__).parent / "frame.html"
-DEFAULT = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,10 @@ def _environment(*, is_html: bool) -> Environment:
     )
 
 
-def available() -> list[str]:
-    """Return every language that is shipped."""
-    return sorted(file.stem for file in FOLDER.glob("*.toml"))
-
-
 @cache
 def language(locale: str) -> Language:
     """Return one language, read the first time it is needed."""
-    content = tomllib.loads((FOLDER / f"{locale}.toml").read_text(encoding="utf-8"))
+    content = words.of(locale)
     return Language(
         locale=locale,
         phrases=content["phrases"],
@@ -79,16 +73,5 @@ def _words(texts: Mapping[str, str]) -> Words:
 
 
 def choose(*wanted: str | None) -> Language:
-    """Return the first language that is shipped: exact locale, then its language, then English."""
-    shipped = set(available())
-    for locale in _fallbacks(*wanted):
-        if locale in shipped:
-            return language(locale)
-    return language(DEFAULT)
-
-
-def _fallbacks(*wanted: str | None) -> Iterator[str]:
-    for locale in wanted:
-        if locale:
-            yield locale
-            yield locale.partition("-")[0]
+    """Return the language for a reader, of those that are shipped."""
+    return language(words.choose(*wanted))

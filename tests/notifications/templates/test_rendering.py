@@ -10,6 +10,7 @@ from jinja2 import UndefinedError
 from services.notifications.intake import rules
 from services.notifications.templates import catalogue, names, rendering
 from services.notifications.templates.rendering import Reader, Slot, Subject
+from shared import words
 
 START = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
 SLOT = Slot(START, START + timedelta(minutes=45))
@@ -31,7 +32,7 @@ def subject(**values: object) -> Subject:
     return Subject(**(given | values))  # type: ignore[arg-type]  # names of its fields
 
 
-@pytest.mark.parametrize("locale", catalogue.available())
+@pytest.mark.parametrize("locale", words.available())
 @pytest.mark.parametrize("kind", rules.kinds())
 def test_every_kind_can_be_said_in_every_language(kind: str, locale: str) -> None:
     rendered = rendering.render(kind, reader=reader(locale), subject=subject())
@@ -45,21 +46,21 @@ def test_every_kind_can_be_said_in_every_language(kind: str, locale: str) -> Non
     assert "https://app.example.org/meetings/mtg_1" in rendered.text
 
 
-@pytest.mark.parametrize("locale", catalogue.available())
+@pytest.mark.parametrize("locale", words.available())
 def test_no_language_has_words_that_nobody_uses(locale: str) -> None:
     assert sorted(catalogue.language(locale).kinds) == rules.kinds()
 
 
 def test_all_languages_use_the_same_names() -> None:
     def used(locale: str) -> dict[str, set[str]]:
-        source = (catalogue.FOLDER / f"{locale}.toml").read_text(encoding="utf-8")
+        source = (words.FOLDER / f"{locale}.toml").read_text(encoding="utf-8")
         tables = re.split(r"^\[kinds\.", source, flags=re.MULTILINE)[1:]
         return {
             table.partition("]")[0]: {"when"} & set(re.findall(r"{{ (\w+) }}", table))
             for table in tables
         }
 
-    first, *others = [used(locale) for locale in catalogue.available()]
+    first, *others = [used(locale) for locale in words.available()]
     assert all(one == first for one in others)
 
 

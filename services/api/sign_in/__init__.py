@@ -1,0 +1,1 @@
+"""How people prove who they are, up to the authorization code their app redeems."""
