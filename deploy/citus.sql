@@ -6,6 +6,8 @@ SELECT create_distributed_table('organization', 'organization_id');
 SELECT create_distributed_table('access_subject', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('agreement_template', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('api_key', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('authorization_code', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('client_assertion', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('connection', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('form', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('idempotency', 'organization_id', colocate_with => 'organization');
@@ -32,6 +34,8 @@ SELECT create_distributed_table('person_external_id', 'organization_id', colocat
 SELECT create_distributed_table('program', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('proposal', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('proposal_member', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('refresh_family', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('refresh_token', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('role_assignment', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_row', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_run', 'organization_id', colocate_with => 'organization');

@@ -15,7 +15,14 @@ from sqlmodel import col
 from services.api.access import queries, rules
 from services.api.access.roles import Role
 from services.api.access.rules import SERVICE_SCOPES, Actor, KeyText, Scope
-from services.api.access.tables import AccessSubject, ApiKey, IdempotencyRow, OAuthClient
+from services.api.access.tables import (
+    AccessSubject,
+    ApiKey,
+    FamilyEnd,
+    IdempotencyRow,
+    OAuthClient,
+    RefreshFamily,
+)
 from services.api.access.tokens import Claims
 from shared.errors import UnauthenticatedError
 from shared.persistence.reads import Reader, SessionReader, Statement, compiled
@@ -138,6 +145,27 @@ async def end_tokens(session: AsyncSession, *, organization_id: UUID, person_id:
             col(AccessSubject.person_id) == person_id,
         )
         .values(version=AccessSubject.version + 1)
+    )
+
+
+async def end_sessions(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID, now: datetime
+) -> None:
+    """End every token and every sign-in of a person, from their next request on."""
+    await end_tokens(session, organization_id=organization_id, person_id=person_id)
+    await session.execute(
+        update(RefreshFamily)
+        .where(
+            col(RefreshFamily.organization_id) == organization_id,
+            col(RefreshFamily.person_id) == person_id,
+            col(RefreshFamily.revoked_at).is_(None),
+        )
+        .values(
+            revoked_at=now,
+            revoked_because=FamilyEnd.ACCESS_CHANGED,
+            updated_at=now,
+            version=RefreshFamily.version + 1,
+        )
     )
 
 

@@ -123,6 +123,46 @@ def require(permission: str, held: Collection[Role]) -> None:
         raise ForbiddenError
 
 
+class CredentialKind(StrEnum):
+    """What a credential is, as its text begins."""
+
+    API_KEY = "mk"
+    AUTHORIZATION_CODE = "ac"
+    REFRESH_TOKEN = "rt"  # noqa: S105 - the beginning of one, not one
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialText:
+    """A credential as its holder sends it: `<kind>_<organization>_<public id>_<secret>`.
+
+    It names its organization, so that it is looked up inside that tenant, and its row, so that
+    only the digest of its secret has to be stored.
+    """
+
+    kind: CredentialKind
+    organization_id: UUID
+    id: UUID
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return the text that is shown to its holder once."""
+        organization, public = ids.encode(self.organization_id), ids.encode(self.id)
+        return f"{self.kind}_{organization}_{public}_{self.secret}"
+
+
+def new_credential(kind: CredentialKind, organization_id: UUID, row_id: UUID) -> CredentialText:
+    """Return a credential with a fresh secret."""
+    return CredentialText(kind, organization_id, row_id, new_secret())
+
+
+def parse_credential(text: str, kind: CredentialKind) -> CredentialText:
+    """Split a credential of this kind; anything malformed is a `ValueError`."""
+    parts = text.split("_", 3)
+    if len(parts) != 4 or parts[0] != kind:  # noqa: PLR2004 - the format has four parts
+        raise ValueError("not a credential of this kind")
+    return CredentialText(kind, ids.decode(parts[1]), ids.decode(parts[2]), parts[3])
+
+
 @dataclass(frozen=True, slots=True)
 class KeyText:
     """An API key as its holder sends it: `mk_<organization>_<public id>_<secret>`."""
@@ -133,18 +173,17 @@ class KeyText:
 
     def __str__(self) -> str:
         """Return the text that is shown to its holder once."""
-        return f"mk_{ids.encode(self.organization_id)}_{ids.encode(self.key_id)}_{self.secret}"
+        kind = CredentialKind.API_KEY
+        return str(CredentialText(kind, self.organization_id, self.key_id, self.secret))
 
 
 def parse_key(text: str) -> KeyText:
     """Split an API key; anything malformed is an `UnauthenticatedError`."""
-    parts = text.split("_", 3)
-    if len(parts) != 4 or parts[0] != "mk":  # noqa: PLR2004 - the format has four parts
-        raise UnauthenticatedError(code="token_invalid")
     try:
-        return KeyText(ids.decode(parts[1]), ids.decode(parts[2]), parts[3])
+        key = parse_credential(text, CredentialKind.API_KEY)
     except ValueError:
         raise UnauthenticatedError(code="token_invalid") from None
+    return KeyText(key.organization_id, key.id, key.secret)
 
 
 def client_name(organization_id: UUID, client_id: UUID) -> str:

@@ -1,6 +1,7 @@
 """Rows that the door reads: access versions, role grants, keys and clients."""
 
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import (
@@ -11,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Uuid,
+    text,
 )
 
 from services.api.access.roles import Role
@@ -99,6 +101,50 @@ class OAuthClient(Resource, table=True):
     created_by: UUID | None = reference(default=None)
     revoked_at: datetime | None = instant(default=None)
     last_used_at: datetime | None = instant(default=None)
+
+
+class FamilyEnd(StrEnum):
+    """Why a sign-in was ended before its time."""
+
+    SIGNED_OUT = "signed_out"
+    ACCESS_CHANGED = "access_changed"
+    TOKEN_REUSED = "token_reused"  # noqa: S105 - a reason, not a secret
+    CODE_REUSED = "code_reused"
+
+
+class RefreshFamily(Resource, table=True):
+    """One sign-in of a person at one app: every refresh token that followed from it.
+
+    It ends with its last day, after a month without use, when it is revoked, and when the
+    person's access version is no longer the one it began with.
+    """
+
+    __tablename__ = "refresh_family"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["access_subject.organization_id", "access_subject.person_id"],
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "client_id"], ["oauth_client.organization_id", "oauth_client.id"]
+        ),
+        Index(
+            "ix_refresh_family_live",
+            "organization_id",
+            "person_id",
+            postgresql_where=text("revoked_at IS NULL"),
+        ),
+    )
+
+    person_id: UUID = reference()
+    client_id: UUID = reference()
+    scopes: list[str] = column(ARRAY(String(32)))
+    auth_time: datetime = instant()
+    access_version: int = column()
+    idle_expires_at: datetime = instant()
+    expires_at: datetime = instant()
+    revoked_at: datetime | None = instant(default=None)
+    revoked_because: FamilyEnd | None = column(one_of(FamilyEnd), default=None)
 
 
 class SigningKey(ApiTable, table=True):

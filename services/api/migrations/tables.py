@@ -6,6 +6,7 @@ from services.api.events import tables as events
 from services.api.integrations.connections import tables as connections
 from services.api.integrations.imports import tables as imports
 from services.api.integrations.mappings import tables as mappings
+from services.api.issuer import tables as issuer
 from services.api.match_runs import tables as match_runs
 from services.api.meetings import tables as meetings
 from services.api.mentorships import tables as mentorships
@@ -19,5 +20,6 @@ MODULES = (
     *(access, events, timers, organizations, people, programs, participants),
     *(match_runs, mentorships, meetings),
     *(connections, mappings, imports),
+    issuer,
 )
 METADATA = ApiTable.metadata

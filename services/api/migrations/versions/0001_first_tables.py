@@ -401,6 +401,128 @@ def upgrade() -> None:
         unique=True,
     )
     op.create_table(
+        "refresh_family",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.String(length=32)), nullable=False),
+        sa.Column("auth_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("access_version", sa.Integer(), nullable=False),
+        sa.Column("idle_expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "revoked_because",
+            sa.Enum(
+                "signed_out",
+                "access_changed",
+                "token_reused",
+                "code_reused",
+                name="familyend",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "client_id"],
+            ["oauth_client.organization_id", "oauth_client.id"],
+            name=op.f("fk_refresh_family_organization_id_client_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["access_subject.organization_id", "access_subject.person_id"],
+            name=op.f("fk_refresh_family_organization_id_person_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_refresh_family")),
+    )
+    op.create_index(
+        "ix_refresh_family_live",
+        "refresh_family",
+        ["organization_id", "person_id"],
+        unique=False,
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
+    op.create_table(
+        "authorization_code",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("redirect_uri", sa.String(length=2000), nullable=True),
+        sa.Column("scopes", sa.ARRAY(sa.String(length=32)), nullable=False),
+        sa.Column("code_challenge", sa.String(length=43), nullable=False),
+        sa.Column("auth_time", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("access_version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("family_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "client_id"],
+            ["oauth_client.organization_id", "oauth_client.id"],
+            name=op.f("fk_authorization_code_organization_id_client_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "family_id"],
+            ["refresh_family.organization_id", "refresh_family.id"],
+            name=op.f("fk_authorization_code_organization_id_family_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["access_subject.organization_id", "access_subject.person_id"],
+            name=op.f("fk_authorization_code_organization_id_person_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_authorization_code")),
+    )
+    op.create_index(
+        "ix_authorization_code_family",
+        "authorization_code",
+        ["organization_id", "family_id"],
+        unique=False,
+    )
+    op.create_table(
+        "client_assertion",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("jti_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "client_id", "jti_digest", name=op.f("pk_client_assertion")
+        ),
+    )
+    op.create_table(
+        "refresh_token",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("family_id", sa.Uuid(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("predecessor_id", sa.Uuid(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dead_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "family_id"],
+            ["refresh_family.organization_id", "refresh_family.id"],
+            name=op.f("fk_refresh_token_organization_id_family_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_refresh_token")),
+    )
+    op.create_index(
+        "ix_refresh_token_family",
+        "refresh_token",
+        ["organization_id", "family_id"],
+        unique=False,
+    )
+    op.create_table(
         "agreement_template",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -1605,6 +1727,8 @@ TENANT_TABLES = (
     "access_subject",
     "agreement_template",
     "api_key",
+    "authorization_code",
+    "client_assertion",
     "connection",
     "form",
     "idempotency",
@@ -1630,6 +1754,8 @@ TENANT_TABLES = (
     "program",
     "proposal",
     "proposal_member",
+    "refresh_family",
+    "refresh_token",
     "role_assignment",
     "sync_row",
     "sync_run",
@@ -1654,6 +1780,8 @@ UNREAD_BY_JOBS = {
     "api_key": ("organization_id", "id", "created_by", "expires_at", "revoked_at"),
     "oauth_client": ("organization_id", "id", "created_by", "revoked_at"),
     "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),
+    "authorization_code": ("organization_id", "id", "family_id", "expires_at"),
+    "refresh_token": ("organization_id", "id", "family_id", "created_at"),
 }
 LEASE = ("leased_until", "lease_token", "attempts")
 
