@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from services.local.roles import ROLES
 SERVICES = ("api", "matching", "notifications")
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZDIR")
 """What a machine may need to find its programs, its libraries, its language and its time zones."""
+
+OF_A_FRONT_END = ("MENTORING_CORS_ORIGINS",)
+"""What whoever builds a page on a local stack may set for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Installation:
             "MENTORING_KEY_ENCRYPTION_KEY": self.key_encryption_key,
             "MENTORING_OPERATOR_TOKEN": self.operator_token,
             "MENTORING_DEV_LOGIN": "1",
+            **_set_here(OF_A_FRONT_END),
         }
 
     def _notifications(self, where: Addresses) -> dict[str, str]:
@@ -112,7 +117,11 @@ class Installation:
 
 def of_this_machine() -> dict[str, str]:
     """Return what every program is told of the machine, whatever it does."""
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return _set_here(PASSED_ON)
+
+
+def _set_here(names: Iterable[str]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _make() -> dict[str, Any]:
