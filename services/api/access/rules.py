@@ -129,6 +129,7 @@ class CredentialKind(StrEnum):
     API_KEY = "mk"
     AUTHORIZATION_CODE = "ac"
     REFRESH_TOKEN = "rt"  # noqa: S105 - the beginning of one, not one
+    SIGN_IN = "si"
 
 
 @dataclass(frozen=True, slots=True)

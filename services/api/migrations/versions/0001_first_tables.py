@@ -1716,6 +1716,36 @@ def upgrade() -> None:
         ["organization_id", "run_id", "outcome", "rank", "number"],
         unique=False,
     )
+    op.create_table(
+        "sign_in",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("secret_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("redirect_uri", sa.String(length=2000), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.String(length=32)), nullable=False),
+        sa.Column("state", sa.String(length=500), nullable=True),
+        sa.Column("code_challenge", sa.String(length=43), nullable=False),
+        sa.Column("locale", sa.String(length=12), nullable=False),
+        sa.Column("address", sa.String(length=254), nullable=True),
+        sa.Column("email_code_id", sa.Uuid(), nullable=True),
+        sa.Column("connection_id", sa.Uuid(), nullable=True),
+        sa.Column("upstream_state", sa.String(length=100), nullable=True),
+        sa.Column("upstream_nonce", sa.String(length=100), nullable=True),
+        sa.Column("upstream_verifier", sa.String(length=128), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "client_id"],
+            ["oauth_client.organization_id", "oauth_client.id"],
+            name=op.f("fk_sign_in_organization_id_client_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_sign_in")),
+    )
+    op.create_index(
+        "ix_sign_in_age", "sign_in", ["organization_id", "created_at"], unique=False
+    )
     for statement in security():
         op.execute(statement)
 
@@ -1757,6 +1787,7 @@ TENANT_TABLES = (
     "refresh_family",
     "refresh_token",
     "role_assignment",
+    "sign_in",
     "sync_row",
     "sync_run",
     "timer",
@@ -1782,6 +1813,7 @@ UNREAD_BY_JOBS = {
     "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),
     "authorization_code": ("organization_id", "id", "family_id", "expires_at"),
     "refresh_token": ("organization_id", "id", "family_id", "created_at"),
+    "sign_in": ("organization_id", "id", "created_at"),
 }
 LEASE = ("leased_until", "lease_token", "attempts")
 

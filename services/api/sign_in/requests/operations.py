@@ -1,0 +1,100 @@
+"""Begin a sign-in in one browser, find it again there, and end it with an answer to the app."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access import rules as access
+from services.api.access.rules import CredentialKind, CredentialText, Scope
+from services.api.issuer import operations as issuer
+from services.api.issuer.rules import redirect_back
+from services.api.sign_in.requests import queries, rules
+from services.api.sign_in.requests.rules import LIFETIME
+from services.api.sign_in.requests.tables import SignIn
+from shared import ids
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an app asked for, after it was found to be allowed to."""
+
+    organization_id: UUID
+    client_id: UUID
+    redirect_uri: str
+    scopes: Iterable[Scope]
+    state: str | None
+    code_challenge: str
+    locale: str
+
+
+async def begin(
+    session: AsyncSession, wanted: Wanted, *, now: datetime
+) -> tuple[SignIn, CredentialText]:
+    """Keep the request; the second half of the answer is the browser's, for its cookie."""
+    entry = access.new_credential(CredentialKind.SIGN_IN, wanted.organization_id, ids.new_id())
+    sign_in = SignIn(
+        organization_id=wanted.organization_id,
+        id=entry.id,
+        secret_digest=access.secret_digest(entry.secret),
+        client_id=wanted.client_id,
+        redirect_uri=wanted.redirect_uri,
+        scopes=sorted(wanted.scopes),
+        state=wanted.state,
+        code_challenge=wanted.code_challenge,
+        locale=wanted.locale,
+        created_at=now,
+        expires_at=now + LIFETIME,
+    )
+    session.add(sign_in)
+    await session.flush()
+    return sign_in, entry
+
+
+async def load(
+    session: AsyncSession, *, cookie: str | None, now: datetime, sign_in_id: UUID | None = None
+) -> SignIn | None:
+    """Find the sign-in of this browser, by its id or else the newest, and lock it.
+
+    None unless it is live, of the organization whose transaction this is, and this browser's own.
+    """
+    entry = rules.entry_of(cookie, sign_in_id)
+    return None if entry is None else await queries.lock_live(session, entry, now=now)
+
+
+async def finish(
+    session: AsyncSession, sign_in: SignIn, *, person_id: UUID, issuer_name: str, now: datetime
+) -> str:
+    """Return where the browser goes with the code; the sign-in is over.
+
+    `issuer_name` goes along, so that an app of several issuers knows whose answer it is (RFC 9207).
+    """
+    _end(sign_in, now)
+    code = await issuer.give_code(
+        session,
+        organization_id=sign_in.organization_id,
+        person_id=person_id,
+        client_id=sign_in.client_id,
+        redirect_uri=sign_in.redirect_uri,
+        scopes=frozenset(map(Scope, sign_in.scopes)),
+        code_challenge=sign_in.code_challenge,
+        auth_time=now,
+        now=now,
+    )
+    return redirect_back(sign_in.redirect_uri, code=code, state=sign_in.state, iss=issuer_name)
+
+
+async def cancel(sign_in: SignIn, *, issuer_name: str, now: datetime) -> str:
+    """Return where the browser goes to say that the person does not want to."""
+    _end(sign_in, now)
+    return redirect_back(
+        sign_in.redirect_uri, error="access_denied", state=sign_in.state, iss=issuer_name
+    )
+
+
+def _end(sign_in: SignIn, now: datetime) -> None:
+    sign_in.finished_at = now
+    # Nobody needs it any more; the row itself goes with the next sweep.
+    sign_in.address = None

@@ -1,0 +1,22 @@
+"""Reads of sign-ins in progress."""
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access import rules as access
+from services.api.access.rules import CredentialText
+from services.api.sign_in.requests.tables import SignIn
+
+
+async def lock_live(
+    session: AsyncSession, entry: CredentialText, *, now: datetime
+) -> SignIn | None:
+    """Load a sign-in for its own browser; one that is over, expired or foreign is none."""
+    key = (entry.organization_id, entry.id)
+    sign_in = await session.get(SignIn, key, with_for_update=True)
+    digest = sign_in.secret_digest if sign_in else access.NO_DIGEST
+    is_same = access.is_same_secret(entry.secret, digest)
+    if sign_in is None or not is_same or sign_in.finished_at is not None:
+        return None
+    return sign_in if now < sign_in.expires_at else None

@@ -1,0 +1,97 @@
+"""The one cookie, and what ties forms and answers to the browser that began a sign-in."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from urllib.parse import urlencode
+from uuid import UUID
+
+from services.api.access.rules import CredentialKind, CredentialText, parse_credential
+from shared import ids
+
+LIFETIME = timedelta(minutes=10)
+KEPT = timedelta(hours=1)
+# Browsers keep a cookie of this name for our host alone: nobody on a sibling host can plant one.
+COOKIE = "__Host-mentoring-sign-in"
+COOKIE_OPTIONS: Mapping[str, object] = MappingProxyType(
+    {"path": "/", "secure": True, "httponly": True, "samesite": "lax"}
+)
+# One for each tab that somebody signs in from; the oldest makes room.
+MOST_AT_ONCE = 4
+FIRST_PAGE = "/oauth/sign-in"
+CODE_PAGE = "/oauth/sign-in/code"
+SIGN_IN_PARAMETER = "sign_in"
+_PURPOSE = b"mentoring sign-in form"
+
+
+class Notice(StrEnum):
+    """What the first page says when somebody is led back to it."""
+
+    TRY_AGAIN = "try_again"
+    CODE_EXPIRED = "code_expired"
+    TOO_MANY_ATTEMPTS = "too_many_attempts"
+    PROVIDER_REFUSED = "provider_refused"
+    PROVIDER_FAILED = "provider_failed"
+    NOT_PROVISIONED = "not_provisioned"
+
+
+def entries(cookie: str | None) -> Iterator[CredentialText]:
+    """Yield the sign-ins that a browser says it began, newest first; what is malformed is none."""
+    for part in (cookie or "").split(".")[:MOST_AT_ONCE]:
+        try:
+            yield parse_credential(part, CredentialKind.SIGN_IN)
+        except ValueError:
+            continue
+
+
+def entry_of(cookie: str | None, sign_in_id: UUID | None = None) -> CredentialText | None:
+    """Return the browser's half of one sign-in, or of its newest."""
+    return next((one for one in entries(cookie) if sign_in_id in (None, one.id)), None)
+
+
+def with_entry(cookie: str | None, entry: CredentialText) -> str:
+    """Return the cookie of a browser that began another sign-in."""
+    return _joined([entry, *entries(cookie)])
+
+
+def without_entry(cookie: str | None, sign_in_id: UUID) -> str:
+    """Return the cookie of a browser whose sign-in is over; empty, it is to be deleted."""
+    return _joined(one for one in entries(cookie) if one.id != sign_in_id)
+
+
+def _joined(held: Iterable[CredentialText]) -> str:
+    return ".".join([str(one) for one in held][:MOST_AT_ONCE])
+
+
+def form_token(entry: CredentialText) -> str:
+    """Return what goes with every form of a sign-in and only its own browser can have made."""
+    digest = hmac.digest(entry.secret.encode(), _PURPOSE, hashlib.sha256)
+    return f"{ids.encode(entry.id)}.{digest.hex()}"
+
+
+def entry_of_form(cookie: str | None, token: str) -> CredentialText | None:
+    """Return the browser's half of the sign-in that a form belongs to; a foreign form has none."""
+    sign_in_id = sign_in_named(token.partition(".")[0])
+    entry = None if sign_in_id is None else entry_of(cookie, sign_in_id)
+    if entry is None or not hmac.compare_digest(form_token(entry).encode(), token.encode()):
+        return None
+    return entry
+
+
+def sign_in_named(text: str) -> UUID | None:
+    """Return the id that an address or a form names."""
+    try:
+        return ids.decode(text)
+    except ValueError:
+        return None
+
+
+def page(path: str, sign_in_id: UUID, notice: Notice | None = None) -> str:
+    """Return the address of a page of one sign-in, and of what it says first."""
+    query = {SIGN_IN_PARAMETER: ids.encode(sign_in_id)}
+    if notice is not None:
+        query["notice"] = notice.value
+    return f"{path}?{urlencode(query)}"

@@ -1,0 +1,153 @@
+"""Sign-ins in progress, kept for one browser and answered once."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from services.api.access.rules import CredentialKind, Scope, parse_credential
+from services.api.issuer.tables import AuthorizationCode
+from services.api.resources import Resources
+from services.api.sign_in.requests import operations, rules
+from services.api.sign_in.requests.operations import Wanted
+from services.api.sign_in.requests.rules import LIFETIME
+from services.api.sign_in.requests.tables import SignIn
+from shared import ids
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from tests.support.apps import World
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+ISSUER = "https://mentoring.example.org"
+
+
+@pytest.fixture
+async def wanted(world: World) -> Wanted:
+    """Return what an app of a fresh organization asks for."""
+    answer = await world.org_admin.post(
+        "/v1/oauth-clients", json={"label": "an app", "scopes": ["people:read"]}
+    )
+    assert answer.status_code == 201, answer.text
+    return Wanted(
+        organization_id=ids.parse_id("organization", world.organization_id),
+        client_id=ids.parse_id("oauth_client", answer.json()["id"]),
+        redirect_uri="https://app.example.org/in?from=mentoring",
+        scopes=[Scope.PEOPLE_READ],
+        state="a state",
+        code_challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+        locale="en",
+    )
+
+
+@pytest.fixture
+async def session(world: World, wanted: Wanted) -> AsyncIterator[AsyncSession]:
+    """Open a transaction of that organization."""
+    resources: Resources = world.app.state.resources
+    async with transaction(resources.sessions, Tenant(wanted.organization_id)) as opened:
+        yield opened
+
+
+async def begun(session: AsyncSession, wanted: Wanted) -> tuple[SignIn, str]:
+    """Begin a sign-in and return it with the cookie of its browser."""
+    sign_in, entry = await operations.begin(session, wanted, now=NOW)
+    return sign_in, rules.with_entry(None, entry)
+
+
+async def test_a_sign_in_is_found_by_its_own_browser(session: AsyncSession, wanted: Wanted) -> None:
+    sign_in, cookie = await begun(session, wanted)
+
+    assert await operations.load(session, cookie=cookie, now=NOW) is sign_in
+    found = await operations.load(session, cookie=cookie, now=NOW, sign_in_id=sign_in.id)
+    assert found is sign_in
+
+
+async def test_the_cookie_is_kept_as_a_digest_only(session: AsyncSession, wanted: Wanted) -> None:
+    sign_in, cookie = await begun(session, wanted)
+
+    assert parse_credential(cookie, CredentialKind.SIGN_IN).secret not in str(sign_in.model_dump())
+
+
+async def test_another_browser_finds_nothing(session: AsyncSession, wanted: Wanted) -> None:
+    sign_in, cookie = await begun(session, wanted)
+    own = parse_credential(cookie, CredentialKind.SIGN_IN)
+    _, other_cookie = await begun(session, wanted)
+    other = parse_credential(other_cookie, CredentialKind.SIGN_IN)
+
+    for guess in (
+        None,
+        "",
+        other_cookie.replace(ids.encode(other.id), ids.encode(own.id)),
+        cookie[:-1],
+        cookie.upper(),
+    ):
+        found = await operations.load(session, cookie=guess, now=NOW, sign_in_id=sign_in.id)
+        assert found is None
+
+
+async def test_a_sign_in_of_another_organization_is_not_found(
+    session: AsyncSession, wanted: Wanted
+) -> None:
+    sign_in, cookie = await begun(session, wanted)
+    elsewhere = ids.encode(ids.new_id())
+    moved = cookie.replace(ids.encode(sign_in.organization_id), elsewhere)
+
+    assert await operations.load(session, cookie=moved, now=NOW) is None
+
+
+async def test_a_sign_in_ends_after_ten_minutes(session: AsyncSession, wanted: Wanted) -> None:
+    sign_in, cookie = await begun(session, wanted)
+    nearly = NOW + LIFETIME - timedelta(seconds=1)
+
+    assert await operations.load(session, cookie=cookie, now=nearly) is sign_in
+    assert await operations.load(session, cookie=cookie, now=NOW + LIFETIME) is None
+
+
+async def test_the_app_gets_a_code_its_state_and_the_name_of_the_issuer(
+    session: AsyncSession, wanted: Wanted, world: World
+) -> None:
+    sign_in, cookie = await begun(session, wanted)
+    sign_in.address = "somebody@example.org"
+
+    where = await operations.finish(
+        session, sign_in, person_id=admin_of(world), issuer_name=ISSUER, now=NOW
+    )
+
+    parts = urlsplit(where)
+    answer = parse_qs(parts.query)
+    assert (parts.netloc, parts.path) == ("app.example.org", "/in")
+    assert answer["from"] == ["mentoring"]
+    assert (answer["state"], answer["iss"]) == (["a state"], [ISSUER])
+    code = parse_credential(answer["code"][0], CredentialKind.AUTHORIZATION_CODE)
+    kept = await session.get_one(AuthorizationCode, (wanted.organization_id, code.id))
+    assert kept.person_id == admin_of(world)
+    assert (kept.client_id, kept.redirect_uri) == (wanted.client_id, wanted.redirect_uri)
+    assert (kept.scopes, kept.code_challenge) == (["people:read"], wanted.code_challenge)
+    assert sign_in.address is None
+    assert await operations.load(session, cookie=cookie, now=NOW) is None
+
+
+async def test_the_app_is_told_when_somebody_does_not_want_to(
+    session: AsyncSession, wanted: Wanted
+) -> None:
+    sign_in, cookie = await begun(session, replace(wanted, state=None))
+
+    where = await operations.cancel(sign_in, issuer_name=ISSUER, now=NOW)
+
+    answer = parse_qs(urlsplit(where).query)
+    assert answer == {"from": ["mentoring"], "error": ["access_denied"], "iss": [ISSUER]}
+    assert await operations.load(session, cookie=cookie, now=NOW) is None
+    codes = select(AuthorizationCode).where(
+        col(AuthorizationCode.organization_id) == wanted.organization_id
+    )
+    assert (await session.execute(codes)).first() is None
+
+
+def admin_of(world: World) -> UUID:
+    """Return the id of the person who runs the organization."""
+    return ids.parse_id("person", world.org_admin_id)
