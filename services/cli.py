@@ -164,6 +164,14 @@ def worker(service: ServiceName) -> None:
         _load(f"services.{service}.worker").main()
 
 
+@app.command("rotate-keys")
+def rotate_keys() -> None:
+    """Make the next key that access tokens are signed with; it signs once everybody knows it."""
+    _require_settings("api")
+    with _named_settings():
+        typer.echo(_load("services.api.worker").rotate_keys())
+
+
 @app.command()
 def migrate(service: ServiceName) -> None:
     """Bring the database of one service to its newest revision."""

@@ -109,7 +109,7 @@ class CallingRoute(DoorRoute):
 
         async def call(request: Request) -> Response:
             resources: Resources = request.app.state.resources
-            credential = _credential(request, resources)
+            credential = await _credential(request, resources)
             async with read_transaction(resources.reads, _tenant(credential)) as reader:
                 await _enter(request, resources, credential, reader, self.declaration)
             request.state.reading = partial(read_transaction, resources.reads, _tenant(credential))
@@ -184,7 +184,7 @@ async def _note_use(request: Request) -> None:
 
 async def _read(request: Request, declaration: Declaration, handler: Handler) -> Response:
     resources: Resources = request.app.state.resources
-    credential = _credential(request, resources)
+    credential = await _credential(request, resources)
     async with read_transaction(resources.reads, _tenant(credential)) as reader:
         request.state.reader = reader
         await _enter(request, resources, credential, reader, declaration)
@@ -206,7 +206,7 @@ async def _write(
     request: Request, declaration: Declaration, handler: Handler, operation: str
 ) -> Response:
     resources: Resources = request.app.state.resources
-    credential = _credential(request, resources)
+    credential = await _credential(request, resources)
     # Read before the transaction opens: a slow sender must not hold a connection.
     body = await request.body()
     async with transaction(resources.sessions, _tenant(credential)) as session:
@@ -246,13 +246,13 @@ async def _knock(reader: Reader, credential: Credential, *, now: datetime) -> Kn
     return await access.actor_of_token(reader, credential)
 
 
-def _credential(request: Request, resources: Resources) -> Credential:
+async def _credential(request: Request, resources: Resources) -> Credential:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not value:
         raise UnauthenticatedError
     if value.startswith("mk_"):
         return rules.parse_key(value)
-    return resources.issuer.verify(value, now=resources.clock())
+    return await resources.verify(value)
 
 
 def _tenant(credential: Credential) -> Tenant:

@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import structlog
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.api.access import tokens
-from services.api.access.tokens import Issuer, IssuerKey
+from services.api.access import keys, tokens
+from services.api.access.keys import IssuerKey
+from services.api.access.tokens import Claims, Issuer, UnknownKeyError
 from services.api.database import INSTALLATION_TABLES
 from services.api.settings import ApiSettings
 from shared.clock import Clock, system_clock
@@ -29,13 +28,8 @@ from shared.security import ServiceSigner
 from shared.settings import Mode, SettingError
 from shared.web.problems import is_database_away, sqlstate_of
 
-DEMO_LIFETIME_SECONDS = 30 * 24 * 3600
 RETRY_SECONDS = 1
-# Older than every UUIDv7, so that any later key is a newer one.
-FIRST_KEYS: Mapping[Mode, UUID] = MappingProxyType(
-    {Mode.NORMAL: UUID(int=1), Mode.DEMO: UUID(int=2)}
-)
-THESE_KEYS = "SELECT id, encrypted_jwk FROM signing_key WHERE mode = $1 ORDER BY id"
+LOOK_SECONDS = 5
 HOLDS_REAL_DATA = "SELECT EXISTS (SELECT FROM organization_slug WHERE NOT is_demo)"
 
 logger = structlog.get_logger()
@@ -53,14 +47,14 @@ class Resources:
     matching: ServiceClient | None
     notifications: ServiceClient | None
     _issuer: Issuer | None = None
+    _look: asyncio.Task[bool] | None = None
+    _looked_at: float = 0.0
 
     @property
     def issuer(self) -> Issuer:
         """Return the issuer; until the database was met there is none."""
         if self._issuer is None:
-            raise UnavailableError(
-                "The database does not answer right now; try again.", code="database_unavailable"
-            )
+            raise _database_away()
         return self._issuer
 
     async def meet_database(self) -> None:
@@ -68,13 +62,52 @@ class Resources:
         async with self.reads.acquire(timeout=2) as connection:
             await catalogue.refuse_unsafe_database(connection, reviewed=INSTALLATION_TABLES)
             await _refuse_real_data(connection, self.settings.mode)
-            keys = await _signing_keys(connection, self.settings, self.clock)
-        is_demo = self.settings.mode is Mode.DEMO
+            found = await self._read_keys(connection)
         self._issuer = Issuer(
             name=self.settings.issuer,
             audience=self.settings.api_url,
-            keys=keys,
-            ceiling=DEMO_LIFETIME_SECONDS if is_demo else tokens.LIFETIME_SECONDS,
+            keys=found,
+            ceiling=tokens.longest_life(self.settings.mode),
+        )
+
+    async def verify(self, token: str) -> Claims:
+        """Return what an access token says; an unknown key is looked for before it is refused."""
+        try:
+            return self.issuer.verify(token, now=self.clock())
+        except UnknownKeyError:
+            await self._look_for_keys()
+        return self.issuer.verify(token, now=self.clock())
+
+    async def refresh_keys(self) -> bool:
+        """Read the key set anew, and tell whether that worked; otherwise the last one serves on."""
+        if self._issuer is None:
+            # Whoever meets the database reads them.
+            return True
+        try:
+            async with asyncio.timeout(LOOK_SECONDS), self.reads.acquire() as connection:
+                self._issuer.know(await self._read_keys(connection))
+        except Exception as error:  # noqa: BLE001 - no fault of a look may end what is served
+            logger.warning("signing_keys_not_read", error_type=type(error).__name__)
+            return False
+        return True
+
+    async def _look_for_keys(self) -> None:
+        """Look once a minute at most, whoever asks; all who ask meanwhile share what was found."""
+        now = asyncio.get_running_loop().time()
+        is_due = now - self._looked_at >= keys.REFRESH_SECONDS
+        if self._look is None or (self._look.done() and is_due):
+            self._looked_at = now
+            self._look = asyncio.create_task(self.refresh_keys())
+        if not await asyncio.shield(self._look):
+            raise _database_away()
+
+    async def _read_keys(self, connection: asyncpg.Connection) -> list[IssuerKey]:
+        return await keys.load(
+            connection,
+            mode=self.settings.mode,
+            secret=self.settings.key_encryption_key.get_secret_value(),
+            now=self.clock(),
+            known=self._issuer.keys if self._issuer else (),
         )
 
     @property
@@ -108,9 +141,11 @@ async def open_resources(
         ),
     )
     waiting = await _meet_or_wait(resources)
+    watching = asyncio.create_task(_watch_keys(resources), name="signing keys")
     try:
         yield resources
     finally:
+        watching.cancel()
         if waiting is not None:
             waiting.cancel()
         for client in (resources.matching, resources.notifications):
@@ -220,32 +255,23 @@ async def _meet_later(resources: Resources) -> None:
             return
 
 
+async def _watch_keys(resources: Resources) -> None:
+    is_fresh = True
+    while True:
+        # After a fault sooner: a process that was cut off must not sign with yesterday's key.
+        await asyncio.sleep(keys.REFRESH_SECONDS if is_fresh else RETRY_SECONDS)
+        is_fresh = await resources.refresh_keys()
+
+
+def _database_away() -> UnavailableError:
+    return UnavailableError(
+        "The database does not answer right now; try again.", code="database_unavailable"
+    )
+
+
 async def _refuse_real_data(connection: asyncpg.Connection, mode: Mode) -> None:
     if mode is Mode.DEMO and await connection.fetchval(HOLDS_REAL_DATA):
         raise SettingError(
             "MENTORING_MODE: this database holds organizations that are no demo;"
             " a demo needs a database of its own"
         )
-
-
-async def _signing_keys(
-    connection: asyncpg.Connection, settings: ApiSettings, clock: Clock
-) -> list[IssuerKey]:
-    secret = settings.key_encryption_key.get_secret_value()
-    rows = await connection.fetch(THESE_KEYS, settings.mode)
-    if not rows:
-        await _store_first_key(connection, secret, settings.mode, clock)
-        rows = await connection.fetch(THESE_KEYS, settings.mode)
-    return [tokens.decrypt_key(row["id"], row["encrypted_jwk"], secret) for row in rows]
-
-
-async def _store_first_key(
-    connection: asyncpg.Connection, secret: str, mode: Mode, clock: Clock
-) -> None:
-    key = tokens.generate_key(FIRST_KEYS[mode])
-    # Of several processes that start at once, one stores its key and all use that one.
-    await connection.execute(
-        "INSERT INTO signing_key (id, mode, public_jwk, encrypted_jwk, created_at)"
-        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-        *(key.id, mode, tokens.public_text(key), tokens.encrypt_key(key, secret), clock()),
-    )

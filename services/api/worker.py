@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from services.api.access import jobs as access
+from services.api.access.jobs import KeyDesk, NextKey
 from services.api.events import jobs as events
 from services.api.events.jobs import Consumers
 from services.api.events.rules import CONSUMED
@@ -27,6 +28,7 @@ from shared.workers.process import stop_on_signals, work
 
 RELAYS = 2
 TIDYING_SECONDS = 3600.0
+KEY_SECONDS = 600.0
 TIMER_SECONDS = 0.2
 
 TIMERS: Mapping[str, OnTimer] = MappingProxyType(
@@ -93,6 +95,28 @@ async def _run(settings: ApiSettings) -> None:
         await work(jobs(resources), stop)
 
 
+def rotate_keys() -> str:
+    """Make the issuer's next signing key now, and say from when it signs."""
+    settings = ApiSettings()
+    logs.configure(service="api-worker", level=settings.log_level)
+    key = asyncio.run(_next_key(settings))
+    if key is None:
+        return "There is no signing key yet: the api makes its first one when it starts."
+    made = "The next key is made" if key.is_new else "The newest key was made before"
+    return f"{made}; it signs from {key.signs_from:%Y-%m-%dT%H:%M:%SZ} on."
+
+
+async def _next_key(settings: ApiSettings) -> NextKey | None:
+    async with open_worker_resources(settings) as resources:
+        return await access.make_next_key(_key_desk(resources), is_wanted=True)
+
+
+def _key_desk(resources: WorkerResources) -> KeyDesk:
+    settings = resources.settings
+    secret = settings.key_encryption_key.get_secret_value()
+    return KeyDesk(resources.database, settings.mode, secret)
+
+
 def jobs(resources: WorkerResources) -> list[Job]:
     """Return every loop of this worker; those that need a peer only where one is configured."""
     database = resources.database
@@ -108,6 +132,9 @@ def jobs(resources: WorkerResources) -> list[Job]:
         await access.forget_intents(database)
         return 0
 
+    async def turn_keys() -> int:
+        return await access.turn_keys(_key_desk(resources))
+
     async def bring_in() -> int:
         return await imports.turn(database)
 
@@ -121,6 +148,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
         Job("imports", bring_in, idle_seconds=TIMER_SECONDS),
         Job("sandboxes", move, idle_seconds=TIMER_SECONDS),
         Job("tidying", tidy, idle_seconds=TIDYING_SECONDS),
+        Job("signing_keys", turn_keys, idle_seconds=KEY_SECONDS),
         *(_relays(resources, resources.notifications) if resources.notifications else ()),
         *(_runs(resources, resources.matching) if resources.matching else ()),
     ]

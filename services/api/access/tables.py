@@ -150,16 +150,21 @@ class RefreshFamily(Resource, table=True):
 class SigningKey(ApiTable, table=True):
     """A key of the built-in issuer; it belongs to the installation, not to an organization.
 
-    A demo signs with keys of its own, so that its tokens open nothing elsewhere.
+    A demo signs with keys of its own, so that its tokens open nothing elsewhere. Of several
+    processes that make the next key at once, one stores its own: generations are unique.
     """
 
     __tablename__ = "signing_key"
+    __table_args__ = (Index("uq_signing_key_generation", "mode", "generation", unique=True),)
 
     id: UUID = column(Uuid(as_uuid=True), primary_key=True)
     mode: Mode = column(one_of(Mode))
+    generation: int = column()
     public_jwk: str = column(String(1000))
     encrypted_jwk: str = confidential(String(2000))
     created_at: datetime = instant()
+    signs_from: datetime = instant()
+    ends_at: datetime | None = instant(default=None)
 
 
 class IdempotencyRow(ApiTable, table=True):

@@ -13,7 +13,7 @@ from services.api.credentials import queries as credentials
 from services.api.operator import operations, queries
 from services.api.operator.schemas import Founded, SignedIn, SignIn
 from services.api.organizations.schemas import OrganizationCreate
-from services.api.resources import DEMO_LIFETIME_SECONDS, Resources
+from services.api.resources import Resources
 from shared import ids
 from shared.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from shared.persistence.sessions import transaction
@@ -103,8 +103,7 @@ async def _signed_in(
         )
     if not person_id or not version:
         raise NotFoundError
-    is_demo = resources.settings.mode is Mode.DEMO
-    lifetime = DEMO_LIFETIME_SECONDS if is_demo else tokens.LIFETIME_SECONDS
+    lifetime = tokens.longest_life(resources.settings.mode)
     token = resources.issuer.issue(
         organization_id=organization_id,
         subject=person_id,

@@ -6,30 +6,35 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from fastapi import FastAPI
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from services.api.access import tokens
+from services.api.access import keys
 from services.api.access.rules import EVERY_SCOPE
 from services.api.access.tokens import Issuer
 from shared import ids
 from shared.errors import UnauthenticatedError
 from shared.security import ServiceSigner
-from tests.support.apps import World, client
+from tests.support.apps import World, client, found_world
+from tests.support.served import served
 
 ISSUER = "http://127.0.0.1:8000"
 AUDIENCE = "http://127.0.0.1:8000/v1"
+START = datetime(2026, 1, 1, tzinfo=UTC)
 STRANGER = ECKey.generate_key("P-256", private=True)
 
 
@@ -95,7 +100,8 @@ def forge_of(world: World) -> Forge:
         "exp": now + 300,
         "jti": ids.encode(ids.new_id()),
     }
-    return Forge(issuer._newest.key, issuer._newest.kid, claims)
+    key = issuer.signing_key(datetime.now(UTC))
+    return Forge(key.key, key.kid, claims)
 
 
 def unsigned(forge: Forge, algorithm: str) -> str:
@@ -123,13 +129,93 @@ def mangled(forge: Forge) -> str:
     return token[:-6] + ("AAAAAA" if token[-6:] != "AAAAAA" else "BBBBBB")
 
 
+def without_header(forge: Forge, name: str) -> str:
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}
+    del header[name]
+    return forge.seal(header, json.dumps(dict(forge.claims)).encode(), forge.key)
+
+
+def twice(forge: Forge, name: str, value: str) -> str:
+    """Return a token in which a claim comes twice: a reader may take either."""
+    body = json.dumps({name: value})[:-1] + ", " + json.dumps(dict(forge.claims))[1:]
+    return forge.seal({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, body.encode(), forge.key)
+
+
+def twice_in_header(forge: Forge) -> str:
+    head = json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid})
+    text = (
+        encoded(('{"alg": "none", ' + head[1:]).encode())
+        + "."
+        + encoded(json.dumps(dict(forge.claims)).encode())
+    )
+    return f"{text}.{encoded(signature(text, forge.key))}"
+
+
+def inside_another(forge: Forge) -> str:
+    """Return a true token as the payload of a true token."""
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": forge.kid, "cty": "JWT"}
+    return forge.seal(header, forge.sign().encode(), forge.key)
+
+
+def as_json(forge: Forge, *, is_flat: bool) -> str:
+    head, body, seal = forge.sign().split(".")
+    signed = {"protected": head, "signature": seal}
+    rest = signed if is_flat else {"signatures": [signed]}
+    return json.dumps({"payload": body} | rest)
+
+
+def padded(forge: Forge) -> str:
+    return ".".join(part + "=" * (-len(part) % 4) for part in forge.sign().split("."))
+
+
+def in_plain_base64(forge: Forge) -> str:
+    """Return a true token in the alphabet of e-mail, which has `+` and `/`."""
+    for _ in range(50):
+        token = forge.sign(jti=secrets.token_urlsafe(16)).replace("-", "+").replace("_", "/")
+        if "+" in token or "/" in token:
+            return token
+    raise AssertionError("no token has a character that differs")
+
+
+def sealed_by(forge: Forge, signed: Callable[[str], bytes], algorithm: str) -> str:
+    header = {"alg": algorithm, "typ": "at+jwt", "kid": forge.kid}
+    text = (
+        f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(dict(forge.claims)).encode())}"
+    )
+    return f"{text}.{encoded(signed(text))}"
+
+
 def nested(forge: Forge) -> str:
     deep = b'{"a":' * 400 + b"1" + b"}" * 400
     return forge.seal({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, deep, forge.key)
 
 
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def signed_rs256(text: str) -> bytes:
+    return RSA.sign(text.encode(), PKCS1v15(), hashes.SHA256())
+
+
+def in_der(forge: Forge) -> str:
+    """Return a token whose true signature is written as certificates write it."""
+
+    def signed(text: str) -> bytes:
+        private: Any = forge.key.private_key
+        found: bytes = private.sign(text.encode(), ECDSA(hashes.SHA256()))
+        return found
+
+    return sealed_by(forge, signed, "ES256")
+
+
 def stranger_jwk() -> dict[str, Any]:
     return dict(STRANGER.as_dict(private=False))
+
+
+def text_like(prefix: str, forge: Forge) -> str:
+    """Return what credentials that are no JWT look like, with a secret nobody was given."""
+    organization = str(forge.claims["org"]).partition("_")[2]
+    return f"{prefix}_{organization}_{ids.encode(ids.new_id())}_{secrets.token_urlsafe(32)}"
 
 
 NOW = int(time.time())
@@ -142,7 +228,18 @@ FORGERIES: Mapping[str, Callable[[Forge], str]] = {
         forge, json.dumps(forge.key.as_dict(private=False)).encode()
     ),
     "empty HMAC secret": lambda forge: confused(forge, b""),
+    "no algorithm in mixed case": lambda forge: unsigned(forge, "nOnE"),
+    "no algorithm, a signature all the same": lambda forge: forge.sign(header={"alg": "none"}),
+    "a signature of nothing but zeros": lambda forge: sealed_by(
+        forge, lambda _text: bytes(64), "ES256"
+    ),
     "another algorithm's name": lambda forge: forge.sign(header={"alg": "ES384"}),
+    "the algorithm's name in small letters": lambda forge: forge.sign(header={"alg": "es256"}),
+    "the algorithm as a list": lambda forge: forge.sign(header={"alg": ["ES256"]}),
+    "no algorithm's name": lambda forge: without_header(forge, "alg"),
+    "RSA": lambda forge: sealed_by(forge, signed_rs256, "RS256"),
+    "RSA under our algorithm's name": lambda forge: sealed_by(forge, signed_rs256, "ES256"),
+    "a signature as in certificates": in_der,
     "a key of one's own": lambda forge: forge.sign(key=STRANGER),
     "a key of one's own in the header": lambda forge: forge.sign(
         key=STRANGER, header={"jwk": stranger_jwk()}
@@ -158,14 +255,37 @@ FORGERIES: Mapping[str, Callable[[Forge], str]] = {
     "an unknown key id": lambda forge: forge.sign(header={"kid": ids.encode(ids.new_id())}),
     "a path as key id": lambda forge: forge.sign(header={"kid": "../../dev/null"}),
     "SQL as key id": lambda forge: forge.sign(header={"kid": "' OR 1=1 --"}),
+    "the name of a secret as key id": lambda forge: forge.sign(
+        header={"kid": "/run/secrets/mentoring_key_encryption_key"}
+    ),
+    "an address as key id": lambda forge: forge.sign(
+        key=STRANGER, header={"kid": "https://evil.test/key.json"}
+    ),
+    "our key id in capitals": lambda forge: forge.sign(header={"kid": forge.kid.upper()}),
+    "our key id and a zero byte": lambda forge: forge.sign(header={"kid": forge.kid + "\x00"}),
+    "a number as key id": lambda forge: forge.sign(header={"kid": 1}),
+    "an object as key id": lambda forge: forge.sign(header={"kid": {"kid": forge.kid}}),
     "a list as key id": lambda forge: forge.sign(header={"kid": [forge.kid]}),
     "no key id": lambda forge: forge.sign(header={"kid": None}),
+    "no place for a key id": lambda forge: without_header(forge, "kid"),
+    "a certificate's fingerprint": lambda forge: forge.sign(header={"x5t#S256": "AAAA"}),
+    "a compressed payload": lambda forge: forge.sign(header={"zip": "DEF"}),
+    "a type of content": lambda forge: forge.sign(header={"cty": "JWT"}),
+    "an unknown word in the header": lambda forge: forge.sign(header={"role": "admin"}),
+    "no type": lambda forge: without_header(forge, "typ"),
     "a plain JWT": lambda forge: forge.sign(header={"typ": "JWT"}),
+    "a service token's type": lambda forge: forge.sign(header={"typ": "svc+jwt"}),
+    "a sign-out token": lambda forge: forge.sign(header={"typ": "logout+jwt"}),
+    "the long name of the type": lambda forge: forge.sign(header={"typ": "application/at+jwt"}),
     "an id token": lambda forge: forge.sign(header={"typ": "id+jwt"}),
     "another issuer": lambda forge: forge.sign(iss="https://login.evil.test"),
     "another issuer's path": lambda forge: forge.sign(iss=f"{ISSUER}/"),
     "another audience": lambda forge: forge.sign(aud="service:matching"),
     "several audiences": lambda forge: forge.sign(aud=[AUDIENCE, "service:matching"]),
+    "our audience in a list": lambda forge: forge.sign(aud=[AUDIENCE]),
+    "an audience that begins like ours": lambda forge: forge.sign(aud=f"{AUDIENCE}.evil.test"),
+    "no issuer": lambda forge: forge.sign(without="iss"),
+    "the issuer in a list": lambda forge: forge.sign(iss=[ISSUER]),
     "no audience": lambda forge: forge.sign(without="aud"),
     "no end": lambda forge: forge.sign(without="exp"),
     "no beginning": lambda forge: forge.sign(without="iat"),
@@ -173,8 +293,40 @@ FORGERIES: Mapping[str, Callable[[Forge], str]] = {
     "no subject": lambda forge: forge.sign(without="sub"),
     "no access version": lambda forge: forge.sign(without="ver"),
     "no scope": lambda forge: forge.sign(without="scope"),
+    "no client": lambda forge: forge.sign(without="client_id"),
+    "no name of its own": lambda forge: forge.sign(without="jti"),
+    "no time of sign-in": lambda forge: forge.sign(without="auth_time"),
+    "no claims at all": lambda forge: forge.seal(
+        {"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, b"{}", forge.key
+    ),
+    "scopes in a list": lambda forge: forge.sign(scope=["admin"]),
+    "scopes in an object": lambda forge: forge.sign(scope={"admin": True}),
+    "a client that is no id": lambda forge: forge.sign(client_id="mobile"),
+    "another person as client": lambda forge: forge.sign(
+        client_id=ids.format_id("person", ids.new_id())
+    ),
+    "another client's own token": lambda forge: forge.sign(
+        sub=ids.format_id("oauth_client", ids.new_id()),
+        client_id=ids.format_id("oauth_client", ids.new_id()),
+    ),
     "not valid yet": lambda forge: forge.sign(iat=NOW + 3600, exp=NOW + 3900),
     "not before an hour": lambda forge: forge.sign(nbf=NOW + 3600),
+    "signed in in an hour": lambda forge: forge.sign(auth_time=NOW + 3600),
+    "a beginning before which it is not valid in words": lambda forge: forge.sign(nbf="now"),
+    "a beginning with a fraction": lambda forge: forge.sign(iat=NOW + 0.5),
+    "a beginning in words": lambda forge: forge.sign(iat=str(NOW)),
+    "a beginning that is true": lambda forge: forge.sign(iat=True),
+    "an end with a fraction": lambda forge: forge.sign(exp=NOW + 300.0),
+    "an end in words": lambda forge: forge.sign(exp=str(NOW + 300)),
+    "an end that is null": lambda forge: forge.sign(exp=None),
+    "an end that is a list": lambda forge: forge.sign(exp=[NOW + 300]),
+    "an end before the beginning": lambda forge: forge.sign(iat=NOW, exp=NOW - 30),
+    "an end at Infinity": lambda forge: forge.sign(exp=float("inf")),
+    "an end that is no number at all": lambda forge: forge.sign(exp=float("nan")),
+    "a second longer than allowed": lambda forge: forge.sign(iat=NOW, exp=NOW + 601),
+    "an access version in words": lambda forge: forge.sign(ver="1"),
+    "an access version that is true": lambda forge: forge.sign(ver=True),
+    "an access version with a fraction": lambda forge: forge.sign(ver=1.0),
     "an end in a year": lambda forge: forge.sign(exp=NOW + 365 * 24 * 3600),
     "an end that is no number": lambda forge: forge.sign(exp="never"),
     "an endless end": lambda forge: forge.sign(exp=10**400),
@@ -202,10 +354,37 @@ FORGERIES: Mapping[str, Callable[[Forge], str]] = {
     "a payload that is no JSON": lambda forge: forge.seal(
         {"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, b"\xff\x00", forge.key
     ),
+    "a subject that comes twice": lambda forge: twice(
+        forge, "sub", ids.format_id("person", ids.new_id())
+    ),
+    "an organization that comes twice": lambda forge: twice(
+        forge, "org", ids.format_id("organization", ids.new_id())
+    ),
+    "an algorithm that comes twice": twice_in_header,
+    "a token in a token": inside_another,
+    "a JSON serialisation": lambda forge: as_json(forge, is_flat=False),
+    "a flat JSON serialisation": lambda forge: as_json(forge, is_flat=True),
+    "padding": padded,
+    "the alphabet of e-mail": in_plain_base64,
+    "a space within": lambda forge: forge.sign().replace(".", ". "),
+    "a tab within": lambda forge: forge.sign().replace(".", "\t."),
+    "a space before": lambda forge: " " + forge.sign(),
+    "two tokens": lambda forge: f"{forge.sign()},{forge.sign()}",
+    "a token in quotation marks": lambda forge: f'"{forge.sign()}"',
+    "a token and a semicolon": lambda forge: forge.sign() + ";",
     "five parts": lambda forge: forge.sign() + ".AAAA.AAAA",
+    "two parts": lambda forge: forge.sign().rpartition(".")[0],
     "one part": lambda _forge: "AAAA",
+    "two dots": lambda _forge: "..",
+    "an empty payload": lambda forge: forge.seal(
+        {"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, b"", forge.key
+    ),
     "a very long token": lambda _forge: "A" * 8_000,
-    "no token": lambda _forge: "",
+    "a long token of three parts": lambda forge: forge.sign(jti="A" * 4_000),
+    "a refresh token": lambda forge: text_like("rt", forge),
+    "an authorization code": lambda forge: text_like("ac", forge),
+    "text that is no token": lambda _forge: "admin",
+    "an API key nobody made": lambda forge: text_like("mk", forge),
 }
 
 
@@ -226,16 +405,80 @@ async def test_the_forge_makes_good_tokens_when_nothing_is_forged(world: World) 
     assert answer.json()["person_id"] == world.org_admin_id
 
 
-@pytest.mark.parametrize("forgery", FORGERIES)
-async def test_a_forged_token_is_refused_without_a_reason(world: World, forgery: str) -> None:
-    problem = await refusal_of(world.app, FORGERIES[forgery](forge_of(world)))
+DOORS = (
+    ("GET", "/v1/me/token"),
+    ("POST", "/v1/people"),
+    ("DELETE", "/v1/role-assignments/rol_01kajv7v1cefh8ws6q1fyv4m2z"),
+    ("GET", "/v1/inbox-items"),
+)
+SAID = {"type", "title", "status", "detail", "instance", "code", "request_id"}
 
-    assert problem["code"] in {"token_invalid", "unauthenticated"}
-    assert problem["detail"] in {
-        "A valid credential is needed.",
-        "This token has been withdrawn.",
-    }
-    assert "errors" not in problem
+
+@pytest.fixture(scope="module")
+async def address(api: FastAPI) -> AsyncIterator[str]:
+    """Serve the application on a socket."""
+    async with served(api) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+async def forge(api: FastAPI) -> Forge:
+    """Return the forge of one organization; no forgery leaves anything behind there."""
+    return forge_of(await found_world(api))
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+async def test_a_forged_token_is_refused_at_every_kind_of_door_without_a_reason(
+    forge: Forge, address: str, forgery: str
+) -> None:
+    headers = {"Authorization": f"Bearer {FORGERIES[forgery](forge)}"}
+    async with httpx.AsyncClient(base_url=address, headers=headers, trust_env=False) as forger:
+        for method, path in DOORS:
+            answer = await forger.request(method, path)
+
+            assert answer.status_code == 401, answer.text
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            problem = answer.json()
+            assert problem["code"] == "token_invalid"
+            assert problem["detail"] in {
+                "A valid credential is needed.",
+                "This token has been withdrawn.",
+            }
+            assert problem.keys() == SAID
+
+
+@pytest.mark.parametrize("said", ["", "Bearer", "Basic AAAA", "Token AAAA", "AAAA"])
+async def test_whoever_shows_no_token_is_told_that_one_is_needed(address: str, said: str) -> None:
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as stranger:
+        answer = await stranger.get("/v1/me/token", headers={"Authorization": said})
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_headers_without_end_are_refused_before_anybody_reads_the_token(
+    forge: Forge, address: str
+) -> None:
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as forger:
+        forger.headers["Authorization"] = f"Bearer {forge.sign(jti='A' * 40_000)}"
+        answer = await forger.get("/v1/me/token")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+
+
+async def test_a_token_of_one_organization_opens_nothing_in_another(
+    world: World, api: FastAPI, address: str
+) -> None:
+    """The person is ours and the organization is real, but they are not of each other."""
+    other = await found_world(api)
+    token = forge_of(world).sign(org=other.organization_id)
+
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as forger:
+        forger.headers["Authorization"] = f"Bearer {token}"
+        answer = await forger.get("/v1/me/token")
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
 
 
 async def test_an_expired_token_says_so_to_its_holder_only(world: World) -> None:
@@ -382,12 +625,12 @@ async def test_a_refused_request_counts_as_a_use_of_the_key(world: World) -> Non
 
 def issuer_of(*, ceiling: int) -> Issuer:
     """Return an issuer with a key of its own."""
-    key = tokens.generate_key(UUID(int=1))
+    key = keys.generate(UUID(int=1), signs_from=START)
     return Issuer(name=ISSUER, audience=AUDIENCE, keys=[key], ceiling=ceiling)
 
 
 def test_a_token_that_lives_longer_than_this_installation_allows_is_refused() -> None:
-    key = tokens.generate_key(UUID(int=1))
+    key = keys.generate(UUID(int=1), signs_from=START)
     demo = Issuer(name=ISSUER, audience=AUDIENCE, keys=[key], ceiling=30 * 24 * 3600)
     production = Issuer(name=ISSUER, audience=AUDIENCE, keys=[key], ceiling=600)
     now = datetime.now(UTC)
@@ -423,10 +666,10 @@ def test_an_issuer_believes_no_token_of_another_key_under_the_same_id() -> None:
 
 def test_a_key_survives_its_encryption_and_no_other_secret_opens_it() -> None:
     secret, other = (encoded(secrets.token_bytes(32)) for _ in range(2))
-    key = tokens.generate_key(UUID(int=1))
-    text = tokens.encrypt_key(key, secret)
+    key = keys.generate(UUID(int=1), signs_from=START)
+    text = keys.encrypt(key, secret)
 
-    assert tokens.decrypt_key(key.id, text, secret).public_jwk() == key.public_jwk()
+    assert keys.decrypt(text, secret).as_dict(private=True) == key.key.as_dict(private=True)
     assert "d" not in key.public_jwk()
     with pytest.raises(JoseError):
-        tokens.decrypt_key(key.id, text, other)
+        keys.decrypt(text, other)

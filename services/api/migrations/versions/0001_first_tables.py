@@ -367,10 +367,16 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("public_jwk", sa.String(length=1000), nullable=False),
         sa.Column("encrypted_jwk", sa.String(length=2000), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("signs_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_key")),
+    )
+    op.create_index(
+        "uq_signing_key_generation", "signing_key", ["mode", "generation"], unique=True
     )
     op.create_table(
         "timer",
@@ -1839,6 +1845,12 @@ def security() -> Iterator[str]:
     yield from policies.grant("feed_epoch", roles=(*RUNTIME, "worker_system"), rights="SELECT")
     yield from policies.grant("organization_slug", roles=["app_api"], rights="SELECT, INSERT")
     yield from policies.grant("signing_key", roles=["app_api"], rights="SELECT, INSERT")
+    # Whoever turns the keys makes and removes them; it reads no private half.
+    yield from policies.grant(
+        "signing_key",
+        roles=["app_jobs"],
+        rights="SELECT (id, mode, generation, signs_from, ends_at), INSERT, UPDATE (ends_at), DELETE",
+    )
     yield from policies.grant("relay_lease", roles=["worker_system"], rights="SELECT, UPDATE")
     yield "INSERT INTO relay_lease (bucket) SELECT generate_series(0, 15)"
     # The table lies below programs in the stack, so only the database knows of this key.
