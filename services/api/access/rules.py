@@ -47,6 +47,13 @@ EVERY_SCOPE = frozenset(Scope)
 SERVICE_SCOPES = EVERY_SCOPE - {Scope.CONTENT_SELF}
 
 
+class ClientKind(StrEnum):
+    """Whom an OAuth client acts for: itself, or whoever signs in at it."""
+
+    SERVICE = "service"
+    APP = "app"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who performs this request.

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -14,8 +15,10 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from services.api.access.roles import Role
+from services.api.access.rules import ClientKind
 from services.api.database import ApiTable, Resource
 from shared.persistence.columns import (
     column,
@@ -90,15 +93,25 @@ class ApiKey(Resource, table=True):
 
 
 class OAuthClient(Resource, table=True):
-    """A machine that trades its secret for short tokens (client credentials)."""
+    """A machine that trades its secret for short tokens, or an app that people sign in at.
+
+    A machine may sign instead of showing a secret (`jwks` holds its public keys); an app keeps
+    no secret, and its scopes are the most that people grant it.
+    """
 
     __tablename__ = "oauth_client"
 
     label: str = column(String(120))
-    secret_digest: bytes = confidential(LargeBinary)
-    last_four: str = column(String(4))
+    kind: ClientKind = column(one_of(ClientKind), default=ClientKind.SERVICE)
+    secret_digest: bytes | None = confidential(LargeBinary, default=None)
+    last_four: str | None = column(String(4), default=None)
+    previous_secret_digest: bytes | None = confidential(LargeBinary, default=None)
+    previous_secret_expires_at: datetime | None = instant(default=None)
+    jwks: dict[str, Any] | None = column(JSONB(none_as_null=True), default=None)
+    redirect_uris: list[str] = column(ARRAY(String(2000)), default_factory=list)
     scopes: list[str] = column(ARRAY(String(32)))
     created_by: UUID | None = reference(default=None)
+    expires_at: datetime | None = instant(default=None)
     revoked_at: datetime | None = instant(default=None)
     last_used_at: datetime | None = instant(default=None)
 
