@@ -9,6 +9,7 @@ SELECT create_distributed_table('api_key', 'organization_id', colocate_with => '
 SELECT create_distributed_table('authorization_code', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('client_assertion', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('connection', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('email_code', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('form', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('idempotency', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('import_file', 'organization_id', colocate_with => 'organization');

@@ -44,6 +44,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         "inbox_item": "inb",
         "delivery": "dlv",
         "captured_message": "cap",
+        "email_code": "emc",
     }
 )
 

@@ -12,9 +12,10 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.api.access import keys, tokens
+from services.api.access import codes, keys, tokens
 from services.api.access.keys import IssuerKey
 from services.api.access.tokens import Claims, Issuer, UnknownKeyError
+from services.api.clients.identity_providers import IdentityProviders
 from services.api.database import INSTALLATION_TABLES
 from services.api.settings import ApiSettings
 from shared.clock import Clock, system_clock
@@ -25,7 +26,8 @@ from shared.persistence.engine import create_engine, create_read_pool
 from shared.persistence.leases import JobDatabase
 from shared.persistence.sessions import Sessions, create_sessions
 from shared.security import ServiceSigner
-from shared.settings import Mode, SettingError
+from shared.settings import Environment, Mode, SettingError
+from shared.web.limits import Buckets
 from shared.web.problems import is_database_away, sqlstate_of
 
 RETRY_SECONDS = 1
@@ -46,6 +48,8 @@ class Resources:
     reads: Any
     matching: ServiceClient | None
     notifications: ServiceClient | None
+    identity_providers: IdentityProviders
+    strangers: Buckets
     _issuer: Issuer | None = None
     _look: asyncio.Task[bool] | None = None
     _looked_at: float = 0.0
@@ -115,6 +119,11 @@ class Resources:
         """Return the secret cursors are signed with."""
         return self.settings.key_encryption_key.get_secret_value().encode()
 
+    @property
+    def pepper(self) -> bytes:
+        """Return the secret that codes in sign-in mails are made with."""
+        return codes.pepper(self.settings.key_encryption_key.get_secret_value())
+
 
 @asynccontextmanager
 async def open_resources(
@@ -139,6 +148,8 @@ async def open_resources(
             settings.notifications_url,
             "notifications_unavailable",
         ),
+        identity_providers=_identity_providers(settings),
+        strangers=Buckets(settings.sign_in_rate_limit),
     )
     waiting = await _meet_or_wait(resources)
     watching = asyncio.create_task(_watch_keys(resources), name="signing keys")
@@ -163,6 +174,11 @@ class WorkerResources:
     database: JobDatabase
     matching: ServiceClient | None
     notifications: ServiceClient | None
+
+    @property
+    def pepper(self) -> bytes:
+        """Return the secret that codes in sign-in mails are made with."""
+        return codes.pepper(self.settings.key_encryption_key.get_secret_value())
 
 
 @asynccontextmanager

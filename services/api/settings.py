@@ -73,6 +73,12 @@ class ApiSettings(ServiceSettings):
     organization_rate_limit: int = Field(
         6000, ge=1, description="Requests per minute of one organization."
     )
+    sign_in_rate_limit: int = Field(
+        60, ge=1, description="Requests per minute of one network at the doors of signing in."
+    )
+    sign_in_organization_rate_limit: int = Field(
+        120, ge=1, description="Codes by mail per minute that people of one organization ask for."
+    )
     import_max_bytes: int = Field(
         10 * 1024 * 1024, ge=1024, description="Largest people file that is taken, in bytes."
     )

@@ -19,6 +19,7 @@ from services.api.programs import jobs as programs
 from services.api.resources import WorkerResources, open_worker_resources
 from services.api.sandbox import jobs as sandbox
 from services.api.settings import ApiSettings
+from services.api.sign_in.email_codes import jobs as email_codes
 from services.api.timers import jobs as timers
 from services.api.timers.jobs import OnTimer
 from shared import logs
@@ -130,6 +131,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
     async def tidy() -> int:
         await feed.forget_old(database)
         await access.forget_intents(database)
+        await email_codes.forget_old(database)
         return 0
 
     async def turn_keys() -> int:
@@ -141,7 +143,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
     async def move() -> int:
         return await sandbox.turn(desk)
 
-    desk = sandbox.Desk(database, TIMERS, CONSUMERS, resources.notifications)
+    desk = sandbox.Desk(database, TIMERS, CONSUMERS, resources.notifications, resources.pepper)
     return [
         Job("timers", fire, idle_seconds=TIMER_SECONDS),
         Job("consumers", consume),
@@ -155,7 +157,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
 
 
 def _relays(resources: WorkerResources, peer: ServiceClient) -> list[Job]:
-    relay = feed.Relay(resources.database, peer)
+    relay = feed.Relay(resources.database, peer, resources.pepper)
 
     async def send() -> int:
         return await feed.relay(relay)

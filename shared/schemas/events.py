@@ -56,6 +56,13 @@ class MeetingCard(Wire):
     attendee_ids: list[UUID]
 
 
+class SignInCode(Wire):
+    """The code of one sign-in, worked out as it is sent; real time, in a sandbox too."""
+
+    code: Annotated[str, Field(repr=False)]
+    expires_at: Timestamp
+
+
 class Render(Wire):
     """Display fields, read by the relay at the moment it sends."""
 
@@ -63,6 +70,7 @@ class Render(Wire):
     people: list[PersonCard]
     program: ProgramCard | None = None
     meeting: MeetingCard | None = None
+    sign_in_code: SignInCode | None = None
 
 
 class EventEnvelope(Wire):

@@ -9,6 +9,7 @@ and spends nobody's quota but its own.
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -52,6 +53,17 @@ class Callers:
         self._known.move_to_end(digest)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+
+
+def network_of(address: str) -> str:
+    """Return under what a stranger is counted: who has one IPv6 address has a whole /64 of them."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
 
 
 def _caller(actor: Any) -> Caller:

@@ -82,6 +82,8 @@ _ROWS = (
      "Remove the parameter; an ignored filter would show the wrong people."),
     (400, "unknown_reference", "A reference leads nowhere", "Ein Verweis führt ins Leere",
      "Refer to something this credential can read."),
+    (400, "code_invalid", "The code does not fit", "Der Code passt nicht",
+     "Ask for the code again; after a few wrong ones, or ten minutes, start anew."),
     # 401: who are you
     (401, "unauthenticated", "A credential is needed", "Eine Anmeldung ist nötig",
      "Send `Authorization: Bearer` with a token or an API key."),

@@ -44,7 +44,7 @@ def record(
     `named` holds further ids, checked against the type's registration; `recipients` says to whom
     the fact matters, by audience, for the relay alone and never in the public payload.
     """
-    registered = rules.EVENT_TYPES[kind]
+    registered = rules.RECORDED[kind]
     unknown = set(named or {}) - set(registered.ids)
     if unknown:
         raise ValueError(f"{kind} does not name {sorted(unknown)}")

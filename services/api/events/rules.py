@@ -190,6 +190,14 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
 )
 
 
+INNER_TYPES: Mapping[str, EventType] = MappingProxyType(
+    dict((_type("sign_in.code_requested", "Somebody asked for a code to sign in with."),))
+)
+"""Facts for notifications alone: in no feed, no webhook and no document."""
+
+RECORDED: Mapping[str, EventType] = MappingProxyType({**EVENT_TYPES, **INNER_TYPES})
+
+
 CONSUMED = frozenset(
     {
         "person.deactivated",

@@ -6,7 +6,7 @@ between leaves rows that are sent again, and notifications knows them by their i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.access import codes
 from services.api.clients import notifications
 from services.api.events.tables import OutboxMessage, RelayLease
 from services.api.feed import queries, rules
@@ -33,6 +34,7 @@ from shared.schemas.events import (
     PersonCard,
     ProgramCard,
     Render,
+    SignInCode,
 )
 
 OUTBOX = OutboxMessage.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
@@ -45,10 +47,11 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Where facts come from and where they go."""
+    """Where facts come from, where they go, and the secret that codes in mails are made with."""
 
     database: JobDatabase
     notifications: ServiceClient
+    pepper: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,9 @@ async def send(work: Relay, *, organization_id: UUID, bucket: int) -> int:
     """Send one batch of one organization and remember that it arrived."""
     tenant = Tenant(organization_id)
     async with transaction(work.database.sessions, tenant) as session:
-        batch = await read_batch(session, organization_id=organization_id, bucket=bucket)
+        batch = await read_batch(
+            session, organization_id=organization_id, bucket=bucket, pepper=work.pepper
+        )
     if not batch.events:
         return 0
     await notifications.send_events(
@@ -185,13 +190,15 @@ async def send(work: Relay, *, organization_id: UUID, bucket: int) -> int:
     return len(batch.events)
 
 
-async def read_batch(session: AsyncSession, *, organization_id: UUID, bucket: int) -> EventBatch:
+async def read_batch(
+    session: AsyncSession, *, organization_id: UUID, bucket: int, pepper: bytes
+) -> EventBatch:
     """Return what waits, each fact with what its messages may show."""
     rows = await queries.unsent(
         session, organization_id=organization_id, bucket=bucket, limit=MAX_BATCH
     )
     cards = await _cards(session, organization_id, rows) if rows else None
-    return EventBatch(events=[_envelope(row, cards) for row in rows if cards is not None])
+    return EventBatch(events=[_envelope(row, cards, pepper) for row in rows if cards is not None])
 
 
 async def _cards(
@@ -218,7 +225,7 @@ async def _cards(
     )
 
 
-def _envelope(row: OutboxMessage, cards: Cards) -> EventEnvelope:
+def _envelope(row: OutboxMessage, cards: Cards, pepper: bytes) -> EventEnvelope:
     program_id = _program_id(row)
     meeting = cards.meetings.get(row.aggregate_id)
     named = {*rules.people_in(row.data), *(meeting.attendee_ids if meeting else ())}
@@ -237,7 +244,20 @@ def _envelope(row: OutboxMessage, cards: Cards) -> EventEnvelope:
             people=[cards.people[one] for one in sorted(named) if one in cards.people],
             program=cards.programs.get(program_id) if program_id else None,
             meeting=meeting,
+            sign_in_code=_sign_in_code(row, pepper),
         ),
+    )
+
+
+def _sign_in_code(row: OutboxMessage, pepper: bytes) -> SignInCode | None:
+    """Return the code of a sign-in; what nobody is told holds none either."""
+    if row.type != codes.REQUESTED or not row.data["recipients"]:
+        return None
+    return SignInCode(
+        code=codes.code_of(
+            pepper, organization_id=row.organization_id, challenge_id=row.aggregate_id
+        ),
+        expires_at=row.occurred_at + codes.LIFETIME,
     )
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     String,
+    and_,
     bindparam,
     cast,
     delete,
@@ -28,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.api.events.rules import INNER_TYPES
 from services.api.events.tables import OutboxMessage, TransactionId
 from services.api.feed.rules import NOTHING, Place
 from services.api.meetings.tables import Meeting, MeetingAttendee
@@ -58,9 +60,12 @@ SHOWN = (
 
 
 def visible_to() -> ColumnElement[bool]:
-    """Return the condition that a reader of the feed may see the row: all of their organization."""
-    mine: ColumnElement[bool] = OUTBOX.c.organization_id == bindparam("organization_id")
-    return mine
+    """Return the condition that a reader of the feed may see the row: all of their organization.
+
+    Facts that are for notifications alone are no part of the feed.
+    """
+    mine = OUTBOX.c.organization_id == bindparam("organization_id")
+    return and_(mine, *(OUTBOX.c.type != inner for inner in INNER_TYPES))
 
 
 @once

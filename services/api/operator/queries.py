@@ -8,13 +8,6 @@ from sqlmodel import col
 
 from services.api.access.roles import Role
 from services.api.access.tables import RoleAssignment
-from services.api.organizations.tables import OrganizationSlug
-
-
-async def find_organization(session: AsyncSession, *, slug: str) -> UUID | None:
-    """Return which organization a slug names."""
-    row = await session.get(OrganizationSlug, slug)
-    return row.tenant_id if row else None
 
 
 async def lock_slug(session: AsyncSession, *, slug: str) -> None:

@@ -12,6 +12,7 @@ from services.api.access.rules import EVERY_SCOPE
 from services.api.credentials import queries as credentials
 from services.api.operator import operations, queries
 from services.api.operator.schemas import Founded, SignedIn, SignIn
+from services.api.organizations import queries as organizations
 from services.api.organizations.schemas import OrganizationCreate
 from services.api.resources import Resources
 from shared import ids
@@ -39,7 +40,7 @@ def _resources(request: Request) -> Resources:
 async def _find(resources: Resources, slug: str) -> UUID | None:
     # The list of slugs belongs to no organization; the nil tenant sees nothing else.
     async with transaction(resources.sessions, Tenant(UUID(int=0))) as session:
-        return await queries.find_organization(session, slug=slug)
+        return await organizations.find(session, slug=slug)
 
 
 @router.post("/organizations", response_model=Founded)

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.organizations.tables import Organization
+from services.api.organizations.tables import Organization, OrganizationSlug
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, once
 
@@ -26,6 +26,12 @@ async def get(reader: Reader, *, organization_id: UUID) -> Mapping[str, Any]:
     if row is None:
         raise NotFoundError
     return row
+
+
+async def find(session: AsyncSession, *, slug: str) -> UUID | None:
+    """Return which organization a slug names; no tenant is needed, and none is known yet."""
+    row = await session.get(OrganizationSlug, slug)
+    return row.tenant_id if row else None
 
 
 async def lock(session: AsyncSession, *, organization_id: UUID) -> Organization:

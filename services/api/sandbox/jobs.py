@@ -4,7 +4,7 @@ At each stop everything due is done and told before the clock goes on. Where it 
 a worker that dies on the way is followed by one that goes on from there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -43,12 +43,13 @@ WAIT = timedelta(seconds=0.2)
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What moving a clock needs: whoever reacts to time and facts, and notifications."""
+    """What moving a clock needs: whoever reacts to time and facts, and what the relay needs."""
 
     database: JobDatabase
     handlers: TimerHandlers
     consumers: Consumers
     notifications: ServiceClient | None
+    pepper: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ async def _do_due(desk: Desk, claimed: Claim) -> None:
         worked = await timers.fire_due(database, desk.handlers, organization_id=organization_id)
         worked += await events.consume(database, desk.consumers, organization_id=organization_id)
         if desk.notifications is not None and not worked:
-            relay = Relay(database, desk.notifications)
+            relay = Relay(database, desk.notifications, desk.pepper)
             worked = await feed.relay(relay, organization_id=organization_id)
         if worked:
             await leases.renew(database.claims, QUEUE, claimed, now=database.clock())

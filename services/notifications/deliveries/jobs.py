@@ -118,6 +118,11 @@ async def bury(resources: Resources) -> int:
         await _mark_unknown(connection, buried, now)
     if buried:
         logger.error("deliveries_dead", count=len(buried))
+    for organization_id, mine in groupby(sorted(buried), lambda one: one[0]):
+        async with transaction(resources.sessions, Tenant(organization_id)) as session:
+            await operations.forget_words(
+                session, organization_id=organization_id, delivery_ids=[one[1] for one in mine]
+            )
     return 0
 
 

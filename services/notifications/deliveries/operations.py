@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.notifications.database import NotificationsTable
 from services.notifications.deliveries.rules import (
+    UNKEPT,
     AttemptResult,
     Channel,
     DeliveryState,
@@ -134,14 +135,37 @@ async def finish(
             col(Delivery.lease_token) == claimed.lease_token,
         )
         .values(**changes)
-        .returning(col(Delivery.id))
+        .returning(col(Delivery.occasion))
     )
     if written is None:
         return False
+    if is_over and written in UNKEPT:
+        await forget_words(
+            session, organization_id=claimed.organization_id, delivery_ids=[claimed.id]
+        )
     await _close_attempt(session, claimed, done, real_now=real_now)
     if done.captured is not None:
         await _capture(session, claimed, done.captured, now=now)
     return True
+
+
+async def forget_words(
+    session: AsyncSession, *, organization_id: UUID, delivery_ids: Sequence[UUID]
+) -> None:
+    """Delete what deliveries said that are over, where it is not to be kept."""
+    unkept = select(col(Delivery.id)).where(
+        col(Delivery.organization_id) == organization_id,
+        col(Delivery.id).in_(delivery_ids),
+        col(Delivery.occasion).in_(UNKEPT),
+    )
+    await session.execute(
+        delete(DeliveryContent)
+        .where(
+            col(DeliveryContent.organization_id) == organization_id,
+            col(DeliveryContent.delivery_id).in_(unkept),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def _close_attempt(

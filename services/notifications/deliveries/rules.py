@@ -89,6 +89,9 @@ TRANSITIONS: Mapping[tuple[DeliveryState, Outcome], DeliveryState] = MappingProx
     }
 )
 
+UNKEPT = frozenset({"sign_in.code_requested"})
+"""Kinds whose words are deleted as soon as nobody has to send them any more."""
+
 WAITS = (
     *(timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15)),
     *(timedelta(hours=1), timedelta(hours=4), timedelta(hours=12)),

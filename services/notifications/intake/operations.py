@@ -37,7 +37,7 @@ from services.notifications.intake.tables import (
     RejectedEvent,
 )
 from services.notifications.templates import names, rendering
-from services.notifications.templates.rendering import Reader, Slot, Subject
+from services.notifications.templates.rendering import Reader, SignIn, Slot, Subject
 from shared import ids
 from shared.errors import ConflictError
 from shared.schemas.events import (
@@ -50,6 +50,8 @@ from shared.schemas.events import (
 
 SANDBOX = "sandbox"
 LONGEST_REASON = 300
+# What is set aside is kept for whoever mends it; a code is nobody's but its reader's.
+SECRET: Any = {"render": {"sign_in_code"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,7 @@ async def _set_aside(
             "event_id": one.event_id,
             "reason": one.reason,
             # As escaped text: what made it unreadable may be what no JSON column can hold.
-            "body": json.dumps(one.body),
+            "body": json.dumps(_without_secret(one.body)),
             "received_at": now,
         }
         for one in events
@@ -267,6 +269,13 @@ async def _set_aside(
         .returning(_table(RejectedEvent).c.event_id)
     )
     return len(result.scalars().all())
+
+
+def _without_secret(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    render = raw.get("render")
+    if not isinstance(render, Mapping):
+        return raw
+    return {**raw, "render": {name: one for name, one in render.items() if name != "sign_in_code"}}
 
 
 def _once(events: Sequence[EventEnvelope], new_ids: set[UUID]) -> list[EventEnvelope]:
@@ -344,7 +353,7 @@ def _reject(batch: _Batch, event: EventEnvelope, reason: str) -> None:
             organization_id=batch.organization_id,
             event_id=event.id,
             reason=reason[:LONGEST_REASON],
-            body=event.model_dump_json(),
+            body=event.model_dump_json(exclude=SECRET),
             received_at=batch.now,
         )
     )
@@ -500,7 +509,7 @@ def _rows(
         plan.tell.kind, reader=reader, subject=_subject(batch, event, place, plan)
     )
     rows: list[NotificationsTable] = [message]
-    if not plan.is_actor:
+    if not plan.is_actor and not plan.tell.mail_only:
         rows.append(inbox.item_of(message, rendered, asks=plan.tell.asks))
     if plan.tell.by_mail:
         calendar = _calendar(batch, event, place, plan, reader)
@@ -511,7 +520,6 @@ def _rows(
 
 
 def _message(batch: _Batch, event: EventEnvelope, plan: _Plan) -> Message:
-    lifetime = rules.LIFETIMES.get(plan.tell.message_class)
     return Message(
         organization_id=batch.organization_id,
         id=ids.new_id(),
@@ -524,9 +532,18 @@ def _message(batch: _Batch, event: EventEnvelope, plan: _Plan) -> Message:
         program_id=event.program_id,
         state=plan.state,
         reason=plan.reason,
-        expires_at=batch.now + lifetime if lifetime else None,
+        expires_at=_expires_at(batch, event, plan),
         created_at=batch.now,
     )
+
+
+def _expires_at(batch: _Batch, event: EventEnvelope, plan: _Plan) -> datetime | None:
+    """Return when a message is no longer worth sending, on the organization's clock."""
+    code = event.render.sign_in_code
+    if code is not None:
+        return code.expires_at + timedelta(seconds=batch.organization.clock_offset_seconds)
+    lifetime = rules.LIFETIMES.get(plan.tell.message_class)
+    return batch.now + lifetime if lifetime else None
 
 
 def _reader(batch: _Batch, recipient: Recipient) -> Reader:
@@ -550,8 +567,16 @@ def _subject(batch: _Batch, event: EventEnvelope, place: _Place | None, plan: _P
             if one != plan.person_id and one in batch.people
         ],
         slot=place.slot if place else None,
-        link=_link(batch.sender.app_url, plan.resource, plan.resource_id),
+        link=None
+        if plan.tell.mail_only
+        else _link(batch.sender.app_url, plan.resource, plan.resource_id),
+        sign_in=_sign_in(event),
     )
+
+
+def _sign_in(event: EventEnvelope) -> SignIn | None:
+    code = event.render.sign_in_code
+    return None if code is None else SignIn(code.code, code.expires_at - event.occurred_at)
 
 
 def _program_name(event: EventEnvelope) -> str | None:

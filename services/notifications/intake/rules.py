@@ -27,7 +27,8 @@ class Tell:
 
     `asks` marks what waits for an answer. `calendar` is the iTIP method of the invitation that goes
     along: it is a place in a calendar, so it reaches the one who acted too. `once_per` names a kind
-    of thing and its id in the payload: the message is about that thing, and comes once.
+    of thing and its id in the payload: the message is about that thing, and comes once. `mail_only`
+    is read outside of the product: it has no line in an inbox and leads nowhere.
     """
 
     audience: str
@@ -37,6 +38,7 @@ class Tell:
     asks: bool = False
     calendar: str | None = None
     once_per: tuple[str, str] | None = None
+    mail_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,10 @@ def _nudge(audience: str, kind: str) -> Tell:
 def _invite(kind: str, method: str) -> Tell:
     # Act, so that nothing holds it back; but a fixed time asks no question.
     return Tell("attendees", kind, MessageClass.ACT, by_mail=True, calendar=method)
+
+
+def _mail(audience: str, kind: str) -> Tell:
+    return Tell(audience, kind, MessageClass.MANDATORY, by_mail=True, mail_only=True)
 
 
 def _route(*tells: Tell, settles: Sequence[str] = ()) -> Route:
@@ -227,6 +233,7 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
             _know("starter", "sync_run.failed", by_mail=True), settles=_OF_AN_IMPORT
         ),
         "sync_run.cancelled": _route(settles=_OF_AN_IMPORT),
+        "sign_in.code_requested": _route(_mail("person", "sign_in.code_requested")),
         "meeting.times_proposed": _route(_act("others", "meeting.times_proposed")),
         "meeting.changed": NOBODY,
         "meeting.in_progress": NOBODY,

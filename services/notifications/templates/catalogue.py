@@ -68,7 +68,8 @@ def _words(texts: Mapping[str, str]) -> Words:
         title=plain.from_string(texts["title"]),
         body=plain.from_string(texts["body"].strip()),
         body_html=markup.from_string(texts["body"].strip()),
-        action=plain.from_string(texts["action"]),
+        # What leads nowhere has no words for it.
+        action=plain.from_string(texts.get("action", "")),
     )
 
 

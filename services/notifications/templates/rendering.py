@@ -1,8 +1,8 @@
 """A message for one reader: in their language, with times in their own zone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -37,6 +37,14 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """A code to sign in with, and how long it works."""
+
+    code: str = field(repr=False)
+    works_for: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What a message is about, in names the reader may know; None is said neutrally."""
 
@@ -44,6 +52,7 @@ class Subject:
     others: Sequence[str] = ()
     slot: Slot | None = None
     link: str | None = None
+    sign_in: SignIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,9 @@ def _values(language: Language, reader: Reader, subject: Subject) -> dict[str, s
     if subject.slot is not None:
         # Left out where there is none, so that a text that needs it fails instead of lying.
         values["when"] = when(subject.slot, reader.timezone, _formats(reader, language))
+    if subject.sign_in is not None:
+        values["code"] = subject.sign_in.code
+        values["minutes"] = str(subject.sign_in.works_for // timedelta(minutes=1))
     return values
 
 

@@ -49,7 +49,7 @@ class Line:
     @property
     def relay(self) -> Relay:
         """Return the relay."""
-        return Relay(self.at_work.resources.database, self.client)
+        return Relay(self.at_work.resources.database, self.client, self.at_work.resources.pepper)
 
     async def turn(self) -> int:
         """Take one turn for this organization."""
@@ -130,7 +130,10 @@ async def test_people_are_told_and_named_as_the_directory_knows_them(line: Line)
 
     async with transaction(line.at_work.resources.database.sessions, tenant) as session:
         batch = await jobs.read_batch(
-            session, organization_id=line.at_work.organization_id, bucket=rows[0][0]
+            session,
+            organization_id=line.at_work.organization_id,
+            bucket=rows[0][0],
+            pepper=line.relay.pepper,
         )
 
     (fact,) = [one for one in batch.events if one.type == "participant.approved"]
@@ -280,7 +283,7 @@ async def test_two_relays_at_once_send_everything_in_order(
     def relay_of() -> Relay:
         client = client_of(notifications)
         client._http = httpx.AsyncClient(transport=Watched(), base_url="http://notifications.test")
-        return Relay(line.relay.database, client)
+        return Relay(line.relay.database, client, line.relay.pepper)
 
     async def write() -> None:
         for _ in range(6):

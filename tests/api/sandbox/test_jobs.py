@@ -43,7 +43,9 @@ async def at_work(api: FastAPI, databases: Databases) -> AsyncIterator[Bench]:
 
 def desk(at_work: Bench, **changes: Any) -> Desk:
     """Return the desk of a worker that has no notifications to tell."""
-    return replace(Desk(at_work.resources.database, TIMERS, CONSUMERS, None), **changes)
+    resources = at_work.resources
+    alone = Desk(resources.database, TIMERS, CONSUMERS, None, resources.pepper)
+    return replace(alone, **changes)
 
 
 async def advance(at_work: Bench, days: int, *, using: Desk | None = None) -> None:

@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 
 from services.notifications.intake import rules
 from services.notifications.templates import catalogue, names, rendering
-from services.notifications.templates.rendering import Reader, Slot, Subject
+from services.notifications.templates.rendering import Reader, SignIn, Slot, Subject
 from shared import words
 
 START = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)
@@ -28,6 +28,7 @@ def subject(**values: object) -> Subject:
         "others": ["Ben", "Cleo"],
         "slot": SLOT,
         "link": "https://app.example.org/meetings/mtg_1",
+        "sign_in": SignIn("27182818", timedelta(minutes=10)),
     }
     return Subject(**(given | values))  # type: ignore[arg-type]  # names of its fields
 
@@ -56,7 +57,8 @@ def test_all_languages_use_the_same_names() -> None:
         source = (words.FOLDER / f"{locale}.toml").read_text(encoding="utf-8")
         tables = re.split(r"^\[kinds\.", source, flags=re.MULTILINE)[1:]
         return {
-            table.partition("]")[0]: {"when"} & set(re.findall(r"{{ (\w+) }}", table))
+            table.partition("]")[0]: {"when", "code", "minutes"}
+            & set(re.findall(r"{{ (\w+) }}", table))
             for table in tables
         }
 

@@ -1740,6 +1740,32 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "email_code",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=True),
+        sa.Column("address_digest", sa.LargeBinary(), nullable=False),
+        sa.Column("is_counted", sa.Boolean(), nullable=False),
+        sa.Column("client_id", sa.Uuid(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.String(length=32)), nullable=False),
+        sa.Column("code_challenge", sa.String(length=43), nullable=True),
+        sa.Column("sign_in_id", sa.Uuid(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_email_code")),
+    )
+    op.create_index(
+        "ix_email_code_address",
+        "email_code",
+        ["organization_id", "address_digest", "created_at"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_email_code_age", "email_code", ["organization_id", "created_at"], unique=False
+    )
+    op.create_table(
         "sign_in",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -1783,8 +1809,10 @@ TENANT_TABLES = (
     "authorization_code",
     "client_assertion",
     "connection",
+    "email_code",
     "form",
     "idempotency",
+    "identity_link",
     "import_file",
     "mapping",
     "mapping_version",
@@ -1835,6 +1863,7 @@ UNREAD_BY_JOBS = {
     "oauth_client": ("organization_id", "id", "created_by", "revoked_at"),
     "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),
     "authorization_code": ("organization_id", "id", "family_id", "expires_at"),
+    "email_code": ("organization_id", "id", "created_at"),
     "refresh_token": ("organization_id", "id", "family_id", "created_at"),
     "sign_in": ("organization_id", "id", "created_at"),
 }
