@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api.access import codes, keys, tokens
 from services.api.access.keys import IssuerKey
 from services.api.access.tokens import Claims, Issuer, UnknownKeyError
-from services.api.clients.identity_providers import IdentityProviders
 from services.api.database import INSTALLATION_TABLES
 from services.api.settings import ApiSettings
 from shared.clock import Clock, system_clock
@@ -48,7 +47,6 @@ class Resources:
     reads: Any
     matching: ServiceClient | None
     notifications: ServiceClient | None
-    identity_providers: IdentityProviders
     strangers: Buckets
     _issuer: Issuer | None = None
     _look: asyncio.Task[bool] | None = None
@@ -148,7 +146,6 @@ async def open_resources(
             settings.notifications_url,
             "notifications_unavailable",
         ),
-        identity_providers=_identity_providers(settings),
         strangers=Buckets(settings.sign_in_rate_limit),
     )
     waiting = await _meet_or_wait(resources)
