@@ -29,12 +29,13 @@ from services.api.access.rules import Actor, Declaration, KeyText, Scope
 from services.api.access.tables import ApiKey
 from services.api.access.tokens import Claims
 from services.api.resources import Resources
-from shared.errors import UnauthenticatedError
+from shared.errors import LimitedError, UnauthenticatedError
 from shared.persistence.reads import Reader, ReadTransaction, SessionReader, read_transaction
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.web import idempotency, responses
 from shared.web.bodies import checked
+from shared.web.callers import network_of
 from shared.web.idempotency import Intent, Remembered
 from shared.web.pagination import Cursors, Page
 from shared.web.problems import sqlstate_of
@@ -55,7 +56,18 @@ type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 type Credential = Claims | KeyText
 
 
-class DoorRoute(APIRoute):
+class CheckedRoute(APIRoute):
+    """A route whose requests are held against every convention before its endpoint runs."""
+
+    def inner_handler(self) -> Handler:
+        """Return the handler FastAPI made; the document still shows all that it depends on."""
+        documented, self.dependant = self.dependant, _given_by_door(self.dependant)
+        handler = APIRoute.get_route_handler(self)
+        self.dependant = documented
+        return checked(handler, documented, self.body_field)
+
+
+class DoorRoute(CheckedRoute):
     """A route behind the door; it knows its declaration and opens the transaction."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -68,13 +80,6 @@ class DoorRoute(APIRoute):
         scope = declared.get("scope")
         self.declaration = Declaration(declared["permission"], Scope(scope) if scope else None)
         super().__init__(path, endpoint, **options)
-
-    def inner_handler(self) -> Handler:
-        """Return the handler FastAPI made; the document still shows all that it depends on."""
-        documented, self.dependant = self.dependant, _given_by_door(self.dependant)
-        handler = APIRoute.get_route_handler(self)
-        self.dependant = documented
-        return checked(handler, documented, self.body_field)
 
     def get_route_handler(self) -> Handler:
         """Wrap the handler FastAPI made in the door."""
@@ -92,7 +97,7 @@ class DoorRoute(APIRoute):
 
 def door(tag: str) -> APIRouter:
     """Return the router of one feature: everything on it stands behind the door."""
-    return _router(tag, DoorRoute)
+    return _router(tag, DoorRoute, [Depends(BEARER)])
 
 
 class CallingRoute(DoorRoute):
@@ -136,14 +141,66 @@ def _writing(request: Request, declaration: Declaration, operation: str) -> Writ
 
 def calling_door(tag: str) -> APIRouter:
     """Return a router behind the door whose routes ask other systems."""
-    return _router(tag, CallingRoute)
+    return _router(tag, CallingRoute, [Depends(BEARER)])
 
 
-def _router(tag: str, kind: type[DoorRoute]) -> APIRouter:
+type Opening = Callable[[UUID], AbstractAsyncContextManager[AsyncSession]]
+
+
+class PublicRoute(CheckedRoute):
+    """A route that takes no credential: which organization it is about stands in the request.
+
+    What it changes it does inside `OpeningDep`, so it can answer with a refusal after the COMMIT.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Publish that everybody may ask."""
+        declared = {**(options.pop("openapi_extra", None) or {}), **PUBLIC}
+        super().__init__(path, endpoint, openapi_extra=declared, **options)
+
+    def get_route_handler(self) -> Handler:
+        """Let everybody in, a few times a minute from each network."""
+        handler = self.inner_handler()
+
+        async def serve(request: Request) -> Response:
+            resources: Resources = request.app.state.resources
+            admit_stranger(request)
+            request.state.opening = lambda one: transaction(resources.sessions, Tenant(one))
+            return await _or_again(handler, request)
+
+        return serve
+
+
+def public_door(tag: str) -> APIRouter:
+    """Return a router whose routes take no credential; the contract tests name each of them."""
+    return _router(tag, PublicRoute, [])
+
+
+def admit_stranger(request: Request) -> None:
+    """Refuse for a moment whoever knocks too often where no credential is needed."""
+    strangers = request.app.state.resources.strangers
+    left = strangers.spend(network_of(request.client.host if request.client else ""))
+    if left < 0:
+        raise LimitedError(
+            "Too many attempts to sign in came from this network; wait a moment.",
+            headers={"Retry-After": str(strangers.seconds_until(left, 0))},
+        )
+
+
+async def _or_again(handler: Handler, request: Request) -> Response:
+    try:
+        return await handler(request)
+    except Exception as error:
+        if sqlstate_of(error) not in RETRIED_STATES:
+            raise
+    return await handler(request)
+
+
+def _router(tag: str, kind: type[CheckedRoute], dependencies: Sequence[Any]) -> APIRouter:
     return APIRouter(
         route_class=kind,
         tags=[tag],
-        dependencies=[Depends(BEARER)],
+        dependencies=dependencies,
         generate_unique_id_function=lambda route: route.name,
     )
 
@@ -154,6 +211,10 @@ def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
     if scope is not None:
         declared["scope"] = scope.value
     return {"x-access": declared}
+
+
+PUBLIC: Mapping[str, Any] = MappingProxyType({"x-access": {"permission": "public"}})
+"""What a route declares that everybody may use."""
 
 
 def _noting_use(handle: Handler) -> Handler:
@@ -347,6 +408,11 @@ async def _written(request: Request) -> Writing:
     return writing
 
 
+async def _opening(request: Request) -> Opening:
+    opening: Opening = request.state.opening
+    return opening
+
+
 async def _actor(request: Request) -> Actor:
     actor: Actor = request.state.actor
     return actor
@@ -365,13 +431,17 @@ async def _resources(request: Request) -> Resources:
 
 _REQUEST = "_request"
 GIVEN: Mapping[Any, Callable[[Request], Awaitable[object]]] = MappingProxyType(
-    {get: get for get in (_session, _reader, _reading, _written, _actor, _now, _resources)}
+    {
+        get: get
+        for get in (_session, _reader, _reading, _written, _opening, _actor, _now, _resources)
+    }
 )
 
 SessionDep = Annotated[AsyncSession, Depends(_session)]
 ReaderDep = Annotated[ReadTransaction, Depends(_reader)]
 ReadingDep = Annotated[Reading, Depends(_reading)]
 WritingDep = Annotated[Writing, Depends(_written)]
+OpeningDep = Annotated[Opening, Depends(_opening)]
 ActorDep = Annotated[Actor, Depends(_actor)]
 NowDep = Annotated[datetime, Depends(_now)]
 ResourcesDep = Annotated[Resources, Depends(_resources)]
