@@ -1,8 +1,6 @@
 """The api starts without its database, and does not start on one whose walls have gaps."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -17,31 +15,7 @@ from shared.persistence.catalogue import UnsafeDatabaseError
 from shared.settings import Mode, SettingError
 from tests.support.apps import World, api_settings, client, running_api
 from tests.support.database import Databases
-from tests.support.ports import free_port
-
-
-@asynccontextmanager
-async def forwarded(port: int, to: int) -> AsyncIterator[None]:
-    """Let the database be reached through another port, until the block ends."""
-    open_ends: list[asyncio.StreamWriter] = []
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, forth = await asyncio.open_connection("127.0.0.1", to)
-        open_ends.extend((writer, forth))
-        async with asyncio.TaskGroup() as pumps:
-            pumps.create_task(pump(reader, forth))
-            pumps.create_task(pump(back, writer))
-
-    async with await asyncio.start_server(accept, "127.0.0.1", port):
-        yield
-        for end in open_ends:
-            end.close()
+from tests.support.ports import forwarded, free_port
 
 
 async def test_the_api_serves_as_soon_as_its_database_returns(
