@@ -38,9 +38,16 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             _type("organization.changed", "Settings of the organization changed."),
             _type("person.created", "A person entered the directory.", manager_id="person"),
             _type("person.updated", "A person's record changed.", manager_id="person"),
+            _type("person.activated", "A person may sign in from now on.", manager_id="person"),
             _type("person.deactivated", "A person left.", manager_id="person"),
             _type("person.reactivated", "A person came back.", manager_id="person"),
             _type("person.manager_changed", "A person reports elsewhere.", manager_id="person"),
+            _type(
+                "identity_link.created",
+                "Somebody's account at an identity provider was linked to them.",
+                person_id="person",
+                connection_id="connection",
+            ),
             _type("program.created", "A program was drafted."),
             _type("program.changed", "A program or one of its parts changed."),
             _type("program.published", "People may see the program."),
@@ -169,6 +176,12 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             ),
             _type("role_assignment.created", "A role was granted.", person_id="person"),
             _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
+            _type(
+                "refresh_token.reused",
+                "A refresh token was used by two; the sign-in it belongs to was ended.",
+                person_id="person",
+                client_id="oauth_client",
+            ),
             *(
                 _type(name, text, import_id="import", connection_id="connection")
                 for name, text in (

@@ -30,6 +30,7 @@ PLACES: Mapping[str, str] = MappingProxyType(
         "member": "/mentorships/{mentorship_id}",
         "meeting": "/meetings/{id}",
         "role_assignment": "/role-assignments",
+        "refresh_token": "/people/{person_id}",
         "connection": "/connections/{id}",
         "import": "/imports/{id}",
         "sync_run": "/sync-runs/{id}",

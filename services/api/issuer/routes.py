@@ -1,14 +1,22 @@
-"""The issuer at the root of the api: metadata, keys and the token endpoint."""
+"""The issuer at the root of the api: metadata, keys, and how tokens are given and ended."""
 
 from urllib.parse import urljoin
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from services.api.access.rules import SERVICE_SCOPES
+from services.api.access.assertions import ALGORITHMS
+from services.api.access.rules import EVERY_SCOPE
 from services.api.access.tokens import LIFETIME_SECONDS
 from services.api.issuer import operations, rules
-from services.api.issuer.rules import TokenRefusal, TokenRequest
+from services.api.issuer.rules import (
+    CHALLENGE_METHOD,
+    Client,
+    ClientRequest,
+    Granted,
+    GrantType,
+    TokenRefusal,
+)
 from services.api.issuer.schemas import KeySet, Metadata, TokenAnswer
 from services.api.resources import Resources
 from shared.persistence.sessions import transaction
@@ -16,7 +24,8 @@ from shared.persistence.tenancy import Tenant
 from shared.web import responses
 
 CACHE_SECONDS = 600
-AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+# Apps keep no secret: they name themselves, and PKCE ties a sign-in to who began it.
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 UNCACHED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 router = APIRouter(include_in_schema=False)
@@ -26,16 +35,23 @@ router = APIRouter(include_in_schema=False)
 async def get_issuer_metadata(request: Request) -> Response:
     """Return what a client library has to know (RFC 8414)."""
     issuer = _resources(request).settings.issuer
-    root = issuer.rstrip("/") + "/"
     return _cached(
         Metadata(
             issuer=issuer,
-            token_endpoint=urljoin(root, "oauth/token"),
-            jwks_uri=urljoin(root, ".well-known/jwks.json"),
-            grant_types_supported=[rules.GRANT_TYPE],
-            response_types_supported=[],
+            authorization_endpoint=_address(issuer, "oauth/authorize"),
+            token_endpoint=_address(issuer, "oauth/token"),
+            revocation_endpoint=_address(issuer, "oauth/revoke"),
+            jwks_uri=_address(issuer, ".well-known/jwks.json"),
+            scopes_supported=sorted(EVERY_SCOPE),
+            response_types_supported=["code"],
+            response_modes_supported=["query"],
+            grant_types_supported=[*GrantType],
             token_endpoint_auth_methods_supported=[*AUTH_METHODS],
-            scopes_supported=sorted(SERVICE_SCOPES),
+            token_endpoint_auth_signing_alg_values_supported=[*ALGORITHMS],
+            revocation_endpoint_auth_methods_supported=[*AUTH_METHODS],
+            revocation_endpoint_auth_signing_alg_values_supported=[*ALGORITHMS],
+            code_challenge_methods_supported=[CHALLENGE_METHOD],
+            authorization_response_iss_parameter_supported=True,
         )
     )
 
@@ -48,41 +64,87 @@ async def get_issuer_keys(request: Request) -> Response:
 
 @router.post("/oauth/token", response_model=TokenAnswer)
 async def create_token(request: Request) -> Response:
-    """Trade a client's secret for a token of ten minutes (RFC 6749, section 4.4)."""
+    """Trade a secret, a code or a refresh token for a token of ten minutes (RFC 6749)."""
     resources = _resources(request)
-    authorization = request.headers.get("Authorization")
     try:
-        wanted = rules.parse_request(
-            media_type=request.headers.get("Content-Type", ""),
-            body=await request.body(),
-            authorization=authorization,
-        )
-        return await _issued(resources, wanted)
+        wanted = await _form(request)
     except TokenRefusal as refusal:
         return _refused(refusal)
-
-
-async def _issued(resources: Resources, wanted: TokenRequest) -> Response:
-    issuer, now = resources.issuer, resources.clock()
+    # Asked before anything changes: without its keys no answer can be given.
+    _ = resources.issuer
+    now = resources.clock()
     async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
-        scopes = await operations.authorise(session, wanted, now=now)
-    token = issuer.issue(
-        organization_id=wanted.organization_id,
-        subject=wanted.client_id,
-        is_person=False,
-        access_version=1,
-        scopes=scopes,
-        now=now,
+        outcome = await operations.answer(session, wanted, audiences=_audiences(resources), now=now)
+    if isinstance(outcome, TokenRefusal):
+        return _refused(outcome)
+    await _note_use(resources, outcome.client)
+    return _issued(resources, outcome)
+
+
+@router.post("/oauth/revoke")
+async def revoke_token(request: Request) -> Response:
+    """End the sign-in a refresh token belongs to (RFC 7009)."""
+    resources = _resources(request)
+    try:
+        wanted = await _form(request)
+    except TokenRefusal as refusal:
+        return _refused(refusal)
+    async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
+        refusal_or_none = await operations.end_sign_in(
+            session, wanted, audiences=_audiences(resources), now=resources.clock()
+        )
+    if refusal_or_none is not None:
+        return _refused(refusal_or_none)
+    return Response(status_code=200, headers=UNCACHED)
+
+
+async def _form(request: Request) -> ClientRequest:
+    return rules.parse_form(
+        media_type=request.headers.get("Content-Type", ""),
+        body=await request.body(),
+        authorization=request.headers.get("Authorization"),
+    )
+
+
+async def _note_use(resources: Resources, client: Client) -> None:
+    # In a transaction of its own: everybody signed in at an app would wait for its row otherwise.
+    if client.is_use_due:
+        async with transaction(resources.sessions, Tenant(client.organization_id)) as session:
+            await operations.note_use(session, client, now=resources.clock())
+
+
+def _issued(resources: Resources, granted: Granted) -> Response:
+    client = granted.client
+    token = resources.issuer.issue(
+        organization_id=client.organization_id,
+        subject=granted.subject,
+        is_person=granted.is_person,
+        access_version=granted.access_version,
+        scopes=granted.scopes,
+        client_id=client.id if granted.is_person else None,
+        auth_time=granted.auth_time,
+        now=resources.clock(),
     )
     answer = TokenAnswer(
         access_token=token,
         token_type="Bearer",  # noqa: S106 - the kind of token, not one
         expires_in=LIFETIME_SECONDS,
-        scope=" ".join(sorted(scopes)),
+        scope=" ".join(sorted(granted.scopes)),
     )
+    if granted.refresh_token is not None:
+        answer["refresh_token"] = granted.refresh_token
     response = responses.one(answer)
     response.headers.update(UNCACHED)
     return response
+
+
+def _audiences(resources: Resources) -> tuple[str, str]:
+    issuer = resources.settings.issuer
+    return issuer, _address(issuer, "oauth/token")
+
+
+def _address(issuer: str, path: str) -> str:
+    return urljoin(issuer.rstrip("/") + "/", path)
 
 
 def _resources(request: Request) -> Resources:

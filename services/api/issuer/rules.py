@@ -7,17 +7,22 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import StrEnum
 from types import MappingProxyType
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
-from services.api.access.rules import SERVICE_SCOPES, Scope, parse_client_name
+from services.api.access import assertions
+from services.api.access.rules import SERVICE_SCOPES, Scope, client_name, parse_client_name
 
-GRANT_TYPE = "client_credentials"
 FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 20
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CODE_LIFETIME = timedelta(seconds=60)
+IDLE_LIFETIME = timedelta(days=30)
+LONGEST_LIFETIME = timedelta(days=90)
+LOST_REPLY = timedelta(seconds=30)
 CHALLENGE_METHOD = "S256"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
@@ -41,35 +46,155 @@ class TokenRefusal(Exception):  # noqa: N818 - a refusal is an answer of the pro
         self.description = description
 
 
+class GrantType(StrEnum):
+    """What a token is given for."""
+
+    CLIENT_CREDENTIALS = "client_credentials"
+    AUTHORIZATION_CODE = "authorization_code"
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant's name, not a token
+
+
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """A client that asks for a token, perhaps for less than it may have."""
+class ClientRequest:
+    """A form sent by a client, and how the client shows who it is.
+
+    A machine shows a secret or something it signed; an app, which can keep no secret, only names
+    itself.
+    """
 
     organization_id: UUID
     client_id: UUID
-    secret: str = field(repr=False)
-    scope: str | None
+    secret: str | None = field(repr=False)
+    assertion: str | None = field(repr=False)
+    fields: Mapping[str, str] = field(repr=False)
+
+    @property
+    def client_name(self) -> str:
+        """Return the `client_id` the client is known by."""
+        return client_name(self.organization_id, self.client_id)
 
 
-def parse_request(*, media_type: str, body: bytes, authorization: str | None) -> TokenRequest:
-    """Read a token request; whatever is wrong with it is a `TokenRefusal`."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client that has shown who it is: what it may ask for, and whether its use is noted."""
+
+    organization_id: UUID
+    id: UUID
+    is_app: bool
+    scopes: frozenset[Scope]
+    is_use_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a token will say; the token itself is made once this is committed."""
+
+    client: Client
+    subject: UUID
+    is_person: bool
+    access_version: int
+    scopes: frozenset[Scope]
+    auth_time: datetime | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+class Use(StrEnum):
+    """What presenting a refresh token means."""
+
+    NEXT = "next"
+    ONCE_MORE = "once_more"
+    REUSED = "reused"
+
+
+def parse_form(*, media_type: str, body: bytes, authorization: str | None) -> ClientRequest:
+    """Read a client's form; whatever is wrong with it is a `TokenRefusal`."""
     fields = _fields(media_type, body)
     name, secret = _credentials(fields, authorization)
-    grant_type = fields.get("grant_type")
-    if grant_type is None:
-        raise TokenRefusal("invalid_request", "grant_type is missing.")
-    if grant_type != GRANT_TYPE:
-        raise TokenRefusal("unsupported_grant_type", f"Only {GRANT_TYPE} is supported.")
+    assertion = _assertion(fields)
+    if assertion is not None and secret is not None:
+        raise TokenRefusal("invalid_request", "The client shows who it is in two ways.")
     try:
+        if assertion is not None and not name:
+            name = assertions.subject(assertion)
         organization_id, client_id = parse_client_name(name)
     except ValueError:
         raise unknown_client() from None
-    return TokenRequest(organization_id, client_id, secret, fields.get("scope"))
+    return ClientRequest(organization_id, client_id, secret, assertion, fields)
+
+
+def grant_type(fields: Mapping[str, str]) -> GrantType:
+    """Return which grant a token request uses."""
+    named = required(fields, "grant_type")
+    if named not in set(GrantType):
+        supported = ", ".join(GrantType)
+        raise TokenRefusal("unsupported_grant_type", f"grant_type is one of {supported}.")
+    return GrantType(named)
+
+
+def required(fields: Mapping[str, str], name: str) -> str:
+    """Return a parameter that may not be missing."""
+    if name not in fields:
+        raise TokenRefusal("invalid_request", f"{name} is missing.")
+    return fields[name]
 
 
 def unknown_client() -> TokenRefusal:
     """Refuse a client that is unknown, revoked or shows a wrong secret: all look the same."""
     return TokenRefusal("invalid_client", "The client is not known, or its secret is wrong.")
+
+
+def unknown_grant() -> TokenRefusal:
+    """Refuse a code or token that is unknown, used, old or another's: all look the same."""
+    return TokenRefusal("invalid_grant", "This code or token is not valid, or not any more.")
+
+
+def require_grant(grant: GrantType, *, is_app: bool) -> None:
+    """Refuse a grant that is not for this kind of client: people sign in at apps only."""
+    if is_app is (grant is GrantType.CLIENT_CREDENTIALS):
+        raise TokenRefusal("unauthorized_client", f"{grant} is not for this kind of client.")
+
+
+def require_own_code(
+    fields: Mapping[str, str],
+    *,
+    redirect_uri: str | None,
+    code_challenge: str,
+    expires_at: datetime,
+    now: datetime,
+) -> None:
+    """Refuse a code whose minute is over, or that was given to somebody else.
+
+    Whoever began the sign-in knows where its answer was sent, and the verifier.
+    """
+    is_elsewhere = redirect_uri is not None and fields.get("redirect_uri") != redirect_uri
+    is_met = is_challenge_met(fields.get("code_verifier"), code_challenge)
+    if now >= expires_at or is_elsewhere or not is_met:
+        raise unknown_grant()
+
+
+def require_revocable(token: str) -> None:
+    """Refuse to promise the end of an access token, which ends by itself (RFC 7009, 2.2.1)."""
+    if assertions.COMPACT.fullmatch(token):
+        raise TokenRefusal(
+            "unsupported_token_type",
+            "An access token ends by itself within minutes; revoke the refresh token.",
+        )
+
+
+def judge(
+    *, used_at: datetime | None, dead_at: datetime | None, has_unused_successor: bool, now: datetime
+) -> Use:
+    """Tell what it means that this token is presented now.
+
+    A phone that never got the answer asks the same question again, soon, and has not used the
+    token it did not get. Whatever else presents an old token shows that two hold the sign-in.
+    """
+    if dead_at is None and used_at is None:
+        return Use.NEXT
+    is_soon = used_at is not None and now <= used_at + LOST_REPLY
+    if dead_at is None and is_soon and has_unused_successor:
+        return Use.ONCE_MORE
+    return Use.REUSED
 
 
 def narrowed(
@@ -100,9 +225,9 @@ def _fields(media_type: str, body: bytes) -> Mapping[str, str]:
     return single(pairs)
 
 
-def _credentials(fields: Mapping[str, str], authorization: str | None) -> tuple[str, str]:
+def _credentials(fields: Mapping[str, str], authorization: str | None) -> tuple[str, str | None]:
     if authorization is None:
-        return fields.get("client_id", ""), fields.get("client_secret", "")
+        return fields.get("client_id", ""), fields.get("client_secret")
     if "client_secret" in fields:
         raise TokenRefusal("invalid_request", "The client shows its secret in two places.")
     name, secret = _basic(authorization)
@@ -111,7 +236,7 @@ def _credentials(fields: Mapping[str, str], authorization: str | None) -> tuple[
     return name, secret
 
 
-def _basic(authorization: str) -> tuple[str, str]:
+def _basic(authorization: str) -> tuple[str, str | None]:
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         raise unknown_client()
@@ -119,7 +244,16 @@ def _basic(authorization: str) -> tuple[str, str]:
         name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
         raise unknown_client() from None
-    return unquote_plus(name), unquote_plus(secret)
+    return unquote_plus(name), unquote_plus(secret) or None
+
+
+def _assertion(fields: Mapping[str, str]) -> str | None:
+    kind, text = fields.get("client_assertion_type"), fields.get("client_assertion")
+    if kind is None and text is None:
+        return None
+    if kind != ASSERTION_TYPE or text is None:
+        raise TokenRefusal("invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}.")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

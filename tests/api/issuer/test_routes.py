@@ -47,8 +47,17 @@ async def test_the_metadata_names_the_other_doors(api: FastAPI) -> None:
     assert metadata["issuer"] == "http://127.0.0.1:8000"
     assert metadata["token_endpoint"] == "http://127.0.0.1:8000/oauth/token"
     assert metadata["jwks_uri"] == "http://127.0.0.1:8000/.well-known/jwks.json"
-    assert metadata["grant_types_supported"] == ["client_credentials"]
-    assert "content:self" not in metadata["scopes_supported"]
+    assert metadata["authorization_endpoint"] == "http://127.0.0.1:8000/oauth/authorize"
+    assert metadata["revocation_endpoint"] == "http://127.0.0.1:8000/oauth/revoke"
+    assert metadata["response_types_supported"] == ["code"]
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    assert metadata["authorization_response_iss_parameter_supported"] is True
+    assert set(metadata["grant_types_supported"]) == {
+        "client_credentials",
+        "authorization_code",
+        "refresh_token",
+    }
+    assert "ES256" in metadata["token_endpoint_auth_signing_alg_values_supported"]
 
 
 async def test_the_key_set_verifies_a_token_and_holds_no_secret(world: World) -> None:

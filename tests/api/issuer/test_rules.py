@@ -1,18 +1,21 @@
 """Token requests, read as RFC 6749 wants them."""
 
 import base64
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 
 from services.api.access.rules import Scope, client_name
 from services.api.issuer import rules
-from services.api.issuer.rules import FORM, TokenRefusal
+from services.api.issuer.rules import FORM, GrantType, TokenRefusal, Use
 from shared import ids
 
 # The same in every process: they end up in the names of tests.
 ORGANIZATION, CLIENT = ids.derived_id("organization"), ids.derived_id("client")
 NAME = client_name(ORGANIZATION, CLIENT)
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+ASSERTION_TYPE = quote(rules.ASSERTION_TYPE).encode()
 POSTED = f"grant_type=client_credentials&client_id={NAME}&client_secret=s".encode()
 
 
@@ -25,36 +28,46 @@ def basic(name: str, secret: str) -> str:
 def error_of(body: bytes, *, authorization: str | None = None, media_type: str = FORM) -> str:
     """Return the protocol's name of what is wrong."""
     with pytest.raises(TokenRefusal) as caught:
-        rules.parse_request(media_type=media_type, body=body, authorization=authorization)
+        rules.grant_type(
+            rules.parse_form(media_type=media_type, body=body, authorization=authorization).fields
+        )
     return caught.value.error
 
 
 def test_a_client_may_show_its_secret_in_the_form() -> None:
-    request = rules.parse_request(
+    request = rules.parse_form(
         media_type=f"{FORM}; charset=utf-8", body=POSTED + b"&scope=people:read", authorization=None
     )
 
     assert (request.organization_id, request.client_id) == (ORGANIZATION, CLIENT)
-    assert (request.secret, request.scope) == ("s", "people:read")
+    assert (request.secret, request.fields["scope"]) == ("s", "people:read")
+    assert rules.grant_type(request.fields) is GrantType.CLIENT_CREDENTIALS
 
 
 def test_a_client_may_show_its_secret_in_the_header() -> None:
-    request = rules.parse_request(
+    request = rules.parse_form(
         media_type=FORM,
         body=b"grant_type=client_credentials&scope=",
         authorization=basic(NAME, "a:b+c%d"),
     )
 
-    assert (request.client_id, request.secret, request.scope) == (CLIENT, "a:b+c%d", None)
+    assert (request.client_id, request.secret) == (CLIENT, "a:b+c%d")
+    assert request.fields == {"grant_type": "client_credentials"}
 
 
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (b"", "invalid_request"),
+        (b"", "invalid_client"),
         (POSTED.replace(b"grant_type=client_credentials&", b""), "invalid_request"),
         (POSTED.replace(b"client_credentials", b"password"), "unsupported_grant_type"),
-        (POSTED.replace(b"client_credentials", b"authorization_code"), "unsupported_grant_type"),
+        (POSTED.replace(b"client_credentials", b"implicit"), "unsupported_grant_type"),
+        (POSTED + b"&client_assertion=a.b.c", "invalid_request"),
+        (POSTED + b"&client_assertion_type=jwt", "invalid_request"),
+        (
+            POSTED + b"&client_assertion=a.b.c&client_assertion_type=" + ASSERTION_TYPE,
+            "invalid_request",
+        ),
         (POSTED + b"&client_secret=t", "invalid_request"),
         (POSTED + b"&grant_type=", "invalid_request"),
         (POSTED + b"&scope=%ff", "invalid_request"),
@@ -112,3 +125,57 @@ def test_a_token_has_no_more_than_the_client(wanted: str) -> None:
 
 def test_no_machine_reads_what_pairs_confide() -> None:
     assert rules.narrowed(None, ["content:self", "people:read"]) == {Scope.PEOPLE_READ}
+
+
+def test_an_app_names_itself_and_shows_nothing() -> None:
+    request = rules.parse_form(
+        media_type=FORM, body=f"client_id={NAME}&client_secret=".encode(), authorization=None
+    )
+
+    assert (request.client_id, request.secret, request.assertion) == (CLIENT, None, None)
+    assert request.client_name == NAME
+
+
+@pytest.mark.parametrize("grant", list(GrantType))
+def test_people_sign_in_at_apps_and_machines_act_for_themselves(grant: GrantType) -> None:
+    is_for_apps = grant is not GrantType.CLIENT_CREDENTIALS
+
+    rules.require_grant(grant, is_app=is_for_apps)
+    with pytest.raises(TokenRefusal) as caught:
+        rules.require_grant(grant, is_app=not is_for_apps)
+    assert caught.value.error == "unauthorized_client"
+
+
+@pytest.mark.parametrize(
+    ("used_ago", "is_dead", "has_unused_successor", "use"),
+    [
+        (None, False, False, Use.NEXT),
+        (None, True, False, Use.REUSED),
+        (0, False, True, Use.ONCE_MORE),
+        (30, False, True, Use.ONCE_MORE),
+        (30.001, False, True, Use.REUSED),
+        (1, False, False, Use.REUSED),
+        (1, True, True, Use.REUSED),
+        (1, True, False, Use.REUSED),
+    ],
+)
+def test_a_token_works_once_and_once_more_for_a_lost_reply(
+    *, used_ago: float | None, is_dead: bool, has_unused_successor: bool, use: Use
+) -> None:
+    used_at = None if used_ago is None else NOW - timedelta(seconds=used_ago)
+
+    judged = rules.judge(
+        used_at=used_at,
+        dead_at=NOW if is_dead else None,
+        has_unused_successor=has_unused_successor,
+        now=NOW,
+    )
+
+    assert judged is use
+
+
+def test_no_access_token_is_promised_to_be_revoked() -> None:
+    rules.require_revocable("rt_a_b_c")
+    with pytest.raises(TokenRefusal) as caught:
+        rules.require_revocable("eyJh.eyJp.c2ln")
+    assert caught.value.error == "unsupported_token_type"
