@@ -26,6 +26,9 @@ from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
 from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
+from services.api.sign_in.upstream import routes as upstream
+from services.api.sign_in.email_codes import routes as email_codes
+from services.api.sign_in.pages import routes as sign_in_pages
 from shared import logs
 from shared.clock import system_clock
 from shared.settings import Mode
@@ -40,6 +43,7 @@ ROUTERS = (
     organizations.router,
     people.router,
     credentials.router,
+    email_codes.router,
     programs.router,
     participants.router,
     match_runs.router,
@@ -91,8 +95,9 @@ PRODUCT = Product(
     tags={
         "organization": "The organization a credential belongs to.",
         "people": "The directory, and who the present credential is.",
-        "connections": "Sources of people data.",
+        "connections": "Sources of people data, and the organization's own sign-in.",
         "mappings": "Which column of a file means which field of a person.",
+        "sign-in": "Signing in without a password, for front ends with forms of their own.",
         "credentials": "Role grants, API keys and OAuth clients.",
         "programs": "Programs with their tracks, forms, policies and templates.",
         "participants": "Taking part: from registration to an approved place.",

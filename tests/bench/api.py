@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -86,8 +86,10 @@ def environment(settings: ApiSettings) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(command: list[str], told: Mapping[str, str], probe: str) -> AsyncIterator[Server]:
-    """Run an application on a socket of our own until the block ends."""
+async def served(
+    command: list[str], told: Mapping[str, str], probe: str, *, log: IO[bytes] | None = None
+) -> AsyncIterator[Server]:
+    """Run an application on a socket of our own until the block ends; `log` takes its lines."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
@@ -97,6 +99,8 @@ async def served(command: list[str], told: Mapping[str, str], probe: str) -> Asy
         cwd=ROOT,
         env={**told, "MENTORING_LISTEN_FD": str(number)},
         pass_fds=[number],
+        stdout=log,
+        stderr=log,
     )
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:

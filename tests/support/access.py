@@ -78,6 +78,9 @@ def operations_of(app: FastAPI) -> list[Operation]:
     found = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
+            if not operation["security"]:
+                # Whoever asks is the same to it.
+                continue
             media_type, body = _body(document, operation)
             parameters = tuple(resolved(document, one) for one in operation.get("parameters", ()))
             found.append(
