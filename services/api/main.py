@@ -26,9 +26,9 @@ from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
 from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
-from services.api.sign_in.upstream import routes as upstream
 from services.api.sign_in.email_codes import routes as email_codes
 from services.api.sign_in.pages import routes as sign_in_pages
+from services.api.sign_in.upstream import routes as upstream
 from shared import logs
 from shared.clock import system_clock
 from shared.settings import Mode
@@ -54,6 +54,7 @@ ROUTERS = (
     inbox.router,
     feed.router,
     connections.router,
+    connections.calling_router,
     mappings.router,
     imports.router,
     sandbox.router,
@@ -113,6 +114,7 @@ PRODUCT = Product(
 )
 PREFIX = "/v1"
 DEMO_BANNER = ((b"mentoring-mode", b"demo"),)
+OWN_PAGES = ("/oauth/authorize", "/oauth/sign-in", "/oauth/upstream", "/oauth/callback")
 
 
 def _frame(settings: ApiSettings) -> Frame:
@@ -125,6 +127,7 @@ def _frame(settings: ApiSettings) -> Frame:
         streamed={f"{PREFIX}/imports": settings.import_max_bytes},
         taken=TAKEN,
         banner=DEMO_BANNER if settings.mode is Mode.DEMO else (),
+        own_pages=OWN_PAGES,
     )
 
 
@@ -168,6 +171,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     root.mount(PREFIX, public.router)
     root.include_router(health_router(_health(root)))
     root.include_router(issuer.router)
+    root.include_router(upstream.router)
+    root.include_router(sign_in_pages.router)
     root.include_router(operator.router)
     return root
 

@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api.access import codes, keys, tokens
 from services.api.access.keys import IssuerKey
 from services.api.access.tokens import Claims, Issuer, UnknownKeyError
+from services.api.clients.identity_providers import IdentityProviders
 from services.api.database import INSTALLATION_TABLES
 from services.api.settings import ApiSettings
 from shared.clock import Clock, system_clock
+from shared.egress import Egress
 from shared.errors import UnavailableError
 from shared.http import ServiceClient
 from shared.persistence import catalogue
@@ -47,6 +49,7 @@ class Resources:
     reads: Any
     matching: ServiceClient | None
     notifications: ServiceClient | None
+    identity_providers: IdentityProviders
     strangers: Buckets
     _issuer: Issuer | None = None
     _look: asyncio.Task[bool] | None = None
@@ -146,6 +149,7 @@ async def open_resources(
             settings.notifications_url,
             "notifications_unavailable",
         ),
+        identity_providers=_identity_providers(settings),
         strangers=Buckets(settings.sign_in_rate_limit),
     )
     waiting = await _meet_or_wait(resources)
@@ -159,6 +163,7 @@ async def open_resources(
         for client in (resources.matching, resources.notifications):
             if client is not None:
                 await client.close()
+        await resources.identity_providers.close()
         await reads.close()
         await engine.dispose()
 
@@ -229,6 +234,11 @@ def _signer(settings: ApiSettings, clock: Clock) -> ServiceSigner | None:
     return ServiceSigner(
         service="service:api", key=settings.service_key.get_secret_value(), clock=clock
     )
+
+
+def _identity_providers(settings: ApiSettings) -> IdentityProviders:
+    is_lenient = settings.env is not Environment.PRODUCTION
+    return IdentityProviders(Egress(settings.egress_allow, may_be_plain=is_lenient))
 
 
 def _client(

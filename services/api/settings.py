@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
+from shared.egress import check_allowed
 from shared.settings import DatabaseUrl, Environment, Mode, Pooler, ServiceSettings
 
 KEY_BYTES = 32
@@ -19,6 +20,14 @@ def _key(value: SecretStr) -> SecretStr:
         key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(f"should be {KEY_BYTES} bytes in base64url")
+    return value
+
+
+def _places(value: list[str]) -> list[str]:
+    try:
+        check_allowed(value)
+    except ValueError:
+        raise ValueError("should name hosts or networks, such as idp.corp,10.2.0.0/16") from None
     return value
 
 
@@ -69,6 +78,12 @@ class ApiSettings(ServiceSettings):
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Origins of browser front ends, separated by commas."
     )
+    egress_allow: Annotated[list[str], NoDecode, AfterValidator(_places)] = Field(
+        default_factory=list,
+        description="Hosts or networks inside that addresses given by customers may lead to, such"
+        " as an identity provider on the premises; separated by commas. Metadata addresses of"
+        " clouds stay shut. Loopback hosts may be called without TLS, except in production.",
+    )
     rate_limit: int = Field(600, ge=1, description="Requests per minute of one principal.")
     organization_rate_limit: int = Field(
         6000, ge=1, description="Requests per minute of one organization."
@@ -85,10 +100,11 @@ class ApiSettings(ServiceSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_origins(cls, values: dict[str, object]) -> dict[str, object]:
-        origins = values.get("cors_origins")
-        if isinstance(origins, str):
-            values["cors_origins"] = [part.strip() for part in origins.split(",") if part.strip()]
+    def _split_lists(cls, values: dict[str, object]) -> dict[str, object]:
+        for name in ("cors_origins", "egress_allow"):
+            given = values.get(name)
+            if isinstance(given, str):
+                values[name] = [part.strip() for part in given.split(",") if part.strip()]
         return values
 
     @model_validator(mode="after")

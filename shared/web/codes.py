@@ -180,6 +180,8 @@ _ROWS = (
      "Choose somebody else."),
     (409, "hard_rule_failed", "A hard rule of the policy forbids it",
      "Eine feste Regel verbietet das", "Each broken rule is an entry of `errors`."),
+    (409, "connection_paused", "The connection is paused", "Die Verbindung ruht",
+     "Make the connection active again, or use another."),
     (409, "matching_paused", "Matching is paused", "Das Matching ruht",
      "Wait until the coordinator resumes it."),
     (409, "stale_run", "The run is out of date", "Der Lauf ist veraltet",
@@ -274,6 +276,10 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "forbidden_character": (
             "This holds a character that is not allowed.",
             "Das enthält ein unerlaubtes Zeichen.",
+        ),
+        "address_refused": (
+            "This address may not be called from here.",
+            "Diese Adresse darf von hier aus nicht aufgerufen werden.",
         ),
         "not_repeatable": ("This takes one value.", "Das nimmt nur einen Wert an."),
         "not_unique": ("This names the same thing twice.", "Das nennt etwas doppelt."),

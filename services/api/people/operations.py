@@ -178,6 +178,35 @@ async def leave(
     )
 
 
+async def activate(
+    session: AsyncSession, *, actor: Actor, person_id: UUID, if_match: str | None, now: datetime
+) -> Person:
+    """Let somebody in who was only announced: from now on they may sign in."""
+    person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
+    accept_match(if_match, version=person.version)
+    await arrive(session, person=person, actor_id=actor.person_id, now=now)
+    return person
+
+
+async def arrive(
+    session: AsyncSession, *, person: Person, actor_id: UUID | None, now: datetime
+) -> None:
+    """Mark a locked person who was announced, or away, as here."""
+    before = person.status
+    person.status = rules.next_status(person.status, PersonAction.ACTIVATE)
+    person.touch(now)
+    await _tell_door(session, person)
+    _record(
+        session,
+        "person.activated",
+        person,
+        actor_id=actor_id,
+        from_state=before,
+        to_state=person.status,
+        now=now,
+    )
+
+
 async def reactivate(
     session: AsyncSession, *, actor: Actor, person_id: UUID, if_match: str | None, now: datetime
 ) -> Person:
@@ -278,7 +307,8 @@ async def _settle(
 ) -> None:
     """Bring a locked person to what the source wants: fields first, then whether they are here."""
     returns = wanted.standing is PersonStatus.ACTIVE and person.status is PersonStatus.INACTIVE
-    leaves = wanted.standing is PersonStatus.INACTIVE and person.status in rules.SIGNS_IN
+    leaves = wanted.standing is PersonStatus.INACTIVE and person.status is not PersonStatus.INACTIVE
+    arrives = wanted.standing is PersonStatus.ACTIVE and person.status is PersonStatus.PENDING
     # Asked before anything is assigned: what is refused must not leave half a change behind.
     if returns:
         await _refuse_taken_email(session, person, email=wanted.values.get("email", person.email))
@@ -289,6 +319,8 @@ async def _settle(
     await apply(session, person=person, changes=wanted.values, actor_id=actor_id, now=now)
     if returns:
         await come_back(session, person=person, actor_id=actor_id, now=now)
+    elif arrives:
+        await arrive(session, person=person, actor_id=actor_id, now=now)
     elif leaves:
         await leave(
             session,

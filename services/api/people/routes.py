@@ -225,6 +225,27 @@ async def deactivate_person(
 
 
 @router.post(
+    "/people/{person_id}/activate",
+    summary="Let a person in",
+    response_model=PersonView,
+    openapi_extra=allow("person.deactivate", Scope.PEOPLE_WRITE),
+)
+async def activate_person(
+    *,
+    person_id: PersonId,
+    actor: ActorDep,
+    session: SessionDep,
+    now: NowDep,
+    if_match: IfMatchDep = None,
+) -> Response:
+    """Let somebody in who is `pending`, such as after a first sign-in nobody announced."""
+    person = await operations.activate(
+        session, actor=actor, person_id=person_id, if_match=if_match, now=now
+    )
+    return _answer(person, actor)
+
+
+@router.post(
     "/people/{person_id}/reactivate",
     summary="Take a person back",
     response_model=PersonView,

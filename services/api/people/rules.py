@@ -47,8 +47,8 @@ TRANSITIONS: Mapping[tuple[PersonStatus, PersonAction], PersonStatus] = MappingP
 CONTACT_FIELDS = ("email", "phone")
 HR_FIELDS = ("grade", "job_family", "hired_on", "in_job_since")
 
-SIGNS_IN = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE, PersonStatus.ON_LEAVE})
-"""States in which a person's credentials open doors."""
+SIGNS_IN = frozenset({PersonStatus.ACTIVE, PersonStatus.ON_LEAVE})
+"""States in which a person's credentials open doors; whoever is pending waits for activation."""
 
 MAX_MANAGER_CHAIN = 50
 

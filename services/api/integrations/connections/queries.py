@@ -4,29 +4,52 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from services.api.integrations.connections.tables import Connection
+from services.api.integrations.connections.rules import (
+    MOST_PROVIDERS,
+    ConnectionKind,
+    ConnectionStatus,
+)
+from services.api.integrations.connections.tables import Connection, OidcConnection
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
 TABLE = Connection.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+OIDC = OidcConnection.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+# The sealed secret stays behind: nothing that shows a connection needs it.
+SHOWN = (
+    "issuer",
+    "client_id",
+    "scopes",
+    "external_id_claim",
+    "people_connection_id",
+    "provisioning",
+)
 
 
-@once
-def _one() -> AnySelect:
-    return select(*TABLE.c).where(
-        TABLE.c.organization_id == bindparam("organization_id"),
-        TABLE.c.id == bindparam("connection_id"),
+def _shown() -> AnySelect:
+    joined = TABLE.outerjoin(
+        OIDC,
+        and_(OIDC.c.organization_id == TABLE.c.organization_id, OIDC.c.connection_id == TABLE.c.id),
+    )
+    return (
+        select(*TABLE.c, *(OIDC.c[name] for name in SHOWN))
+        .select_from(joined)
+        .where(TABLE.c.organization_id == bindparam("organization_id"))
     )
 
 
 @once
+def _one() -> AnySelect:
+    return _shown().where(TABLE.c.id == bindparam("connection_id"))
+
+
+@once
 def _many(*, is_first: bool) -> AnySelect:
-    statement = select(*TABLE.c).where(TABLE.c.organization_id == bindparam("organization_id"))
-    return keyset(statement, (TABLE.c.id,), is_first=is_first)
+    return keyset(_shown(), (TABLE.c.id,), is_first=is_first)
 
 
 async def get(reader: Reader, *, organization_id: UUID, connection_id: UUID) -> Mapping[str, Any]:
@@ -66,6 +89,28 @@ async def lock(session: AsyncSession, *, organization_id: UUID, connection_id: U
     if connection is None:
         raise NotFoundError
     return connection
+
+
+async def find_oidc(
+    session: AsyncSession, *, organization_id: UUID, connection_id: UUID
+) -> OidcConnection | None:
+    """Load the identity provider of a connection, with its sealed secret."""
+    return await session.get(OidcConnection, (organization_id, connection_id))
+
+
+async def list_providers(session: AsyncSession, *, organization_id: UUID) -> list[tuple[UUID, str]]:
+    """Return which identity providers people may sign in at now, with their labels."""
+    statement = (
+        select(col(Connection.id), col(Connection.label))
+        .where(
+            col(Connection.organization_id) == organization_id,
+            col(Connection.kind) == ConnectionKind.OIDC,
+            col(Connection.status) == ConnectionStatus.ACTIVE,
+        )
+        .order_by(col(Connection.label))
+        .limit(MOST_PROVIDERS)
+    )
+    return [(row.id, row.label) for row in await session.execute(statement)]
 
 
 async def is_label_taken(

@@ -17,7 +17,11 @@ from services.api.access.rules import Actor
 from services.api.events import operations as events
 from services.api.integrations.connections import operations as connections
 from services.api.integrations.connections import queries as known_connections
-from services.api.integrations.connections.rules import OnMissing
+from services.api.integrations.connections.rules import (
+    ConnectionKind,
+    ConnectionStatus,
+    OnMissing,
+)
 from services.api.integrations.connections.tables import Connection
 from services.api.integrations.files import rules as files
 from services.api.integrations.files.rules import Line, Problem, Sheet
@@ -115,8 +119,10 @@ async def _referred(
     connection = await known_connections.find(
         session, organization_id=actor.organization_id, connection_id=order.connection_id
     )
-    if connection is None:
+    if connection is None or connection.kind != ConnectionKind.FILE:
         raise unknown_reference("#/connection_id")
+    if connection.status == ConnectionStatus.PAUSED:
+        raise ConflictError("The connection is paused; no data comes in.", code="connection_paused")
     mapping = await known_mappings.find(
         session, organization_id=actor.organization_id, mapping_id=order.mapping_id
     )

@@ -392,9 +392,7 @@ def upgrade() -> None:
         sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_key")),
     )
-    op.create_index(
-        "uq_signing_key_generation", "signing_key", ["mode", "generation"], unique=True
-    )
+    op.create_index("uq_signing_key_generation", "signing_key", ["mode", "generation"], unique=True)
     op.create_table(
         "timer",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
@@ -1476,7 +1474,12 @@ def upgrade() -> None:
         sa.Column(
             "kind",
             sa.Enum(
-                "file", name="connectionkind", native_enum=False, create_constraint=True, length=32
+                "file",
+                "oidc",
+                name="connectionkind",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
             ),
             nullable=False,
         ),
@@ -1484,6 +1487,7 @@ def upgrade() -> None:
             "status",
             sa.Enum(
                 "active",
+                "paused",
                 name="connectionstatus",
                 native_enum=False,
                 create_constraint=True,
@@ -1513,6 +1517,75 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_connection")),
     )
     op.create_index("uq_connection_label", "connection", ["organization_id", "label"], unique=True)
+    op.create_table(
+        "oidc_connection",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("connection_id", sa.Uuid(), nullable=False),
+        sa.Column("issuer", sa.String(length=500), nullable=False),
+        sa.Column("client_id", sa.String(length=200), nullable=False),
+        sa.Column("sealed_secret", sa.Text(), nullable=False),
+        sa.Column("scopes", sa.ARRAY(sa.String(length=64)), nullable=False),
+        sa.Column("external_id_claim", sa.String(length=120), nullable=True),
+        sa.Column("people_connection_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "provisioning",
+            sa.Enum(
+                "off",
+                "pending",
+                name="provisioning",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "connection_id"],
+            ["connection.organization_id", "connection.id"],
+            name=op.f("fk_oidc_connection_organization_id_connection_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "people_connection_id"],
+            ["connection.organization_id", "connection.id"],
+            name=op.f("fk_oidc_connection_organization_id_people_connection_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "connection_id", name=op.f("pk_oidc_connection")
+        ),
+    )
+    op.create_table(
+        "identity_link",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("issuer", sa.String(length=500), nullable=False),
+        sa.Column("subject", sa.String(length=255), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("connection_id", sa.Uuid(), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "connection_id"],
+            ["connection.organization_id", "connection.id"],
+            name=op.f("fk_identity_link_organization_id_connection_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "person_id"],
+            ["person.organization_id", "person.id"],
+            name=op.f("fk_identity_link_organization_id_person_id"),
+        ),
+        sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_identity_link")),
+    )
+    op.create_index(
+        "uq_identity_link_subject",
+        "identity_link",
+        ["organization_id", "issuer", "subject"],
+        unique=True,
+    )
+    op.create_index(
+        "ix_identity_link_person", "identity_link", ["organization_id", "person_id"], unique=False
+    )
     op.create_table(
         "mapping",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
@@ -1824,6 +1897,7 @@ TENANT_TABLES = (
     "mentorship",
     "mentorship_member",
     "oauth_client",
+    "oidc_connection",
     "organization",
     "organization_clock",
     "outbox_message",
@@ -1859,6 +1933,7 @@ CONFINED_TABLES = {
 }
 # Of secrets and stored answers jobs see which there are and how old, to delete them.
 UNREAD_BY_JOBS = {
+    "oidc_connection": ("organization_id", "connection_id", "people_connection_id"),
     "api_key": ("organization_id", "id", "created_by", "expires_at", "revoked_at"),
     "oauth_client": ("organization_id", "id", "created_by", "revoked_at"),
     "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),

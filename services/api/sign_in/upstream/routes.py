@@ -1,0 +1,250 @@
+"""The way to the organization's own identity provider and back, at the root.
+
+No transaction is open while the provider is asked: what the answer is held against is taken out
+and committed before, so an answer counts once, and whom it means is settled after.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Request, Response
+
+from services.api.access.rules import CredentialText
+from services.api.clients.identity_providers import (
+    Login,
+    Provider,
+    ProviderError,
+    Redeemed,
+    authorization_url,
+)
+from services.api.dependencies import admit_stranger
+from services.api.integrations.connections.rules import redirect_uri
+from services.api.issuer.rules import FORM, MAX_FIELDS, TokenRefusal, single
+from services.api.resources import Resources
+from services.api.sign_in.requests import operations as requests
+from services.api.sign_in.requests import rules as cookies
+from services.api.sign_in.requests.rules import FIRST_PAGE, Notice
+from services.api.sign_in.upstream import operations, queries, rules
+from services.api.sign_in.upstream.operations import Visit
+from services.api.sign_in.upstream.rules import Claims, Expected, IdTokenError, Linked
+from shared import ids
+from shared.errors import LimitedError
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+
+FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
+ALWAYS: Mapping[str, str] = MappingProxyType(
+    {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+)
+
+router = APIRouter(include_in_schema=False)
+logger = structlog.get_logger()
+
+
+@router.post("/oauth/upstream/{connection_id}")
+async def leave_for_provider(request: Request, connection_id: str) -> Response:
+    """Send the browser to the provider, from a form of the sign-in page only."""
+    form = _single(request.headers.get("Content-Type", ""), await request.body())
+    entry = cookies.entry_of_form(_cookie(request), form.get(FORM_TOKEN, ""))
+    if entry is None:
+        return _sent_on(FIRST_PAGE)
+    try:
+        admit_stranger(request)
+    except LimitedError:
+        return _back(entry, Notice.BUSY)
+    visit = await _sent_off(request, entry, connection_id)
+    if visit is None:
+        return _back(entry, Notice.PROVIDER_FAILED)
+    resources = _resources(request)
+    try:
+        provider = await resources.identity_providers.discover(visit.issuer)
+    except ProviderError as error:
+        return _failed(entry, visit, error.code)
+    return _sent_on(authorization_url(provider, _login(resources, visit)))
+
+
+async def _sent_off(request: Request, entry: CredentialText, named: str) -> Visit | None:
+    try:
+        connection_id = ids.parse_id("connection", named)
+    except ValueError:
+        return None
+    resources = _resources(request)
+    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+        sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
+        if sign_in is None:
+            return None
+        return await operations.send_off(
+            session, sign_in, connection_id=connection_id, sealing_key=_sealing_key(resources)
+        )
+
+
+@router.get("/oauth/callback")
+async def return_from_provider(request: Request) -> Response:
+    """Take the provider's answer, and send the browser on to the app with a code of our own."""
+    answer = _answer(request)
+    state = answer.get("state", "")
+    sign_in_id = rules.sign_in_of(state)
+    entry = None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
+    if entry is None:
+        return _sent_on(FIRST_PAGE)
+    visit = await _taken_back(request, entry, state)
+    if visit is None:
+        return _back(entry, Notice.PROVIDER_FAILED)
+    try:
+        claims = await _claims(_resources(request), visit, answer)
+    except (ProviderError, IdTokenError) as error:
+        return _failed(entry, visit, error.code)
+    if claims is None:
+        return _back(entry, Notice.PROVIDER_REFUSED)
+    return await _signed_in(request, entry, visit, claims)
+
+
+async def _taken_back(request: Request, entry: CredentialText, state: str) -> Visit | None:
+    resources = _resources(request)
+    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+        sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
+        if sign_in is None:
+            return None
+        return await operations.take_back(
+            session, sign_in, state=state, sealing_key=_sealing_key(resources)
+        )
+
+
+async def _claims(resources: Resources, visit: Visit, answer: Mapping[str, str]) -> Claims | None:
+    """Return what the provider says of somebody; None if it, or they, said no."""
+    providers = resources.identity_providers
+    provider = await providers.discover(visit.issuer)
+    named = answer.get("iss")
+    if not rules.is_of_issuer(named, visit.issuer, names_itself=provider.names_itself):
+        raise IdTokenError("mixed_up")
+    if "error" in answer:
+        return None
+    if not answer.get("code"):
+        raise IdTokenError("no_code")
+    redeemed = await providers.redeem(
+        provider, _login(resources, visit), code=answer["code"], secret=visit.secret
+    )
+    return await _believed(resources, provider, visit, redeemed)
+
+
+async def _believed(
+    resources: Resources, provider: Provider, visit: Visit, redeemed: Redeemed
+) -> Claims:
+    kid = rules.key_name(redeemed.id_token)
+    key = await resources.identity_providers.key(provider, kid=kid)
+    return rules.verify(
+        redeemed.id_token,
+        key=key.key,
+        algorithm=key.algorithm,
+        expected=Expected(visit.issuer, visit.client_id, visit.nonce, redeemed.access_token),
+        now=resources.clock(),
+    )
+
+
+async def _signed_in(
+    request: Request, entry: CredentialText, visit: Visit, claims: Claims
+) -> Response:
+    resources = _resources(request)
+    now = resources.clock()
+    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+        sign_in = await requests.load(session, cookie=str(entry), now=now)
+        # Asked again: while the provider was busy, an org_admin may have shut this way in.
+        connection = await queries.active_provider(
+            session, organization_id=entry.organization_id, connection_id=visit.connection_id
+        )
+        if sign_in is None or connection is None or connection.issuer != visit.issuer:
+            return _back(entry, Notice.PROVIDER_FAILED)
+        found = await operations.person_of(session, connection=connection, claims=claims, now=now)
+        if not isinstance(found, Linked):
+            logger.info("not_provisioned", obstacle=found.obstacle)
+            return _back(entry, Notice.NOT_PROVISIONED)
+        location = await requests.finish(
+            session,
+            sign_in,
+            person_id=found.person_id,
+            issuer_name=resources.settings.issuer,
+            now=now,
+        )
+    return _over(request, entry.id, location)
+
+
+def _login(resources: Resources, visit: Visit) -> Login:
+    return Login(
+        client_id=visit.client_id,
+        redirect_uri=redirect_uri(resources.settings.issuer),
+        scopes=visit.scopes,
+        state=visit.state,
+        nonce=visit.nonce,
+        verifier=visit.verifier,
+    )
+
+
+def _failed(entry: CredentialText, visit: Visit, code: str) -> Response:
+    logger.warning(
+        "upstream_sign_in_failed",
+        code=code,
+        connection_id=ids.format_id("connection", visit.connection_id),
+    )
+    return _back(entry, Notice.PROVIDER_FAILED)
+
+
+def _back(entry: CredentialText, notice: Notice) -> Response:
+    return _sent_on(cookies.page(FIRST_PAGE, entry.id, notice))
+
+
+def _over(request: Request, sign_in_id: UUID, location: str) -> Response:
+    response = _sent_on(location)
+    rest = cookies.without_entry(_cookie(request), sign_in_id)
+    response.set_cookie(
+        cookies.COOKIE,
+        rest,
+        max_age=int(cookies.LIFETIME.total_seconds()) if rest else 0,
+        path="/",
+        secure=True,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def _sent_on(location: str) -> Response:
+    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**ALWAYS, "Location": location})
+
+
+def _answer(request: Request) -> Mapping[str, str]:
+    return _fields(request.url.query)
+
+
+def _single(media_type: str, body: bytes) -> Mapping[str, str]:
+    if media_type.partition(";")[0].strip().lower() != FORM:
+        return {}
+    try:
+        return _fields(body.decode())
+    except ValueError:
+        return {}
+
+
+def _fields(text: str) -> Mapping[str, str]:
+    """Return the parameters, each of which comes once; otherwise there are none."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        return single(pairs)
+    except (ValueError, TokenRefusal):
+        return {}
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+def _sealing_key(resources: Resources) -> str:
+    return resources.settings.key_encryption_key.get_secret_value()
+
+
+def _cookie(request: Request) -> str | None:
+    return request.cookies.get(cookies.COOKIE)
