@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web.admission import AdmissionMiddleware
 from shared.web.bodies import BodyMiddleware
@@ -32,10 +32,16 @@ CORS_EXPOSED = (
 class CrossOriginMiddleware(CORSMiddleware):
     """Lets pages of listed origins read answers; requests of no page cost nothing here."""
 
+    def __init__(self, app: ASGIApp, *, own_pages: tuple[str, ...] = (), **options: Any) -> None:
+        """Take under which paths answers are pages themselves, which no other page reads."""
+        super().__init__(app, **options)
+        self._own_pages = own_pages
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; every answer says elsewhere that it varies by origin."""
         is_of_page = any(name == b"origin" for name, _value in scope.get("headers", ()))
-        await (super().__call__ if is_of_page else self.app)(scope, receive, send)
+        is_shared = is_of_page and not scope["path"].startswith(self._own_pages)
+        await (super().__call__ if is_shared else self.app)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Frame:
 
     `connections` bounds what is worked on at once; `streamed` names paths whose bodies may be
     larger, each with its limit in bytes; `taken` says what a broken unique index means; `banner`
-    holds headers that go with every answer.
+    holds headers that go with every answer; `own_pages` are paths whose answers are pages for
+    people, which no page of another origin may read.
     """
 
     connections: int
@@ -54,6 +61,7 @@ class Frame:
     streamed: Mapping[str, int] = field(default_factory=dict)
     taken: Taken = NOTHING_NAMED
     banner: Headers = ()
+    own_pages: tuple[str, ...] = ()
 
 
 def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
@@ -100,4 +108,5 @@ def _cross_origin(frame: Frame) -> dict[str, Any]:
         "allow_headers": list(CORS_ALLOWED),
         "expose_headers": list(CORS_EXPOSED),
         "max_age": 600,
+        "own_pages": frame.own_pages,
     }

@@ -2,10 +2,9 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from enum import StrEnum
-from types import MappingProxyType
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -16,9 +15,6 @@ LIFETIME = timedelta(minutes=10)
 KEPT = timedelta(hours=1)
 # Browsers keep a cookie of this name for our host alone: nobody on a sibling host can plant one.
 COOKIE = "__Host-mentoring-sign-in"
-COOKIE_OPTIONS: Mapping[str, object] = MappingProxyType(
-    {"path": "/", "secure": True, "httponly": True, "samesite": "lax"}
-)
 # One for each tab that somebody signs in from; the oldest makes room.
 MOST_AT_ONCE = 4
 FIRST_PAGE = "/oauth/sign-in"
@@ -30,7 +26,7 @@ _PURPOSE = b"mentoring sign-in form"
 class Notice(StrEnum):
     """What the first page says when somebody is led back to it."""
 
-    TRY_AGAIN = "try_again"
+    BUSY = "busy"
     CODE_EXPIRED = "code_expired"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     PROVIDER_REFUSED = "provider_refused"

@@ -88,6 +88,6 @@ def test_a_page_names_its_sign_in_and_what_it_says() -> None:
     named = f"/oauth/sign-in?sign_in={ids.encode(mine.id)}"
 
     assert rules.page(rules.FIRST_PAGE, mine.id) == named
-    assert rules.page(rules.FIRST_PAGE, mine.id, Notice.TRY_AGAIN) == f"{named}&notice=try_again"
+    assert rules.page(rules.FIRST_PAGE, mine.id, Notice.BUSY) == f"{named}&notice=busy"
     assert rules.sign_in_named(ids.encode(mine.id)) == mine.id
     assert rules.sign_in_named("nobody") is None

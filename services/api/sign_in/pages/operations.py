@@ -1,0 +1,159 @@
+"""The steps of signing in on our pages; what comes of each is returned, never raised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access.rules import EVERY_SCOPE, CredentialText, Scope
+from services.api.issuer.rules import (
+    AppClient,
+    TokenRefusal,
+    matches_redirect,
+    narrowed,
+    parse_authorization,
+    redirect_back,
+)
+from services.api.sign_in.email_codes import operations as email_codes
+from services.api.sign_in.email_codes.rules import Challenge, Refused
+from services.api.sign_in.pages import queries, rules
+from services.api.sign_in.pages.queries import Surroundings
+from services.api.sign_in.pages.rules import Asked
+from services.api.sign_in.requests import operations as requests
+from services.api.sign_in.requests.operations import Wanted
+from services.api.sign_in.requests.rules import Notice
+from services.api.sign_in.requests.tables import SignIn
+from shared import words
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A sign-in began in this browser."""
+
+    sign_in: SignIn
+    entry: CredentialText
+    where: Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The browser goes back to the app, at this address."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownApp:
+    """No live app of this id has registered this address: nobody is sent anywhere."""
+
+
+async def begin(
+    session: AsyncSession,
+    asked: Asked,
+    *,
+    languages: Sequence[str],
+    issuer_name: str,
+    now: datetime,
+) -> Begun | Answered | UnknownApp:
+    """Take an app's request; only an address it has registered hears why it is refused."""
+    where = await queries.surroundings(
+        session, organization_id=asked.organization_id, client_id=asked.client_id
+    )
+    if where is None or not matches_redirect(where.app.redirect_uris, asked.redirect_uri):
+        return UnknownApp()
+    try:
+        wanted = _wanted(asked, where.app, words.choose(*languages, where.default_locale))
+    except TokenRefusal as refusal:
+        return Answered(_refused(asked, refusal, issuer_name))
+    sign_in, entry = await requests.begin(session, wanted, now=now)
+    return Begun(sign_in, entry, where)
+
+
+def _wanted(asked: Asked, app: AppClient, locale: str) -> Wanted:
+    if asked.refusal is not None:
+        raise asked.refusal
+    request = parse_authorization(asked.fields)
+    return Wanted(
+        organization_id=request.organization_id,
+        client_id=request.client_id,
+        redirect_uri=request.redirect_uri,
+        scopes=narrowed(request.scope, app.scopes, ceiling=EVERY_SCOPE),
+        state=request.state,
+        code_challenge=request.code_challenge,
+        locale=locale,
+    )
+
+
+def _refused(asked: Asked, refusal: TokenRefusal, issuer_name: str) -> str:
+    return redirect_back(
+        asked.redirect_uri,
+        error=refusal.error,
+        error_description=refusal.description,
+        state=asked.state,
+        iss=issuer_name,
+    )
+
+
+async def send_code(
+    session: AsyncSession,
+    sign_in: SignIn,
+    *,
+    address: str,
+    pepper: bytes,
+    limit: int,
+    now: datetime,
+) -> bool:
+    """Send a code to an address, if it is somebody's; False when too many are asked for now."""
+    outcome = await email_codes.start(
+        session,
+        organization_id=sign_in.organization_id,
+        address=address,
+        client_id=sign_in.client_id,
+        scopes=frozenset(map(Scope, sign_in.scopes)),
+        code_challenge=sign_in.code_challenge,
+        sign_in_id=sign_in.id,
+        pepper=pepper,
+        limit=limit,
+        now=now,
+    )
+    if not isinstance(outcome, Challenge):
+        return False
+    sign_in.address, sign_in.email_code_id = address, outcome.id
+    return True
+
+
+async def try_code(
+    session: AsyncSession,
+    sign_in: SignIn,
+    *,
+    typed: str,
+    pepper: bytes,
+    issuer_name: str,
+    now: datetime,
+) -> Answered | Notice | str:
+    """Sign in with what was typed: where to go then, else why to start again, or the mistake.
+
+    Something that cannot be a code is no attempt.
+    """
+    if sign_in.email_code_id is None:
+        return Notice.CODE_EXPIRED
+    code = rules.digits(typed)
+    if code is None:
+        return "malformed"
+    outcome = await email_codes.verify(
+        session,
+        organization_id=sign_in.organization_id,
+        challenge_id=sign_in.email_code_id,
+        code=code,
+        pepper=pepper,
+        sign_in_id=sign_in.id,
+        now=now,
+    )
+    if isinstance(outcome, Refused):
+        return await queries.why_code_is_over(session, sign_in, now=now) or "wrong"
+    return Answered(
+        await requests.finish(
+            session, sign_in, person_id=outcome.person_id, issuer_name=issuer_name, now=now
+        )
+    )

@@ -1,0 +1,50 @@
+"""What the pages of a sign-in show, and whether its code may be tried again."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.issuer import queries as issuer
+from services.api.issuer.rules import AppClient
+from services.api.organizations import queries as organizations
+from services.api.sign_in.email_codes.rules import MAX_ATTEMPTS
+from services.api.sign_in.email_codes.tables import EmailCode
+from services.api.sign_in.requests.rules import Notice
+from services.api.sign_in.requests.tables import SignIn
+from shared.persistence.reads import SessionReader
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where somebody signs in: the organization's name and language, and the app."""
+
+    organization: str
+    default_locale: str
+    app: AppClient
+
+
+async def surroundings(
+    session: AsyncSession, *, organization_id: UUID, client_id: UUID
+) -> Surroundings | None:
+    """Return where somebody signs in; None where no such app is live."""
+    app = await issuer.app_client(session, organization_id=organization_id, client_id=client_id)
+    if app is None:
+        return None
+    row = await organizations.get(SessionReader(session), organization_id=organization_id)
+    return Surroundings(row["name"], row["default_locale"], app)
+
+
+async def why_code_is_over(
+    session: AsyncSession, sign_in: SignIn, *, now: datetime
+) -> Notice | None:
+    """Return why the code of a sign-in can be tried no longer; None while it can.
+
+    A decoy ends as any other challenge does, so this tells nobody whose address is known.
+    """
+    key = (sign_in.organization_id, sign_in.email_code_id)
+    challenge = await session.get(EmailCode, key, populate_existing=True)
+    if challenge is None or challenge.expires_at <= now or challenge.used_at is not None:
+        return Notice.CODE_EXPIRED
+    return Notice.TOO_MANY_ATTEMPTS if challenge.attempts >= MAX_ATTEMPTS else None

@@ -1,0 +1,333 @@
+"""The authorize step and the pages behind it: HTML at the root, for people in a browser."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access.rules import CredentialText
+from services.api.dependencies import admit_stranger
+from services.api.resources import Resources
+from services.api.sign_in.pages import operations, queries, rules, schemas
+from services.api.sign_in.pages.operations import Answered, Begun
+from services.api.sign_in.pages.queries import Surroundings
+from services.api.sign_in.pages.rules import Problem
+from services.api.sign_in.pages.schemas import Scene
+from services.api.sign_in.requests import operations as requests
+from services.api.sign_in.requests import rules as cookies
+from services.api.sign_in.requests.rules import CODE_PAGE, FIRST_PAGE, Notice
+from services.api.sign_in.requests.tables import SignIn
+from shared import words
+from shared.errors import LimitedError, UnavailableError
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
+from shared.schemas.base import Email
+from shared.web.problems import is_database_away, sqlstate_of
+
+HTML = "text/html"
+ALWAYS: Mapping[str, str] = MappingProxyType(
+    {
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Frame-Options": "DENY",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+)
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Email)
+
+type Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class PageRoute(APIRoute):
+    """A route for people: what hinders everybody for a moment is a page too."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap the handler FastAPI made."""
+        handler = super().get_route_handler()
+
+        async def serve(request: Request) -> Response:
+            try:
+                if request.method == "POST":
+                    admit_stranger(request)
+                return await handler(request)
+            except LimitedError as error:
+                return _problem(request, Problem.LIMITED, 429, error.headers)
+            except UnavailableError:
+                return _unavailable(request)
+            except Exception as error:
+                if not is_database_away(error, sqlstate_of(error)):
+                    raise
+                return _unavailable(request)
+
+        return serve
+
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+@router.get("/oauth/authorize")
+async def show_sign_in(request: Request) -> Response:
+    """Begin a sign-in for an app (RFC 6749, section 4.1.1) and ask who somebody is."""
+    asked = rules.asked(request.query_params.multi_items())
+    if asked is None:
+        return _problem(request, Problem.UNKNOWN_APP)
+    resources = _resources(request)
+    async with transaction(resources.sessions, Tenant(asked.organization_id)) as session:
+        outcome = await operations.begin(
+            session,
+            asked,
+            languages=_languages(request),
+            issuer_name=resources.settings.issuer,
+            now=resources.clock(),
+        )
+    if isinstance(outcome, Answered):
+        return _sent_on(outcome.location)
+    if not isinstance(outcome, Begun):
+        return _problem(request, Problem.UNKNOWN_APP)
+    shown = _Shown(request, outcome.entry, outcome.sign_in, outcome.where)
+    response = shown.page(schemas.first_page(shown.scene()))
+    _hold(response, cookies.with_entry(_cookie(request), outcome.entry))
+    return response
+
+
+@router.get(FIRST_PAGE)
+async def show_first_page(request: Request) -> Response:
+    """Ask again who somebody is, perhaps with a word on what happened."""
+    notice = _notice(request.query_params.get("notice"))
+
+    async def show(_session: AsyncSession, shown: "_Shown") -> Response:
+        typed = shown.sign_in.address or ""
+        return shown.page(schemas.first_page(shown.scene(), notice=notice, address=typed))
+
+    return await _at(request, _of_address(request), show)
+
+
+@router.get(CODE_PAGE)
+async def show_code_page(request: Request) -> Response:
+    """Ask for the code that was sent."""
+
+    async def show(_session: AsyncSession, shown: "_Shown") -> Response:
+        if shown.sign_in.address is None:
+            return _sent_on(cookies.page(FIRST_PAGE, shown.sign_in.id))
+        return shown.page(schemas.code_page(shown.scene(), address=shown.sign_in.address))
+
+    return await _at(request, _of_address(request), show)
+
+
+@router.post("/oauth/sign-in/email")
+async def send_sign_in_code(request: Request) -> Response:
+    """Send a code to the address that was typed; whether it is somebody's is not told."""
+    form = await _form(request)
+    resources = _resources(request)
+
+    async def send(session: AsyncSession, shown: "_Shown") -> Response:
+        typed = form.get("email", "")
+        address = _address(typed)
+        if address is None:
+            page = schemas.first_page(shown.scene(), address=typed, is_wrong=True)
+            return shown.page(page, HTTPStatus.BAD_REQUEST)
+        is_sent = await operations.send_code(
+            session,
+            shown.sign_in,
+            address=address,
+            pepper=resources.pepper,
+            limit=resources.settings.sign_in_organization_rate_limit,
+            now=resources.clock(),
+        )
+        if not is_sent:
+            page = schemas.first_page(shown.scene(), notice=Notice.BUSY, address=address)
+            return shown.page(page, HTTPStatus.TOO_MANY_REQUESTS)
+        # Behind a redirect, so that loading the page again sends no second mail.
+        return _sent_on(cookies.page(CODE_PAGE, shown.sign_in.id))
+
+    return await _at(request, _of_form(request, form), send)
+
+
+@router.post("/oauth/sign-in/code")
+async def check_sign_in_code(request: Request) -> Response:
+    """Sign in with the code that was typed and lead back to the app."""
+    form = await _form(request)
+    resources = _resources(request)
+
+    async def check(session: AsyncSession, shown: "_Shown") -> Response:
+        sign_in = shown.sign_in
+        address = sign_in.address or ""
+        outcome = await operations.try_code(
+            session,
+            sign_in,
+            typed=form.get("code", ""),
+            pepper=resources.pepper,
+            issuer_name=resources.settings.issuer,
+            now=resources.clock(),
+        )
+        if isinstance(outcome, Answered):
+            return shown.over(outcome.location)
+        if isinstance(outcome, Notice):
+            return _sent_on(cookies.page(FIRST_PAGE, sign_in.id, outcome))
+        page = schemas.code_page(shown.scene(), address=address, mistake=outcome)
+        return shown.page(page, HTTPStatus.BAD_REQUEST)
+
+    return await _at(request, _of_form(request, form), check)
+
+
+@router.post("/oauth/sign-in/cancel")
+async def cancel_sign_in(request: Request) -> Response:
+    """Lead back to the app without signing in."""
+    form = await _form(request)
+    resources = _resources(request)
+
+    async def cancel(_session: AsyncSession, shown: "_Shown") -> Response:
+        location = await requests.cancel(
+            shown.sign_in, issuer_name=resources.settings.issuer, now=resources.clock()
+        )
+        return shown.over(location)
+
+    return await _at(request, _of_form(request, form), cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A sign-in in its own browser, ready to be shown."""
+
+    request: Request
+    entry: CredentialText
+    sign_in: SignIn
+    where: Surroundings
+
+    def scene(self) -> Scene:
+        return Scene(
+            locale=self.sign_in.locale,
+            organization=self.where.organization,
+            app=self.where.app.label,
+            form_token=cookies.form_token(self.entry),
+            first_page=cookies.page(FIRST_PAGE, self.sign_in.id),
+        )
+
+    def page(self, html: str, status: int = HTTPStatus.OK) -> Response:
+        targets = rules.form_targets(
+            self.sign_in.redirect_uri,
+            issuer=_resources(self.request).settings.issuer,
+            has_providers=False,
+        )
+        return _html(html, status, self.sign_in.locale, targets)
+
+    def over(self, location: str) -> Response:
+        response = _sent_on(location)
+        _hold(response, cookies.without_entry(_cookie(self.request), self.entry.id))
+        return response
+
+
+type Show = Callable[[AsyncSession, _Shown], Awaitable[Response]]
+
+
+async def _at(request: Request, entry: CredentialText | None, show: Show) -> Response:
+    """Answer within the sign-in of this browser; what it changed is committed before."""
+    if entry is None:
+        return _problem(request, Problem.OVER)
+    resources = _resources(request)
+    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+        shown = await _found(request, session, entry)
+        if shown is not None:
+            return await show(session, shown)
+    return _problem(request, Problem.OVER)
+
+
+async def _found(request: Request, session: AsyncSession, entry: CredentialText) -> _Shown | None:
+    now = _resources(request).clock()
+    sign_in = await requests.load(session, cookie=str(entry), now=now)
+    if sign_in is None:
+        return None
+    where = await queries.surroundings(
+        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
+    )
+    return None if where is None else _Shown(request, entry, sign_in, where)
+
+
+def _of_address(request: Request) -> CredentialText | None:
+    sign_in_id = cookies.sign_in_named(request.query_params.get(cookies.SIGN_IN_PARAMETER, ""))
+    return None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
+
+
+def _of_form(request: Request, form: Mapping[str, str]) -> CredentialText | None:
+    return cookies.entry_of_form(_cookie(request), form.get("form_token", ""))
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    return rules.parse_form(request.headers.get("Content-Type", ""), await request.body())
+
+
+def _address(typed: str) -> str | None:
+    try:
+        return _ADDRESS.validate_python(typed)
+    except ValidationError:
+        return None
+
+
+def _notice(text: str | None) -> Notice | None:
+    return Notice(text) if text in set(Notice) else None
+
+
+def _languages(request: Request) -> tuple[str, ...]:
+    return rules.languages(
+        request.query_params.get("ui_locales"), request.headers.get("Accept-Language")
+    )
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+def _cookie(request: Request) -> str | None:
+    return request.cookies.get(cookies.COOKIE)
+
+
+def _hold(response: Response, cookie: str) -> None:
+    lifetime = int(cookies.LIFETIME.total_seconds()) if cookie else 0
+    response.set_cookie(
+        cookies.COOKIE,
+        cookie,
+        max_age=lifetime,
+        path="/",
+        secure=True,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def _sent_on(location: str) -> Response:
+    return Response(status_code=HTTPStatus.SEE_OTHER, headers={**ALWAYS, "Location": location})
+
+
+def _problem(
+    request: Request,
+    problem: Problem,
+    status: int = HTTPStatus.BAD_REQUEST,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    locale = words.choose(*_languages(request))
+    response = _html(schemas.problem_page(locale, problem), status, locale)
+    response.headers.update(headers or {})
+    return response
+
+
+def _unavailable(request: Request) -> Response:
+    return _problem(
+        request, Problem.UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"}
+    )
+
+
+def _html(html: str, status: int, locale: str, targets: tuple[str, ...] = ("'none'",)) -> Response:
+    policy = rules.policy(style_digest=schemas.style_digest(), targets=targets)
+    return Response(
+        html,
+        status_code=status,
+        media_type=HTML,
+        headers={**ALWAYS, "Content-Security-Policy": policy, "Content-Language": locale},
+    )
