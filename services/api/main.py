@@ -26,8 +26,8 @@ from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
 from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
-from services.api.sign_in.pages import routes as sign_in_pages
 from services.api.sign_in.email_codes import routes as email_codes
+from services.api.sign_in.pages import routes as sign_in_pages
 from services.api.sign_in.upstream import routes as upstream
 from shared import logs
 from shared.clock import system_clock
@@ -171,8 +171,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
     root.mount(PREFIX, public.router)
     root.include_router(health_router(_health(root)))
     root.include_router(issuer.router)
-    root.include_router(sign_in_pages.router)
     root.include_router(upstream.router)
+    root.include_router(sign_in_pages.router)
     root.include_router(operator.router)
     return root
 
