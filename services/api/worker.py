@@ -11,6 +11,7 @@ from services.api.events.jobs import Consumers
 from services.api.events.rules import CONSUMED
 from services.api.feed import jobs as feed
 from services.api.integrations.imports import jobs as imports
+from services.api.issuer import jobs as issuer
 from services.api.match_runs import jobs as match_runs
 from services.api.meetings import jobs as meetings
 from services.api.mentorships import jobs as mentorships
@@ -131,6 +132,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
     async def tidy() -> int:
         await feed.forget_old(database)
         await access.forget_intents(database)
+        await issuer.forget_dead(database)
         await email_codes.forget_old(database)
         return 0
 

@@ -14,8 +14,14 @@ from services.api.settings import ApiSettings
 from shared import ids
 from shared.errors import UnauthenticatedError
 from shared.settings import Mode
-from tests.support.apps import World, api_settings, client
+from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
+from tests.support.issuer import REDIRECT, add_app
+
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+}
 
 
 async def new_client(world: World, *scopes: str) -> dict[str, Any]:
@@ -200,3 +206,31 @@ async def test_tokens_of_a_demo_open_nothing_elsewhere_even_on_one_database(
             normal.issuer.verify(token_of(demo), now=now)
         with pytest.raises(UnauthenticatedError):
             demo.issuer.verify(token_of(normal), now=now)
+
+
+async def test_pages_of_listed_origins_sign_in_and_others_read_nothing(
+    databases: Databases,
+) -> None:
+    listed, other = "https://app.example.org", "https://evil.example"
+    settings = api_settings(databases, cors_origins=[listed])
+    async with running_api(settings) as app:
+        page = await add_app(await found_world(app))
+        for origin, is_listed in ((listed, True), (other, False)):
+            answers = [
+                await client(app).options(path, headers=PREFLIGHT | {"Origin": origin})
+                for path in ("/oauth/token", "/oauth/revoke")
+            ]
+            code = await page.code(page.world.org_admin_id)
+            form = {"client_id": page.name, "code": code, "code_verifier": page.verifier}
+            form |= {"grant_type": "authorization_code", "redirect_uri": REDIRECT}
+            headers = {"Origin": origin}
+            answers += [
+                await client(app).post("/oauth/token", data=form, headers=headers),
+                await client(app).post("/oauth/token", data={}, headers=headers),
+                await client(app).get("/.well-known/oauth-authorization-server", headers=headers),
+                await client(app).get("/.well-known/jwks.json", headers=headers),
+            ]
+
+            allowed = {one.headers.get("Access-Control-Allow-Origin") for one in answers}
+            assert allowed == ({listed} if is_listed else {None})
+            assert all("Access-Control-Allow-Credentials" not in one.headers for one in answers)
