@@ -472,7 +472,7 @@ def _entry(mail: Mapping[str, Any]) -> tuple[str, int] | None:
         if part["content_type"] == "text/calendar":
             text = part["text"].replace("\r\n ", "").replace("\n ", "")
             lines = dict(line.partition(":")[::2] for line in text.splitlines())
-            return lines["UID"], int(lines.get("SEQUENCE", "0"))
+            return lines.get("UID", ""), int(lines.get("SEQUENCE", "0"))
     return None
 
 

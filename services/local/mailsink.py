@@ -9,6 +9,7 @@ import html
 import os
 import signal
 import socket
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from email import message_from_bytes, policy
@@ -46,34 +47,34 @@ class Mailbox:
 
     def __init__(self, folder: Path) -> None:
         """Take the folder, made if it is missing."""
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The order they appeared in. A folder that is listed while files get their names may show a
+        # newer one and not an older one, and whoever reads on after the newer misses the other.
+        found = (entry.name for entry in os.scandir(folder) if entry.name.endswith(".eml"))
+        self._names = sorted(name.removesuffix(".eml") for name in found)
         self._appearing = Lock()
-        self._kept = len(self.names())
 
     def put(self, content: bytes) -> str:
         """Keep a message durably and return its id."""
-        temporary = self._folder / f"{uuid4()}.part"
+        temporary = self.folder / f"{uuid4()}.part"
         with temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        # Named when it appears: whoever reads on after the newest name must not miss one that
-        # began earlier and was written later.
+        # Named when it appears, not when it began to be written.
         with self._appearing:
-            name = ids.encode(ids.new_id())
+            name = self._next_name()
             temporary.replace(self._file(name))
-            self._kept += 1
-            if self._kept > KEPT:
-                self._drop_oldest()
+            self._names.append(name)
+            if len(self._names) > KEPT:
+                self._file(self._names.pop(0)).unlink(missing_ok=True)
         return name
 
     def names(self, *, after: str = "") -> list[str]:
         """Return the ids of all messages after one of them, oldest first."""
-        names = sorted(entry.name for entry in os.scandir(self._folder))
-        return [
-            name.removesuffix(".eml") for name in names if name.endswith(".eml") and name > after
-        ]
+        with self._appearing:
+            return self._names[bisect_right(self._names, after) :]
 
     def get(self, name: str) -> bytes | None:
         """Return a message as it came, or None."""
@@ -85,18 +86,19 @@ class Mailbox:
 
     def clear(self) -> None:
         """Forget every message."""
-        for name in self.names():
-            self._file(name).unlink(missing_ok=True)
-        self._kept = 0
+        with self._appearing:
+            for name in self._names:
+                self._file(name).unlink(missing_ok=True)
+            self._names.clear()
 
-    def _drop_oldest(self) -> None:
-        names = self.names()
-        for old in names[:-KEPT]:
-            self._file(old).unlink(missing_ok=True)
-        self._kept = min(len(names), KEPT)
+    def _next_name(self) -> str:
+        name = ids.encode(ids.new_id())
+        while self._names and name <= self._names[-1]:
+            name = ids.encode(ids.new_id())
+        return name
 
     def _file(self, name: str) -> Path:
-        return self._folder / f"{name}.eml"
+        return self.folder / f"{name}.eml"
 
 
 class Handler:
@@ -117,7 +119,26 @@ class Handler:
 @lru_cache(maxsize=4096)
 def describe(name: str, content: bytes) -> dict[str, Any]:
     """Return a message as JSON: headers that matter, and its parts as text."""
-    message = message_from_bytes(content, policy=policy.default)
+    try:
+        return _described(name, message_from_bytes(content, policy=policy.default))
+    except Exception:  # noqa: BLE001 - the parser breaks on hostile headers in many ways
+        return _unreadable(name, content)
+
+
+def _unreadable(name: str, content: bytes) -> dict[str, Any]:
+    text = content.decode(errors="replace")
+    return {
+        "id": name,
+        "received_at": _time_of(name),
+        "from": "",
+        "to": [],
+        "subject": "(cannot be read; see it as it was sent)",
+        "message_id": "",
+        "parts": [{"content_type": "text/plain", "method": None, "filename": None, "text": text}],
+    }
+
+
+def _described(name: str, message: EmailMessage) -> dict[str, Any]:
     return {
         "id": name,
         "received_at": _time_of(name),
@@ -156,7 +177,7 @@ def web(mailbox: Mailbox) -> Starlette:
 
     async def messages(request: Request) -> Response:
         after = request.query_params.get("after", "")
-        names = mailbox.names(after=f"{after}.eml")[:MOST_AT_ONCE]
+        names = mailbox.names(after=after)[:MOST_AT_ONCE]
         found = await asyncio.to_thread(_all, mailbox, names)
         return Response(to_json({"items": found}), media_type="application/json")
 

@@ -14,12 +14,13 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile, mkdtemp
-from typing import BinaryIO
 
 import asyncpg
 
@@ -30,6 +31,9 @@ FLOOR = 16
 START_SECONDS = 30
 POLL_SECONDS = 0.05
 PORT_TRIES = 5
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 10.0
+STEADY_SECONDS = 60.0
 SUPERUSER = "postgres"
 HOME_NOTE = "postgres.home"
 
@@ -46,13 +50,19 @@ class _PortTakenError(Exception):
     """Between looking for a free port and starting, another program took it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
     """A running server: where it listens, and the superuser's password."""
 
     port: int
     password: str
+    spawn: Callable[[], subprocess.Popen[bytes]]
     process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the postmaster that was started last."""
+        return self.process.pid
 
     def url(self, *, role: str = SUPERUSER, password: str | None = None, database: str) -> str:
         """Return the address of one database for one role."""
@@ -97,21 +107,41 @@ def _major(folder: Path) -> int:
 
 
 @asynccontextmanager
-async def running(state: Path, *, is_throwaway: bool = False) -> AsyncIterator[Server]:
-    """Run the server of a state folder for the length of the block.
+async def running(
+    state: Path, *, is_throwaway: bool = False, tell: Callable[[str], None] | None = None
+) -> AsyncIterator[Server]:
+    """Run the server of a state folder for the length of the block, whatever kills it meanwhile.
 
-    A throw-away one writes nothing safely, and its files go with it.
+    `tell` hears when it had to be started again. A throw-away one writes nothing safely, and its
+    files go with it.
     """
     try:
         with _locked(state):
             server = await start(state, is_throwaway=is_throwaway)
+            keeper = asyncio.create_task(_keep(server, tell), name="postgres")
             try:
                 yield server
             finally:
+                keeper.cancel()
                 server.stop()
     finally:
         if is_throwaway:
             discard(state)
+
+
+async def _keep(server: Server, tell: Callable[[str], None] | None) -> None:
+    wait = FIRST_WAIT
+    while True:
+        started = time.monotonic()
+        code = await asyncio.to_thread(server.process.wait)
+        if time.monotonic() - started > STEADY_SECONDS:
+            wait = FIRST_WAIT
+        # At first a new one may find memory in use by what the dead one left behind, and give up.
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, LONGEST_WAIT)
+        server.process = server.spawn()
+        if tell is not None:
+            tell(f"ended with {code}; started again")
 
 
 def discard(state: Path) -> None:
@@ -145,9 +175,9 @@ async def start(state: Path, *, is_throwaway: bool = False) -> Server:
         _initialise(binaries, data, password)
     for _ in range(PORT_TRIES):
         port = _free_port()
-        with (state / "postgres.log").open("ab") as log:
-            process = _spawn(binaries, data, port, home, log, is_throwaway=is_throwaway)
-        server = Server(port, password, process)
+        options = _options(port, is_throwaway=is_throwaway)
+        spawn = partial(_spawn, binaries, data, options, state / "postgres.log")
+        server = Server(port, password, spawn, spawn())
         try:
             await _wait(server, state)
         except _PortTakenError:
@@ -158,19 +188,20 @@ async def start(state: Path, *, is_throwaway: bool = False) -> Server:
 
 
 def _spawn(
-    binaries: Path, data: Path, port: int, home: Path, log: BinaryIO, *, is_throwaway: bool
+    binaries: Path, data: Path, options: Sequence[str], log: Path
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own binary and arguments
-        [binaries / "postgres", "-D", data, *_options(port, is_throwaway=is_throwaway)],
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-        cwd=home,
-        preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - runs before any thread exists
-        start_new_session=True,
-        user=_account(),
-        group=_account(),
-        extra_groups=None if _account() is None else [],
-    )
+    with log.open("ab") as handle:
+        return subprocess.Popen(  # noqa: S603 - our own binary and arguments
+            [binaries / "postgres", "-D", data, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=handle,
+            cwd=data.parent,
+            preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - only calls the kernel
+            start_new_session=True,
+            user=_account(),
+            group=_account(),
+            extra_groups=None if _account() is None else [],
+        )
 
 
 def _home(state: Path) -> Path:

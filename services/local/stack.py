@@ -5,9 +5,10 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,15 +37,28 @@ class Sockets:
     smtp: socket.socket
 
 
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The superuser's address of the database, and its server if that is our own."""
+
+    admin_url: str
+    server: postgres.Server | None = None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Return the process id of our own server."""
+        return {"postgres": self.server.pid} if self.server else {}
+
+
 @asynccontextmanager
-async def database(folder: Path) -> AsyncIterator[str]:
-    """Yield the superuser's address of the database: one that is given, or our own."""
+async def database(folder: Path, *, tell: Callable[[str], None]) -> AsyncIterator[Database]:
+    """Yield the database: one that is given, or our own, which is kept running."""
     given = os.environ.get("DATABASE_URL")
     if given:
-        yield given
+        yield Database(given)
         return
-    async with postgres.running(folder / "postgres") as server:
-        yield server.url(database="postgres")
+    async with postgres.running(folder / "postgres", tell=tell) as server:
+        yield Database(server.url(database="postgres"), server)
 
 
 async def run(root: Path, console: Console, *, plays_demo: bool) -> None:
@@ -54,15 +68,16 @@ async def run(root: Path, console: Console, *, plays_demo: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with database(folder) as admin_url:
-        await roles.prepare(admin_url, installation.passwords)
+    supervisor = Supervisor(console, folder=root)
+    async with database(folder, tell=partial(supervisor.report, "postgres")) as opened:
+        await roles.prepare(opened.admin_url, installation.passwords)
         sockets = Sockets({name: listen() for name in SERVICES}, listen(), listen())
-        where = _addresses(sockets, admin_url)
-        supervisor = Supervisor(console, folder=root)
+        where = _addresses(sockets, opened.admin_url)
         programs = _programs(folder, installation, where, sockets)
         try:
             await _start(supervisor, programs, migrate(root, installation, where))
-            await _announce(folder, installation, where, supervisor, console)
+            current = await _announce(folder, installation, where, supervisor, opened)
+            screen(console, current)
             if plays_demo:
                 await supervisor.play(_demo())
             await stop.wait()
@@ -216,8 +231,8 @@ async def _announce(
     installation: Installation,
     where: Addresses,
     supervisor: Supervisor,
-    console: Console,
-) -> None:
+    opened: Database,
+) -> State:
     current = State(
         api_url=f"{where.api}/v1",
         matching_url=where.matching,
@@ -227,15 +242,15 @@ async def _announce(
         organization=tokens.ORGANIZATION,
         tokens=await tokens.prepare(where.api, installation.operator_token),
         supervisor_pid=os.getpid(),
-        pids=supervisor.pids,
+        pids=opened.pids | supervisor.pids,
     )
     state.write(folder, current)
-    supervisor.tell(lambda: _refresh(folder, current, supervisor))
-    screen(console, current)
+    supervisor.tell(lambda: _refresh(folder, current, opened.pids | supervisor.pids))
+    return current
 
 
-def _refresh(folder: Path, current: State, supervisor: Supervisor) -> None:
-    state.write(folder, current.model_copy(update={"pids": supervisor.pids}))
+def _refresh(folder: Path, current: State, pids: Mapping[str, int]) -> None:
+    state.write(folder, current.model_copy(update={"pids": pids}))
 
 
 def screen(console: Console, current: State) -> None:

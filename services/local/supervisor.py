@@ -76,6 +76,13 @@ class Supervisor:
         """Call `changed` whenever a program has a new process id."""
         self._changed = changed
 
+    def report(self, name: str, line: str) -> None:
+        """Print what became of a program that somebody else keeps running."""
+        self._console.print(f"[bold]{name:>22}[/] ", end="")
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if self._changed is not None:
+            self._changed()
+
     async def start(self, program: Program) -> None:
         """Start one program and wait until it is ready."""
         self._programs.append(program)

@@ -22,7 +22,7 @@ def test_comes_up_says_where_and_goes_down(tmp_path: Path) -> None:
         assert said.returncode == 0
         assert state["api_url"].endswith("/v1")
         assert set(state["pids"]) == {
-            *("captured mail", "api", "matching", "notifications"),
+            *("postgres", "captured mail", "api", "matching", "notifications"),
             *("api worker", "notifications worker"),
         }
         assert stack.run("down").returncode == 0
@@ -45,7 +45,7 @@ def test_two_ups_at_once_start_one_stack(tmp_path: Path) -> None:
         for one in both:
             _output, errors = one.communicate(timeout=120)
             assert one.returncode == 0, errors
-        assert len(stack.state["pids"]) == 6
+        assert len(stack.state["pids"]) == 7
     finally:
         stack.run("down")
 

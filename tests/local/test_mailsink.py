@@ -1,13 +1,20 @@
 """The local mail server: what it promises to keep, it keeps and shows."""
 
 import asyncio
+import os
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 
 from services.local.mailsink import Mailbox, web
+
+HOSTILE = (
+    b"Content-Type: text/plain; method*=us-ascii'en'x\r\nContent-Transfer-Encoding: base64\r\n"
+    b"Message-ID: <<<>\r\nSubject: a\r\n b\r\nDate: x\r\n\r\n!!!"
+)
 
 
 @pytest.fixture
@@ -57,6 +64,37 @@ async def test_goes_on_after_the_last_one_seen(mailbox: Mailbox, reader: httpx.A
     items = (await reader.get("/messages", params={"after": seen})).json()["items"]
 
     assert [one["subject"] for one in items] == ["Later"]
+
+
+def test_a_reader_who_goes_on_after_the_last_one_misses_none(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _handle: None)
+    writers = [Thread(target=lambda: [mailbox.put(b"x") for _ in range(150)]) for _ in range(4)]
+    seen: list[str] = []
+
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen += mailbox.names(after=seen[-1] if seen else "")
+    seen += mailbox.names(after=seen[-1] if seen else "")
+
+    assert len(seen) == 600
+    assert seen == mailbox.names() == Mailbox(mailbox.folder).names()
+
+
+async def test_a_mail_that_cannot_be_read_hides_no_other(
+    mailbox: Mailbox, reader: httpx.AsyncClient
+) -> None:
+    mailbox.put(HOSTILE)
+    mailbox.put(mail("Readable"))
+
+    hostile, readable = (await reader.get("/messages")).json()["items"]
+
+    assert (hostile["to"], readable["subject"]) == ([], "Readable")
+    assert "method*=" in hostile["parts"][0]["text"]
+    assert (await reader.get("/")).status_code == 200
+    assert (await reader.get(f"/messages/{hostile['id']}.html")).status_code == 200
 
 
 async def test_a_browser_reads_a_mail_without_running_it(

@@ -1,6 +1,9 @@
 """The embedded server: every state folder has its own data, whatever others left behind."""
 
+import asyncio
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import asyncpg
@@ -39,6 +42,38 @@ async def test_a_folder_deleted_by_hand_hands_nothing_to_the_next(tmp_path: Path
     async with postgres.running(tmp_path / "second", is_throwaway=True) as server:
         assert await _tables(server) == []
     shutil.rmtree(left, ignore_errors=True)
+
+
+async def test_a_killed_server_comes_back_with_every_row(tmp_path: Path) -> None:
+    told: list[str] = []
+    is_told = asyncio.Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        is_told.set()
+
+    async with postgres.running(tmp_path / "state", tell=tell) as server:
+        connection = await asyncpg.connect(server.url(database="postgres"))
+        await connection.execute("CREATE TABLE kept (one int)")
+        first = server.pid
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            await is_told.wait()
+            while not await _answers(server):  # noqa: ASYNC110 - another process, no event
+                await asyncio.sleep(0.05)
+
+        assert await _tables(server) == ["kept"]
+        assert server.pid != first
+        assert told[0] == "ended with -9; started again"
+    postgres.discard(tmp_path / "state")
+
+
+async def _answers(server: postgres.Server) -> bool:
+    try:
+        await _tables(server)
+    except (OSError, asyncpg.PostgresError):
+        return False
+    return True
 
 
 async def test_what_is_discarded_is_gone_everywhere(tmp_path: Path) -> None:
