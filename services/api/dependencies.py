@@ -304,7 +304,7 @@ async def _enter(
 async def _knock(reader: Reader, credential: Credential, *, now: datetime) -> Knock:
     if isinstance(credential, KeyText):
         return await access.actor_of_key(reader, credential, now=now)
-    return await access.actor_of_token(reader, credential)
+    return await access.actor_of_token(reader, credential, now=now)
 
 
 async def _credential(request: Request, resources: Resources) -> Credential:

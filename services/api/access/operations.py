@@ -39,10 +39,13 @@ class Knock:
     is_use_due: bool = False
 
 
-async def actor_of_token(reader: Reader, claims: Claims) -> Knock:
-    """Load the person or client a token names; a stale access version ends it."""
+async def actor_of_token(reader: Reader, claims: Claims, *, now: datetime) -> Knock:
+    """Load the person or client a token names; a stale access version ends it.
+
+    A person's token opens no more than the app it was given to may hold now.
+    """
     if claims.is_person:
-        return await _person(reader, claims)
+        return await _person(reader, claims, now=now)
     return await _client(reader, claims)
 
 
@@ -60,9 +63,13 @@ async def actor_of_key(reader: Reader, key: KeyText, *, now: datetime) -> Knock:
     return replace(knock, is_use_due=rules.is_use_due(row["last_used_at"], now))
 
 
-async def _person(reader: Reader, claims: Claims) -> Knock:
+async def _person(reader: Reader, claims: Claims, *, now: datetime) -> Knock:
+    is_at_app = claims.client_id is not None
     row = await reader.fetch_one(
-        queries.person_facts(), organization_id=claims.organization_id, person_id=claims.subject
+        queries.person_facts(is_at_app=is_at_app),
+        organization_id=claims.organization_id,
+        person_id=claims.subject,
+        client_id=claims.client_id,
     )
     if row is None or not row["is_active"] or row["version"] != claims.access_version:
         raise UnauthenticatedError("This token has been withdrawn.", code="token_invalid")
@@ -70,10 +77,21 @@ async def _person(reader: Reader, claims: Claims) -> Knock:
         organization_id=claims.organization_id,
         person_id=claims.subject,
         client_id=None,
-        scopes=claims.scopes,
+        scopes=_through_app(row, claims.scopes, now) if is_at_app else claims.scopes,
         granted=frozenset(map(_grant, row["granted"] or ())),
     )
     return _knock(row, actor)
+
+
+def _through_app(
+    row: Mapping[str, Any], scopes: frozenset[Scope], now: datetime
+) -> frozenset[Scope]:
+    """Return what the app may still do for the person; one that ended does nothing more."""
+    if not rules.is_live(
+        expires_at=row["app_expires_at"], revoked_at=row["app_revoked_at"], now=now
+    ):
+        raise UnauthenticatedError("This client no longer opens anything.", code="key_revoked")
+    return scopes & frozenset(map(Scope, row["app_scopes"]))
 
 
 async def _client(reader: Reader, claims: Claims) -> Knock:

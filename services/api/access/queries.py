@@ -35,9 +35,9 @@ def _grants() -> AnySelect:
 
 
 @once
-def person_facts() -> AnySelect:
-    """One person's access version, state, grants and clock."""
-    return select(
+def person_facts(*, is_at_app: bool = False) -> AnySelect:
+    """One person's access version, state, grants and clock; and the app they act through."""
+    statement = select(
         col(AccessSubject.version),
         col(AccessSubject.is_active),
         _grants().scalar_subquery().label("granted"),
@@ -47,6 +47,21 @@ def person_facts() -> AnySelect:
             col(AccessSubject.organization_id) == bindparam("organization_id"),
             col(AccessSubject.person_id) == bindparam("person_id"),
         )
+    )
+    return _through_app(statement) if is_at_app else statement
+
+
+def _through_app(statement: AnySelect) -> AnySelect:
+    return statement.add_columns(
+        col(OAuthClient.scopes).label("app_scopes"),
+        col(OAuthClient.expires_at).label("app_expires_at"),
+        col(OAuthClient.revoked_at).label("app_revoked_at"),
+    ).join(
+        OAuthClient,
+        and_(
+            col(OAuthClient.organization_id) == col(AccessSubject.organization_id),
+            col(OAuthClient.id) == bindparam("client_id"),
+        ),
     )
 
 

@@ -371,14 +371,18 @@ async def test_scopes_narrow_for_one_answer_and_never_widen(world: World, app: A
 
 
 async def test_an_app_that_lost_a_scope_gets_it_no_more(world: World, app: App) -> None:
-    token = (await app.sign_in(world.org_admin_id))["refresh_token"]
+    tokens = await app.sign_in(world.org_admin_id)
+    caller = client(world.app, tokens["access_token"])
+    assert (await caller.get("/v1/people")).status_code == 200
     await stored(
         world,
-        "UPDATE oauth_client SET scopes = '{people:read,admin}' WHERE id = :id RETURNING id",
+        "UPDATE oauth_client SET scopes = '{meetings:read,admin}' WHERE id = :id RETURNING id",
         id=app.id,
     )
 
-    assert (await app.refresh(token)).json()["scope"] == "people:read"
+    refused = await caller.get("/v1/people")
+    assert (refused.status_code, refused.json()["code"]) == (403, "insufficient_scope")
+    assert (await app.refresh(tokens["refresh_token"])).json()["scope"] == "meetings:read"
 
 
 @pytest.mark.parametrize(("days", "is_welcome"), [(29.9, True), (30.0, False)])
@@ -474,7 +478,8 @@ async def test_a_lost_role_ends_the_sign_in(world: World, app: App) -> None:
 
 
 async def test_a_revoked_app_gets_nothing_more(world: World, app: App) -> None:
-    token = (await app.sign_in(world.org_admin_id))["refresh_token"]
+    tokens = await app.sign_in(world.org_admin_id)
+    token = tokens["refresh_token"]
     code = await app.code(world.org_admin_id)
     revoked = ids.format_id("oauth_client", app.id)
     ended = await world.org_admin.post(f"/v1/oauth-clients/{revoked}/revoke")
@@ -482,6 +487,8 @@ async def test_a_revoked_app_gets_nothing_more(world: World, app: App) -> None:
 
     assert error_of(await app.refresh(token)) == "invalid_client"
     assert error_of(await app.redeem(code)) == "invalid_client"
+    refused = await read_self(world, tokens)
+    assert (refused.status_code, refused.json()["code"]) == (401, "key_revoked")
 
 
 async def test_a_closed_app_gets_nothing_more(world: World, app: App, clock: MovableClock) -> None:
