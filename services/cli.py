@@ -242,10 +242,11 @@ def demo(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
-    context: typer.Context, what: Annotated[str, typer.Argument(help="api, matching or stack")]
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="api, matching, sign-in or stack")],
 ) -> None:
     """Measure speed or memory, as ratios in one run; `--json` prints the figures as JSON."""
-    command = [sys.executable, "-m", f"tests.bench.{what}", *context.args]
+    command = [sys.executable, "-m", f"tests.bench.{what.replace('-', '_')}", *context.args]
     raise typer.Exit(subprocess.run(command, cwd=ROOT, check=False).returncode)  # noqa: S603 - our own program
 
 

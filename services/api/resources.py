@@ -51,6 +51,8 @@ class Resources:
     notifications: ServiceClient | None
     identity_providers: IdentityProviders
     strangers: Buckets
+    code_requests: Buckets
+    code_answers: Buckets
     _issuer: Issuer | None = None
     _look: asyncio.Task[bool] | None = None
     _looked_at: float = 0.0
@@ -151,6 +153,8 @@ async def open_resources(
         ),
         identity_providers=_identity_providers(settings),
         strangers=Buckets(settings.sign_in_rate_limit),
+        code_requests=Buckets(settings.sign_in_organization_rate_limit),
+        code_answers=Buckets(settings.sign_in_organization_rate_limit * codes.MAX_ATTEMPTS),
     )
     waiting = await _meet_or_wait(resources)
     watching = asyncio.create_task(_watch_keys(resources), name="signing keys")

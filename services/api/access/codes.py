@@ -11,6 +11,7 @@ from uuid import UUID
 
 DIGITS = 8
 LIFETIME = timedelta(minutes=10)
+MAX_ATTEMPTS = 5
 REQUESTED = "sign_in.code_requested"
 
 

@@ -15,7 +15,6 @@ from services.api.access.rules import Scope
 from services.api.events import operations as events
 from services.api.sign_in.email_codes import queries
 from services.api.sign_in.email_codes.rules import (
-    MAX_ATTEMPTS,
     ORGANIZATION_WINDOW,
     PER_ADDRESS,
     Challenge,
@@ -142,7 +141,7 @@ async def _attempt(
             col(EmailCode.organization_id) == organization_id,
             col(EmailCode.id) == challenge_id,
             col(EmailCode.sign_in_id).is_not_distinct_from(sign_in_id),
-            col(EmailCode.attempts) < MAX_ATTEMPTS,
+            col(EmailCode.attempts) < codes.MAX_ATTEMPTS,
             col(EmailCode.used_at).is_(None),
             col(EmailCode.expires_at) > now,
         )

@@ -25,6 +25,7 @@ from services.api.sign_in.email_codes.schemas import (
 )
 from shared.errors import InvalidError, LimitedError, Violation, unknown_reference
 from shared.web import responses
+from shared.web.limits import Buckets
 
 # The list of slugs belongs to no organization; the nil tenant sees nothing else.
 NOBODYS = UUID(int=0)
@@ -46,6 +47,8 @@ async def ask_for_email_code(
     The answer is the same whether anybody has the address. A code works once, for ten minutes and
     five tries. An address gets five codes an hour; what is asked for beyond that is not sent.
     """
+    # Before the database is asked: whoever floods one organization holds up nobody else.
+    _spend(resources.code_requests, body.organization)
     organization_id = await _organization(opening, body.organization)
     async with opening(organization_id) as session:
         app = await _app(session, organization_id, body.client_id)
@@ -62,12 +65,22 @@ async def ask_for_email_code(
             now=resources.clock(),
         )
     if isinstance(outcome, TooMany):
-        raise LimitedError(
-            "Too many people of this organization sign in just now; wait a moment.",
-            headers={"Retry-After": str(outcome.retry_after_seconds)},
-        )
+        raise _busy(outcome.retry_after_seconds)
     view = EmailCodeView(challenge_id=str(outcome), expires_in=int(codes.LIFETIME.total_seconds()))
     return _unstored(responses.one(view, status=202))
+
+
+def _spend(buckets: Buckets, organization: str) -> None:
+    left = buckets.spend(organization)
+    if left < 0:
+        raise _busy(buckets.seconds_until(left, 0))
+
+
+def _busy(seconds: int) -> LimitedError:
+    return LimitedError(
+        "Too many people of this organization sign in just now; wait a moment.",
+        headers={"Retry-After": str(seconds)},
+    )
 
 
 async def _organization(opening: Opening, slug: str) -> UUID:
@@ -114,6 +127,7 @@ async def verify_email_code(
     whether the code is wrong, too old, used, tried too often or was never sent.
     """
     organization_id, named = rules.parse_challenge(challenge_id)
+    _spend(resources.code_answers, str(organization_id))
     now = resources.clock()
     async with opening(organization_id) as session:
         outcome = await operations.verify(

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from services.api.access import codes
 from services.api.access.rules import Scope
 from shared import ids
 
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = codes.MAX_ATTEMPTS
 PER_ADDRESS = 5
 ADDRESS_WINDOW = timedelta(hours=1)
 ORGANIZATION_WINDOW = timedelta(minutes=1)

@@ -13,7 +13,6 @@ from services.api.access import codes
 from services.api.access.rules import Scope
 from services.api.sign_in.email_codes import operations
 from services.api.sign_in.email_codes.rules import (
-    MAX_ATTEMPTS,
     PER_ADDRESS,
     Challenge,
     Refused,
@@ -207,17 +206,17 @@ async def test_a_code_works_until_its_time_is_over(desk: Desk) -> None:
 
 async def test_five_wrong_codes_end_a_challenge(desk: Desk, compared: list[str]) -> None:
     challenge = await desk.begun()
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(codes.MAX_ATTEMPTS):
         assert await desk.verify(challenge, desk.wrong(challenge)) == Refused()
 
     assert await desk.verify(challenge, desk.code(challenge)) == Refused()
-    assert len(compared) == MAX_ATTEMPTS
-    assert (await desk.row(challenge)).attempts == MAX_ATTEMPTS
+    assert len(compared) == codes.MAX_ATTEMPTS
+    assert (await desk.row(challenge)).attempts == codes.MAX_ATTEMPTS
 
 
 async def test_the_fifth_try_may_still_be_right(desk: Desk) -> None:
     challenge = await desk.begun()
-    for _ in range(MAX_ATTEMPTS - 1):
+    for _ in range(codes.MAX_ATTEMPTS - 1):
         await desk.verify(challenge, desk.wrong(challenge))
 
     assert isinstance(await desk.verify(challenge, desk.code(challenge)), Verified)
@@ -230,8 +229,8 @@ async def test_of_fifty_guesses_at_once_five_are_compared(desk: Desk, compared: 
     outcomes = await asyncio.gather(*(desk.verify(challenge, wrong) for _ in range(50)))
 
     assert set(outcomes) == {Refused()}
-    assert len(compared) == MAX_ATTEMPTS
-    assert (await desk.row(challenge)).attempts == MAX_ATTEMPTS
+    assert len(compared) == codes.MAX_ATTEMPTS
+    assert (await desk.row(challenge)).attempts == codes.MAX_ATTEMPTS
 
 
 async def test_a_code_of_nobody_fits_never(desk: Desk) -> None:

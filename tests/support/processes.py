@@ -1,0 +1,86 @@
+"""The product's programs as processes of their own, each on a socket that the test made."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+import psutil
+
+from services.api.settings import ApiSettings
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 60
+API = ("-m", "services.cli", "serve", "api")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running application process."""
+
+    url: str
+    process: psutil.Process
+
+
+def environment(settings: ApiSettings) -> dict[str, str]:
+    """Return settings as a process is told them; no request is one too many."""
+    told = {"PATH": os.environ.get("PATH", ""), "MENTORING_ENV": "development"}
+    for name in ("api_database_url", "key_encryption_key", "operator_token", "service_key"):
+        value = getattr(settings, name)
+        told[f"MENTORING_{name.upper()}"] = value.get_secret_value()
+    return told | {
+        "MENTORING_DEV_LOGIN": "1",
+        "MENTORING_LOG_LEVEL": "critical",
+        "MENTORING_RATE_LIMIT": "100000000",
+        "MENTORING_ORGANIZATION_RATE_LIMIT": "100000000",
+    }
+
+
+@asynccontextmanager
+async def running(
+    command: tuple[str, ...],
+    told: Mapping[str, str],
+    *,
+    probe: str = "/readyz",
+    log: IO[bytes] | None = None,
+) -> AsyncIterator[Server]:
+    """Run an application on a socket of our own until the block ends; `log` takes its lines."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(512)
+    number = listener.fileno()
+    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own programs
+        [sys.executable, *(part.format(fd=number) for part in command)],
+        cwd=ROOT,
+        env={**told, "MENTORING_LISTEN_FD": str(number)},
+        pass_fds=[number],
+        stdout=log,
+        stderr=log,
+    )
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        await _ready(url + probe, process)
+        yield Server(url, psutil.Process(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 20)
+        listener.close()
+
+
+async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_SECONDS):
+        while process.poll() is None:
+            try:
+                if (await client.get(url)).status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+    raise RuntimeError("the server did not start")
