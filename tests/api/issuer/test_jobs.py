@@ -4,10 +4,19 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from services.api.feed.jobs import Relay, relay
 from services.api.issuer import jobs
+from services.notifications.deliveries import jobs as deliveries
+from shared.clock import system_clock
 from tests.support.apps import World
 from tests.support.database import Databases
 from tests.support.issuer import add_app, add_signer, stored
+from tests.support.notifications import (
+    client_of,
+    notifications_settings,
+    running_notifications,
+    running_postbox,
+)
 from tests.support.work import Bench, MovableClock, bench
 
 DAY = 24 * 3600.0
@@ -79,3 +88,31 @@ async def test_a_forgotten_sign_in_goes_a_week_after_its_month(
     at_work.clock.pass_time(days * DAY)
 
     assert ("refresh_family" in await left(at_work)) is is_left
+
+
+async def test_the_person_whose_sign_in_was_used_by_two_gets_a_mail(
+    databases: Databases, world: World, at_work: Bench
+) -> None:
+    person = await world.add_person()
+    app = await add_app(world)
+    token = (await app.sign_in(person["id"]))["refresh_token"]
+    for _ in range(3):
+        await app.refresh(token)
+
+    async with (
+        running_postbox() as postbox,
+        running_notifications(notifications_settings(databases, smtp_port=postbox.port)) as sender,
+    ):
+        peer = client_of(sender)
+        resources = at_work.resources
+        work = Relay(resources.database, peer, resources.pepper)
+        while await relay(work, organization_id=at_work.organization_id):
+            pass
+        await deliveries.run_until(
+            sender.state.resources, organization_id=at_work.organization_id, until=system_clock()
+        )
+        await peer.close()
+
+    (mail,) = postbox.mails
+    assert person["email"] in mail["To"]
+    assert mail["Subject"] == "You were signed out of an app"
