@@ -31,6 +31,7 @@ PLACES: Mapping[str, str] = MappingProxyType(
         "meeting": "/meetings/{id}",
         "role_assignment": "/role-assignments",
         "refresh_token": "/people/{person_id}",
+        "identity_link": "/people/{person_id}",
         "connection": "/connections/{id}",
         "import": "/imports/{id}",
         "sync_run": "/sync-runs/{id}",
