@@ -299,7 +299,7 @@ async def _of_token(
     token, family = await _shown_token(session, client, rules.required(fields, "refresh_token"))
     if not await _goes_on(session, family, now):
         raise rules.unknown_grant()
-    successor = await queries.unused_successor(session, token)
+    successor = await queries.unused_successor(session, token) if token.used_at else None
     use = rules.judge(
         used_at=token.used_at,
         dead_at=token.dead_at,

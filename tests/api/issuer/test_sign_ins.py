@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from itertools import product
 from typing import Any
 
 import httpx
@@ -317,14 +318,7 @@ async def test_once_the_successor_was_used_no_reply_was_lost(world: World, app: 
     assert await ends(world) == ["token_reused"]
 
 
-ORDERS = [
-    ("phone", "thief", "phone", "thief"),
-    ("thief", "phone", "thief", "phone"),
-    ("phone", "phone", "thief", "phone"),
-    ("thief", "thief", "phone", "thief"),
-    ("phone", "thief", "thief", "phone"),
-    ("thief", "phone", "phone", "thief"),
-]
+ORDERS = [one for one in product(("phone", "thief"), repeat=4) if len(set(one)) > 1]
 
 
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
@@ -335,7 +329,7 @@ async def test_thief_and_phone_never_both_go_on(
     stolen = (await app.sign_in(world.org_admin_id))["refresh_token"]
     held = {"phone": stolen, "thief": stolen}
 
-    for who in order:
+    for who in (*order, "phone", "thief"):
         answer = await app.refresh(held[who])
         held[who] = answer.json().get("refresh_token", held[who])
         clock.pass_time(pause)
