@@ -674,7 +674,7 @@ async def approve(
     await _require_seats(session, track, pairs)
     found = await _participants(session, track, pairs)
     await _require_rules(session, track, pairs, found)
-    await _take_seats(session, track, pairs, now=now)
+    await _hold_seats(session, track, pairs)
     proposal.decided_by = actor.person_id
     await _move(
         session, proposal, members, ProposalAction.APPROVE, actor_id=actor.person_id, now=now
@@ -687,18 +687,15 @@ async def approve(
     return proposal
 
 
-async def _take_seats(
-    session: AsyncSession, track: Track, members: Members, *, now: datetime
-) -> None:
+async def _hold_seats(session: AsyncSession, track: Track, members: Members) -> None:
     for participant_id, role in sorted(members):
         try:
-            await participants.take_seat(
+            await participants.hold_seat(
                 session,
                 organization_id=track.organization_id,
                 participant_id=participant_id,
                 track_id=track.id,
                 role=role,
-                now=now,
             )
         except ConflictError as refusal:
             if refusal.code != "capacity_reached":
@@ -956,6 +953,7 @@ async def _ask(
     await _move(
         session, proposal, members, ProposalAction.PUBLISH, actor_id=actor.person_id, now=now
     )
+    await _reveal_seats(session, proposal, members, now=now)
     if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
         await _accept(session, proposal, members, secret=secret, actor_id=actor.person_id, now=now)
 
@@ -1048,11 +1046,45 @@ async def _move(
     proposal.touch(now)
     if before in rules.HOLDING and proposal.status not in rules.HOLDING:
         proposal.holds_until = None
-        await _release_seats(session, proposal, members, now=now)
+        if before in rules.OPEN:
+            await _drop_seats(session, proposal, members)
+        else:
+            await _release_seats(session, proposal, members, now=now)
         await timers.cancel(
             session, organization_id=proposal.organization_id, subject_id=proposal.id
         )
     await _record_proposal(session, proposal, members, actor_id=actor_id, before=before, now=now)
+
+
+async def _reveal_seats(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    now: datetime,
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.reveal_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+            now=now,
+        )
+
+
+async def _drop_seats(
+    session: AsyncSession, proposal: Proposal, members: Sequence[ProposalMember]
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.drop_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+        )
 
 
 async def _release_seats(

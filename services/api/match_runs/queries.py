@@ -490,7 +490,7 @@ async def run_ids_of_program(
 # One table each, joined in Python: a plan made before the tables were ever counted would pair
 # every row with every other.
 _SEATS = text(
-    "SELECT participant_id, role, capacity - load AS seats FROM participant_track_role"
+    "SELECT participant_id, role, capacity - load - held AS seats FROM participant_track_role"
     " WHERE organization_id = :organization_id AND track_id = :track_id"
     " ORDER BY participant_id, role"
 )
@@ -710,7 +710,7 @@ async def can_anybody_be_matched(
         "SELECT count(DISTINCT p.person_id) FROM participant p JOIN participant_track_role s"
         " ON s.organization_id = p.organization_id AND s.participant_id = p.id"
         " WHERE p.organization_id = :organization_id AND p.program_id = :program_id"
-        " AND s.track_id = :track_id AND p.status = :status AND s.load < s.capacity"
+        " AND s.track_id = :track_id AND p.status = :status AND s.load + s.held < s.capacity"
     )
     values = {
         "organization_id": organization_id,
@@ -730,7 +730,8 @@ async def free_seats(
     role: str,
 ) -> int | None:
     """Return how many places somebody has left in a role, unlocked; None without the role."""
-    statement = select(col(ParticipantTrackRole.capacity) - col(ParticipantTrackRole.load)).where(
+    seat = ParticipantTrackRole
+    statement = select(col(seat.capacity) - col(seat.load) - col(seat.held)).where(
         col(ParticipantTrackRole.organization_id) == organization_id,
         col(ParticipantTrackRole.participant_id) == participant_id,
         col(ParticipantTrackRole.track_id) == track_id,

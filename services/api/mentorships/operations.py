@@ -207,7 +207,7 @@ def _require_places(found: Mapping[UUID, _Newcomer], members: Sequence[NewMember
             raise seat_taken(index)
         if newcomer.participant.status is not ParticipantStatus.AVAILABLE:
             raise _not_available(f"#/members/{index}/participant_id", "They are not available.")
-        if seat.load >= seat.capacity:
+        if seat.taken >= seat.capacity:
             raise seat_taken(index)
 
 

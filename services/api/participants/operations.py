@@ -373,6 +373,67 @@ async def take_seat(
     await _follow_seats(session, participant, now=now)
 
 
+async def hold_seat(
+    session: AsyncSession,
+    *,
+    participant_id: UUID,
+    organization_id: UUID,
+    track_id: UUID,
+    role: str,
+) -> None:
+    """Hold a place without a word: nothing that anybody can read changes."""
+    held = await queries.hold_seat(
+        session,
+        organization_id=organization_id,
+        participant_id=participant_id,
+        track_id=track_id,
+        role=role,
+    )
+    if not held:
+        raise rules.capacity_reached()
+
+
+async def drop_seat(
+    session: AsyncSession,
+    *,
+    participant_id: UUID,
+    organization_id: UUID,
+    track_id: UUID,
+    role: str,
+) -> None:
+    """Give a place back that nobody was told of."""
+    await queries.drop_seat(
+        session,
+        organization_id=organization_id,
+        participant_id=participant_id,
+        track_id=track_id,
+        role=role,
+    )
+
+
+async def reveal_seat(
+    session: AsyncSession,
+    *,
+    participant_id: UUID,
+    organization_id: UUID,
+    track_id: UUID,
+    role: str,
+    now: datetime,
+) -> None:
+    """Let a held place be seen; the last one makes the participant `at_capacity`."""
+    participant = await queries.lock(
+        session, organization_id=organization_id, participant_id=participant_id
+    )
+    await queries.reveal_seat(
+        session,
+        organization_id=organization_id,
+        participant_id=participant_id,
+        track_id=track_id,
+        role=role,
+    )
+    await _follow_seats(session, participant, now=now)
+
+
 async def release_seat(
     session: AsyncSession,
     *,
@@ -545,13 +606,13 @@ async def _set_roles(session: AsyncSession, participant: Participant, wanted: Wa
                     **one,
                 )
             )
-        elif one["capacity"] < seat.load:
-            raise _below_load(f"#/track_roles/{index}/capacity", seat.load)
+        elif one["capacity"] < seat.taken:
+            raise _below_load(f"#/track_roles/{index}/capacity", seat.taken)
         else:
             seat.capacity = one["capacity"]
     for seat in held.values():
-        if seat.load:
-            raise _below_load("#/track_roles", seat.load)
+        if seat.taken:
+            raise _below_load("#/track_roles", seat.taken)
         await session.delete(seat)
     await session.flush()
 

@@ -298,16 +298,47 @@ async def seats_of(
     return (await session.execute(statement)).scalars().all()
 
 
+LOAD, HELD = col(ParticipantTrackRole.load), col(ParticipantTrackRole.held)
+_HAS_ROOM = col(ParticipantTrackRole.capacity) > LOAD + HELD
+
+
 async def take_seat(
     session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
 ) -> bool:
     """Count one more in the statement that checks for room; False when there is none."""
-    load, capacity = col(ParticipantTrackRole.load), col(ParticipantTrackRole.capacity)
+    return await _count(
+        session, (organization_id, participant_id, track_id, role), where=_HAS_ROOM, load=LOAD + 1
+    )
+
+
+async def hold_seat(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+) -> bool:
+    """Count one more that nobody is told of yet; False when there is no room."""
+    return await _count(
+        session, (organization_id, participant_id, track_id, role), where=_HAS_ROOM, held=HELD + 1
+    )
+
+
+async def reveal_seat(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+) -> bool:
+    """Turn a held seat into one that people know of; False when none was held."""
     return await _count(
         session,
         (organization_id, participant_id, track_id, role),
-        where=load < capacity,
-        load=load + 1,
+        where=HELD > 0,
+        held=HELD - 1,
+        load=LOAD + 1,
+    )
+
+
+async def drop_seat(
+    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+) -> bool:
+    """Count one less that nobody was told of; False when none was held."""
+    return await _count(
+        session, (organization_id, participant_id, track_id, role), where=HELD > 0, held=HELD - 1
     )
 
 
@@ -315,14 +346,13 @@ async def release_seat(
     session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
 ) -> bool:
     """Count one less; False when nothing was held."""
-    load = col(ParticipantTrackRole.load)
     return await _count(
-        session, (organization_id, participant_id, track_id, role), where=load > 0, load=load - 1
+        session, (organization_id, participant_id, track_id, role), where=LOAD > 0, load=LOAD - 1
     )
 
 
 async def _count(
-    session: AsyncSession, key: tuple[UUID, UUID, UUID, str], *, where: Any, load: Any
+    session: AsyncSession, key: tuple[UUID, UUID, UUID, str], *, where: Any, **counts: Any
 ) -> bool:
     organization_id, participant_id, track_id, role = key
     statement = (
@@ -334,7 +364,7 @@ async def _count(
             col(ParticipantTrackRole.role) == role,
             where,
         )
-        .values(load=load)
+        .values(**counts)
         .returning(col(ParticipantTrackRole.load))
         .execution_options(synchronize_session=False)
     )
@@ -379,7 +409,7 @@ def _seat_counts() -> AnySelect:
             SEAT.c.track_id,
             SEAT.c.role,
             func.count().label("participants"),
-            func.sum(SEAT.c.capacity - SEAT.c.load).label("free_seats"),
+            func.sum(SEAT.c.capacity - SEAT.c.load - SEAT.c.held).label("free_seats"),
         )
         .join(PARTICIPANT, _SEATED)
         .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))

@@ -65,8 +65,8 @@ class Participant(Resource, table=True):
 class ParticipantTrackRole(ApiTable, table=True):
     """A role in one track, with how many seats it has and how many are taken.
 
-    `load` counts live memberships and proposals that hold a seat; the check constraint makes the
-    database itself refuse one too many.
+    `load` counts live memberships and proposals that people know of, `held` those that nobody was
+    told of yet; the check constraint makes the database itself refuse one too many.
     """
 
     __tablename__ = "participant_track_role"
@@ -75,7 +75,9 @@ class ParticipantTrackRole(ApiTable, table=True):
         ForeignKeyConstraint(
             ["organization_id", "track_id"], ["track.organization_id", "track.id"]
         ),
-        CheckConstraint("load >= 0 AND load <= capacity", name="load_within_capacity"),
+        CheckConstraint(
+            "load >= 0 AND held >= 0 AND load + held <= capacity", name="load_within_capacity"
+        ),
         Index("ix_participant_track_role_track", "organization_id", "track_id", "role"),
     )
 
@@ -85,6 +87,12 @@ class ParticipantTrackRole(ApiTable, table=True):
     role: TrackRole = column(one_of(TrackRole), primary_key=True)
     capacity: int = column(default=1)
     load: int = column(default=0)
+    held: int = column(default=0)
+
+    @property
+    def taken(self) -> int:
+        """Return how many seats nobody else can have."""
+        return self.load + self.held
 
 
 class MatchPreference(ApiTable, table=True):

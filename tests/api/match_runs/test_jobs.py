@@ -276,6 +276,31 @@ async def test_decisions_in_review_do_not_make_a_run_stale(world: World, desk: D
     }
 
 
+async def test_nobody_can_tell_from_themselves_or_others_that_a_proposal_waits(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=2)
+    run = await reviewed(desk, pool)
+    (proposal,) = await proposals_of(pool, run)
+    everybody = [*pool.mentors, *pool.mentees]
+
+    async def seen() -> list[Any]:
+        reads = [
+            await reader.client.get(path)
+            for reader in everybody
+            for path in ("/v1/me/home", *(one.path for one in everybody))
+        ]
+        return [(one.status_code, one.headers.get("ETag"), one.json()) for one in reads]
+
+    before = await seen()
+    await pool.act(proposal, "approve")
+    assert await seen() == before
+
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+    mentor = await pool.mentors[0].now()
+    assert (mentor["status"], mentor["track_roles"][0]["load"]) == ("at_capacity", 1)
+
+
 async def test_a_rerun_keeps_what_is_locked_and_avoids_what_was_rejected(
     world: World, desk: Desk
 ) -> None:

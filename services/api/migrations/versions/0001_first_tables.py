@@ -38,10 +38,17 @@ def upgrade() -> None:
         sa.Column("last_four", sa.String(length=4), nullable=False),
         sa.Column("scopes", sa.ARRAY(sa.String(length=32)), nullable=False),
         sa.Column("created_by", sa.Uuid(), nullable=True),
+        sa.Column("rotated_from", sa.Uuid(), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_api_key")),
+    )
+    op.create_index(
+        "ix_api_key_created_by", "api_key", ["organization_id", "created_by"], unique=False
+    )
+    op.create_index(
+        "ix_api_key_rotated_from", "api_key", ["organization_id", "rotated_from"], unique=False
     )
     op.create_table(
         "idempotency",
@@ -93,6 +100,12 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("organization_id", "id", name=op.f("pk_oauth_client")),
+    )
+    op.create_index(
+        "ix_oauth_client_created_by",
+        "oauth_client",
+        ["organization_id", "created_by"],
+        unique=False,
     )
     op.create_table(
         "organization",
@@ -1138,8 +1151,9 @@ def upgrade() -> None:
         ),
         sa.Column("capacity", sa.Integer(), nullable=False),
         sa.Column("load", sa.Integer(), nullable=False),
+        sa.Column("held", sa.Integer(), nullable=False),
         sa.CheckConstraint(
-            "load >= 0 AND load <= capacity",
+            "load >= 0 AND held >= 0 AND load + held <= capacity",
             name=op.f("ck_participant_track_role_load_within_capacity"),
         ),
         sa.ForeignKeyConstraint(
@@ -1934,8 +1948,11 @@ CONFINED_TABLES = {
 # Of secrets and stored answers jobs see which there are and how old, to delete them.
 UNREAD_BY_JOBS = {
     "oidc_connection": ("organization_id", "connection_id", "people_connection_id"),
-    "api_key": ("organization_id", "id", "created_by", "expires_at", "revoked_at"),
-    "oauth_client": ("organization_id", "id", "created_by", "revoked_at"),
+    "api_key": ("organization_id", "id", "version", "created_by", "expires_at", "revoked_at"),
+    "oauth_client": (
+        *("organization_id", "id", "version", "kind"),
+        *("created_by", "expires_at", "revoked_at"),
+    ),
     "idempotency": ("organization_id", "principal", "operation", "key", "created_at"),
     "authorization_code": ("organization_id", "id", "family_id", "expires_at"),
     "email_code": ("organization_id", "id", "created_at"),
