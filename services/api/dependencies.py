@@ -5,6 +5,7 @@ whether this intent was already fulfilled (a replay), then its own operation, th
 then the answer leaves. A route without a declaration stops the start-up.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -43,7 +44,11 @@ from shared.web.problems import sqlstate_of
 READING = frozenset({"GET", "HEAD"})
 # serialization_failure, deadlock_detected and lock_not_available, which a queue before one row
 # ends in: the same work may well succeed at once.
-RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})
+QUEUED = "55P03"
+RETRIED_STATES = frozenset({"40001", "40P01", QUEUED})
+# Each wait is cut after a second (`lock_timeout`). Whoever queues for a last seat on a busy machine
+# is told that it is taken, as long as that takes no longer than this.
+QUEUE_SECONDS = 4.0
 
 BEARER = HTTPBearer(
     scheme_name="bearerAuth",
@@ -188,12 +193,18 @@ def admit_stranger(request: Request) -> None:
 
 
 async def _or_again(handler: Handler, request: Request) -> Response:
-    try:
-        return await handler(request)
-    except Exception as error:
-        if sqlstate_of(error) not in RETRIED_STATES:
-            raise
-    return await handler(request)
+    """Try again what may well succeed at once; how long it waits before one row is bounded."""
+    until = time.monotonic() + QUEUE_SECONDS
+    is_first = True
+    while True:
+        try:
+            return await handler(request)
+        except Exception as error:
+            state = sqlstate_of(error)
+            may_queue_on = state == QUEUED and time.monotonic() < until
+            if state not in RETRIED_STATES or not (is_first or may_queue_on):
+                raise
+        is_first = False
 
 
 def _router(tag: str, kind: type[CheckedRoute], dependencies: Sequence[Any]) -> APIRouter:
@@ -255,12 +266,10 @@ async def _read(request: Request, declaration: Declaration, handler: Handler) ->
 async def _write_or_repeat(
     request: Request, declaration: Declaration, handler: Handler, operation: str
 ) -> Response:
-    try:
-        return await _write(request, declaration, handler, operation)
-    except Exception as error:
-        if sqlstate_of(error) not in RETRIED_STATES:
-            raise
-    return await _write(request, declaration, handler, operation)
+    async def write(again: Request) -> Response:
+        return await _write(again, declaration, handler, operation)
+
+    return await _or_again(write, request)
 
 
 async def _write(
