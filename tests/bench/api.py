@@ -1,41 +1,43 @@
 """Application CPU of hot requests against the bare floor: `./dev bench api`.
 
 Both run as one process each, take turns under the same load, and send the same statements to the
-same database. What is compared is the CPU time of the application process per request.
+same database. What is compared is the CPU time of the application process per request. The last
+row is a share of the same read: what verifying its token costs, first uses included.
 """
 
 import asyncio
-import os
 import pickle
 import secrets
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import httpx
-import psutil
 from sqlalchemy import event
 
-from services.api.settings import ApiSettings
 from shared import ids
 from tests.bench import report
 from tests.bench.bare import MARKER, RECORDED
-from tests.support.apps import World, api_settings, found_world, running_api
+from tests.bench.timed import SPENT
+from tests.support.apps import OPERATOR_TOKEN, World, api_settings, found_world, running_api
 from tests.support.database import Databases, migrated
+from tests.support.processes import API, Server, environment, running
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = 5
 CONNECTIONS = 16
 PEOPLE = 200
-READY_SECONDS = 30
+# A front end asks more often in the ten minutes that a token lives.
+USES_OF_A_TOKEN = 10
+VERIFYING = 0.15
+TIMED = ("-m", "tests.bench.timed")
+BARE = (
+    *("-m", "uvicorn", "tests.bench.bare:create_app", "--factory", "--fd", "{fd}"),
+    *("--log-level", "critical", "--no-access-log"),
+)
 
 type Send = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
@@ -61,66 +63,6 @@ class Row:
     spread: list[float]
     bar: float
     met: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running application process."""
-
-    url: str
-    process: psutil.Process
-
-
-def environment(settings: ApiSettings) -> dict[str, str]:
-    """Return settings as a process is told them."""
-    told = {"PATH": os.environ.get("PATH", ""), "MENTORING_ENV": "development"}
-    for name in ("api_database_url", "key_encryption_key", "operator_token", "service_key"):
-        value = getattr(settings, name)
-        told[f"MENTORING_{name.upper()}"] = value.get_secret_value()
-    return told | {
-        "MENTORING_DEV_LOGIN": "1",
-        "MENTORING_LOG_LEVEL": "critical",
-        "MENTORING_RATE_LIMIT": "100000000",
-        "MENTORING_ORGANIZATION_RATE_LIMIT": "100000000",
-    }
-
-
-@asynccontextmanager
-async def served(
-    command: list[str], told: Mapping[str, str], probe: str, *, log: IO[bytes] | None = None
-) -> AsyncIterator[Server]:
-    """Run an application on a socket of our own until the block ends; `log` takes its lines."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(512)
-    number = listener.fileno()
-    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own programs
-        [sys.executable, *(part.format(fd=number) for part in command)],
-        cwd=ROOT,
-        env={**told, "MENTORING_LISTEN_FD": str(number)},
-        pass_fds=[number],
-        stdout=log,
-        stderr=log,
-    )
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        await _ready(url + probe, process)
-        yield Server(url, psutil.Process(process.pid))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
-        listener.close()
-
-
-async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_SECONDS):
-        while process.poll() is None:
-            try:
-                if (await client.get(url)).status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-    raise RuntimeError("the server did not start")
 
 
 async def cpu_per_request(server: Server, work: Work, token: str) -> float:
@@ -162,6 +104,65 @@ async def compare(ours: Server, bare: Server, work: Work, token: str) -> Row:
         spread=[round(ratios[0], 2), round(ratios[-1], 2)],
         bar=work.bar,
         met=ratio <= work.bar,
+    )
+
+
+async def tokens_of(server: Server, world: World, count: int) -> list[str]:
+    """Sign the org admin in so many times."""
+    body = {"organization_slug": world.slug, "person_id": world.org_admin_id}
+    headers = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+    async with httpx.AsyncClient(
+        base_url=server.url, headers=headers, trust_env=False, timeout=30
+    ) as client:
+        answers = [await client.post("/operator/sign-ins", json=body) for _ in range(count)]
+    return [answer.raise_for_status().json()["access_token"] for answer in answers]
+
+
+async def verification_per_request(
+    server: Server, work: Work, tokens: list[str]
+) -> tuple[float, float]:
+    """Return CPU milliseconds per request: those for the token, and all of them."""
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    async with httpx.AsyncClient(
+        base_url=server.url,
+        headers={"Accept-Encoding": "identity"},
+        limits=limits,
+        trust_env=False,
+        timeout=30,
+    ) as client:
+
+        async def sender(own: list[str]) -> None:
+            for token in own * USES_OF_A_TOKEN:
+                # Set at once before the request is made, which no other sender comes between.
+                client.headers["Authorization"] = f"Bearer {token}"
+                (await work.send(client)).raise_for_status()
+
+        spent = int((await client.get(SPENT)).text)
+        before = server.process.cpu_times()
+        await asyncio.gather(*[sender(tokens[one::CONNECTIONS]) for one in range(CONNECTIONS)])
+        after = server.process.cpu_times()
+        spent = int((await client.get(SPENT)).text) - spent
+    requests = len(tokens) * USES_OF_A_TOKEN
+    whole = after.user + after.system - before.user - before.system
+    return spent / 1e6 / requests, 1000 * whole / requests
+
+
+async def share_of_verification(timed: Server, work: Work, world: World) -> Row:
+    """Measure which part of a hot read's CPU goes into its token."""
+    pairs = []
+    for _ in range(ROUNDS):
+        tokens = await tokens_of(timed, world, work.requests // USES_OF_A_TOKEN)
+        pairs.append(await verification_per_request(timed, work, tokens))
+    shares = sorted(verifying / whole for verifying, whole in pairs)
+    share = statistics.median(shares)
+    return Row(
+        work=f"token verification, as a share of {work.name}",
+        ours=round(statistics.median(verifying for verifying, _ in pairs), 4),
+        peer=round(statistics.median(whole for _, whole in pairs), 3),
+        ratio=round(share, 3),
+        spread=[round(shares[0], 3), round(shares[-1], 3)],
+        bar=VERIFYING,
+        met=share <= VERIFYING,
     )
 
 
@@ -245,15 +246,11 @@ async def measure(databases: Databases, folder: Path) -> list[Row]:
         token = world.org_admin.headers["Authorization"].removeprefix("Bearer ")
     told = environment(settings)
     bare_told = {**told, RECORDED: str(recorded)}
-    bare_command = [
-        *("-m", "uvicorn", "tests.bench.bare:create_app", "--factory", "--fd", "{fd}"),
-        *("--log-level", "critical", "--no-access-log"),
-    ]
-    async with (
-        served(["-m", "services.cli", "serve", "api"], told, "/readyz") as ours,
-        served(bare_command, bare_told, "/") as bare,
-    ):
-        return [await compare(ours, bare, work, token) for work in works(person["id"])]
+    measured = works(person["id"])
+    async with running(API, told) as ours, running(BARE, bare_told, probe="/") as bare:
+        rows = [await compare(ours, bare, work, token) for work in measured]
+    async with running(TIMED, told) as timed:
+        return [*rows, await share_of_verification(timed, measured[0], world)]
 
 
 async def main(*, as_json: bool) -> int:
