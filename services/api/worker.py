@@ -21,6 +21,7 @@ from services.api.resources import WorkerResources, open_worker_resources
 from services.api.sandbox import jobs as sandbox
 from services.api.settings import ApiSettings
 from services.api.sign_in.email_codes import jobs as email_codes
+from services.api.sign_in.requests import jobs as sign_ins
 from services.api.timers import jobs as timers
 from services.api.timers.jobs import OnTimer
 from shared import logs
@@ -134,6 +135,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
         await access.forget_intents(database)
         await issuer.forget_dead(database)
         await email_codes.forget_old(database)
+        await sign_ins.forget_sign_ins(database)
         return 0
 
     async def turn_keys() -> int:

@@ -152,3 +152,13 @@ def sent_to(page: Page) -> tuple[str, dict[str, str]]:
     assert page.answer.status_code == 303, page.answer.text
     place, _, query = page.answer.headers["Location"].partition("?")
     return place, {name: values[0] for name, values in parse_qs(query).items()}
+
+
+async def register(app: App, *redirect_uris: str) -> None:
+    """Let the app be answered at these addresses."""
+    async with app.open() as session:
+        connection = await session.connection()
+        await connection.exec_driver_sql(
+            "UPDATE oauth_client SET redirect_uris = $1 WHERE organization_id = $2 AND id = $3",
+            (list(redirect_uris), app.organization_id, app.id),
+        )

@@ -1,5 +1,6 @@
 """What the pages of a sign-in show, and whether its code may be tried again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,15 +14,17 @@ from services.api.sign_in.email_codes.rules import MAX_ATTEMPTS
 from services.api.sign_in.email_codes.tables import EmailCode
 from services.api.sign_in.requests.rules import Notice
 from services.api.sign_in.requests.tables import SignIn
+from services.api.sign_in.upstream import queries as upstream
 from shared.persistence.reads import SessionReader
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where somebody signs in: the organization's name and language, and the app."""
+    """Where somebody signs in: the organization with its language and providers, and the app."""
 
     organization: str
     default_locale: str
+    providers: Sequence[tuple[UUID, str]]
     app: AppClient
 
 
@@ -33,7 +36,8 @@ async def surroundings(
     if app is None:
         return None
     row = await organizations.get(SessionReader(session), organization_id=organization_id)
-    return Surroundings(row["name"], row["default_locale"], app)
+    providers = await upstream.providers(session, organization_id)
+    return Surroundings(row["name"], row["default_locale"], providers, app)
 
 
 async def why_code_is_over(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
@@ -18,12 +19,12 @@ from services.api.sign_in.pages import operations, queries, rules, schemas
 from services.api.sign_in.pages.operations import Answered, Begun
 from services.api.sign_in.pages.queries import Surroundings
 from services.api.sign_in.pages.rules import Problem
-from services.api.sign_in.pages.schemas import Scene
+from services.api.sign_in.pages.schemas import Provider, Scene
 from services.api.sign_in.requests import operations as requests
 from services.api.sign_in.requests import rules as cookies
 from services.api.sign_in.requests.rules import CODE_PAGE, FIRST_PAGE, Notice
 from services.api.sign_in.requests.tables import SignIn
-from shared import words
+from shared import ids, words
 from shared.errors import LimitedError, UnavailableError
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
@@ -207,13 +208,14 @@ class _Shown:
             app=self.where.app.label,
             form_token=cookies.form_token(self.entry),
             first_page=cookies.page(FIRST_PAGE, self.sign_in.id),
+            providers=[Provider(label, _way_to(one)) for one, label in self.where.providers],
         )
 
     def page(self, html: str, status: int = HTTPStatus.OK) -> Response:
         targets = rules.form_targets(
             self.sign_in.redirect_uri,
             issuer=_resources(self.request).settings.issuer,
-            has_providers=False,
+            has_providers=bool(self.where.providers),
         )
         return _html(html, status, self.sign_in.locale, targets)
 
@@ -247,6 +249,10 @@ async def _found(request: Request, session: AsyncSession, entry: CredentialText)
         session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
     )
     return None if where is None else _Shown(request, entry, sign_in, where)
+
+
+def _way_to(connection_id: UUID) -> str:
+    return f"/oauth/upstream/{ids.format_id('connection', connection_id)}"
 
 
 def _of_address(request: Request) -> CredentialText | None:

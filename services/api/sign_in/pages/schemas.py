@@ -37,7 +37,6 @@ class Scene:
     form_token: str
     first_page: str
     providers: Sequence[Provider] = ()
-    has_codes: bool = True
 
 
 def first_page(
@@ -91,7 +90,6 @@ def _shown(scene: Scene) -> Mapping[str, Any]:
         "form_token": scene.form_token,
         "first_page": scene.first_page,
         "providers": scene.providers,
-        "has_codes": scene.has_codes,
     }
 
 

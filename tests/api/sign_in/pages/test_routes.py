@@ -10,16 +10,19 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from services.api.access import codes
+from services.api.integrations.connections.rules import ConnectionKind, ConnectionStatus
+from services.api.integrations.connections.tables import Connection
 from services.api.sign_in.pages import schemas
 from services.api.sign_in.requests import rules as cookies
 from services.api.sign_in.requests.rules import LIFETIME
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
+from shared.clock import system_clock
 from shared.web.limits import Buckets
 from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
 from tests.support.email_codes import REDIRECT, App, add_app
-from tests.support.pages import STATE, Browser, Page, authorize, sent_to
+from tests.support.pages import STATE, Browser, Page, authorize, register, sent_to
 
 ISSUER = "http://127.0.0.1:8000"
 EMAIL, CODE, CANCEL = (f"/oauth/sign-in/{name}" for name in ("email", "code", "cancel"))
@@ -651,6 +654,67 @@ async def test_names_are_shown_as_text_whatever_they_are(browser: Browser, world
         assert "49" not in page.text
 
 
+# The organization's own identity providers.
+
+
+async def test_every_identity_provider_that_is_active_has_a_button(
+    browser: Browser, app: App
+) -> None:
+    labels = {"Our directory": "active", "<b>Theirs</b>": "active", "Old one": "paused"}
+    now = system_clock()
+    async with app.open() as session:
+        for label, status in labels.items():
+            session.add(
+                Connection(
+                    organization_id=app.organization_id,
+                    id=ids.new_id(),
+                    created_at=now,
+                    updated_at=now,
+                    label=label,
+                    kind=ConnectionKind.OIDC,
+                    status=ConnectionStatus(status),
+                )
+            )
+
+    first = await browser.open(authorize(app))
+
+    assert "Continue with Our directory" in first.text
+    assert "Continue with <b>Theirs</b>" in first.text
+    assert "Old one" not in first.text
+    ways = [h["action"] for tag, h in first.tags if tag == "form" and "upstream" in h["action"]]
+    assert all(way.startswith("/oauth/upstream/con_") for way in ways)
+    assert len(ways) == 2
+    assert "form_token" in first.form(ways[0]).fields
+    # An identity provider sends people on to hosts that nobody here knows.
+    assert "form-action 'self' http: https:" in first.answer.headers["Content-Security-Policy"]
+    assert "autofocus" not in first.element("email")
+
+
+@pytest.mark.parametrize("notice", list(cookies.Notice))
+async def test_the_first_page_says_what_happened(
+    browser: Browser, app: App, notice: cookies.Notice
+) -> None:
+    await browser.open(authorize(app))
+    sign_in = await newest(app)
+
+    page = await browser.open(cookies.page(cookies.FIRST_PAGE, sign_in.id, notice))
+
+    assert words.of("en")["pages"]["notices"][notice] in page.text
+    assert page.element("notice")["role"] == "alert"
+    assert "notice" in page.element("email")["aria-describedby"]
+
+
+async def test_the_first_page_repeats_nothing_that_an_address_says(
+    browser: Browser, app: App
+) -> None:
+    await browser.open(authorize(app))
+    address = cookies.page(cookies.FIRST_PAGE, (await newest(app)).id)
+
+    plain = await browser.open(address)
+    for said in ("<script>", "wrong", "BUSY", "%00"):
+        assert (await browser.open(f"{address}&notice={said}")).answer.text == plain.answer.text
+
+
 # Languages.
 
 
@@ -772,16 +836,6 @@ async def count(app: App, table: str) -> int:
             await connection.exec_driver_sql(statement, (app.organization_id,))
         ).scalar_one()
     return found
-
-
-async def register(app: App, *redirect_uris: str) -> None:
-    """Let the app be answered at these addresses."""
-    async with app.open() as session:
-        connection = await session.connection()
-        await connection.exec_driver_sql(
-            "UPDATE oauth_client SET redirect_uris = $1 WHERE organization_id = $2 AND id = $3",
-            (list(redirect_uris), app.organization_id, app.id),
-        )
 
 
 async def sign_in_of(app: App, state: str) -> SignIn:
