@@ -142,7 +142,7 @@ async def _authenticated(
     else:
         is_same = _is_known(request, row, now)
     if row is None or not is_same or not _is_live(row, now):
-        raise rules.unknown_client()
+        raise rules.unknown_client(is_signed=request.assertion is not None)
     return Client(
         organization_id=request.organization_id,
         id=request.client_id,

@@ -118,7 +118,7 @@ def parse_form(*, media_type: str, body: bytes, authorization: str | None) -> Cl
             name = assertions.subject(assertion)
         organization_id, client_id = parse_client_name(name)
     except ValueError:
-        raise unknown_client() from None
+        raise unknown_client(is_signed=assertion is not None) from None
     return ClientRequest(organization_id, client_id, secret, assertion, fields)
 
 
@@ -138,8 +138,14 @@ def required(fields: Mapping[str, str], name: str) -> str:
     return fields[name]
 
 
-def unknown_client() -> TokenRefusal:
+def unknown_client(*, is_signed: bool = False) -> TokenRefusal:
     """Refuse a client that is unknown, revoked or shows a wrong secret: all look the same."""
+    if is_signed:
+        return TokenRefusal(
+            "invalid_client",
+            "The client is not known, or its assertion is not fit: signed with a registered key,"
+            " aud is this issuer alone, exp at most five minutes ahead, jti never used before.",
+        )
     return TokenRefusal("invalid_client", "The client is not known, or its secret is wrong.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from authlib.oauth2.rfc7523 import private_key_jwt_sign
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
@@ -99,6 +100,24 @@ async def test_an_assertion_is_understood_in_each_honest_form(world: World, sign
     for assertion in honest:
         answer = await signer.ask(assertion, client_id=signer.name)
         assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [(EC, "ES256"), (RSA, "RS256")])
+async def test_what_another_library_signs_is_understood(
+    world: World, clock: MovableClock, key: Key, algorithm: str
+) -> None:
+    machine = await add_signer(world, key, algorithm)
+    address = machine.claims()["aud"]
+    soon = int(clock().timestamp()) + 300
+    five_minutes, an_hour = [
+        private_key_jwt_sign(key, machine.name, address, alg=algorithm, claims=claims)
+        for claims in ({"exp": soon}, None)
+    ]
+
+    assert (await machine.ask(five_minutes)).status_code == 200
+    answer = await machine.ask(an_hour)
+    assert refused(answer)
+    assert "five minutes" in answer.json()["error_description"]
 
 
 async def test_an_assertion_works_once(world: World, signer: Signer) -> None:
