@@ -1,7 +1,8 @@
 """Reading a delimited file: its encoding, its delimiter, its header, and every row with its line.
 
-One bad row never spoils a file: it is returned with the reason instead of its cells. What makes
-the whole file unreadable is an `InvalidError`.
+One bad row never spoils a file: it is returned with the reason instead of its cells. That holds for
+a quotation mark that is never closed as well: nothing that stands after its line is lost. What
+makes the whole file unreadable is an `InvalidError`.
 """
 
 import csv
@@ -9,7 +10,7 @@ import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.errors import InvalidError, Violation
 
@@ -18,6 +19,10 @@ SNIFFED_BYTES = 64 * 1024
 SNIFFED_ROWS = 50
 MAX_FIELD_BYTES = 32 * 1024
 MAX_COLUMNS = 512
+MAX_ROW_LINES = 100
+"""How many lines a row may stand on, all line breaks in its cells together."""
+MAX_UNCLOSED = 100
+"""How many rows a file may have whose quotation marks are never closed; each is read twice."""
 MAX_NAMED = 10
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -68,9 +73,9 @@ def read(content: bytes) -> Sheet:
     if not text.strip():
         raise _refused("empty_file", "The file is empty; it needs at least a header.")
     delimiter = sniff(text)
-    records = _records(text, delimiter)
+    records = Records(text, delimiter)
     header = _header(next(records, None))
-    lines = tuple(line_of(number, cells, header) for number, cells in records if not _blank(cells))
+    lines = tuple(_rows(records, header))
     warnings = ("read_as_cp1252",) if encoding == "cp1252" else ()
     return Sheet(encoding, delimiter, header, lines, warnings)
 
@@ -122,9 +127,9 @@ def sniff(text: str) -> str:
 
 def _agreement(sample: str, delimiter: str) -> tuple[int, int]:
     widths: list[int] = []
-    for _number, cells in _records(sample, delimiter):
-        if isinstance(cells, list) and cells:
-            widths.append(len(cells))
+    for record in Records(sample, delimiter):
+        if isinstance(record.cells, list) and record.cells:
+            widths.append(len(record.cells))
         if len(widths) > SNIFFED_ROWS:
             break
     if not widths or widths[0] < 2:  # noqa: PLR2004 - one column is no evidence
@@ -132,27 +137,64 @@ def _agreement(sample: str, delimiter: str) -> tuple[int, int]:
     return sum(width == widths[0] for width in widths), widths[0]
 
 
-def _records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each record with its first line; a record the parser gives up on is its complaint."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        first = reader.line_num + 1
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the parser took for one row, on which lines; or its complaint instead of cells."""
+
+    first: int
+    last: int
+    cells: list[str] | str
+
+
+class _Source:
+    """The lines of a text as the parser asks for them, no more at once than a row may have."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = list(io.StringIO(text, newline=""))
+        self.start = self.read = 0
+
+    def __iter__(self) -> "_Source":
+        return self
+
+    def __next__(self) -> str:
+        if self.read in {len(self.lines), self.start + MAX_ROW_LINES}:
+            raise StopIteration
+        self.read += 1
+        return self.lines[self.read - 1]
+
+
+class Records:
+    """The records of a text in order; one can read on from an earlier line than the parser."""
+
+    def __init__(self, text: str, delimiter: str) -> None:
+        """Take the text, whose lines end as they like."""
+        self._source = _Source(text)
+        self._parser = csv.reader(self._source, delimiter=delimiter, strict=True)
+
+    def __iter__(self) -> "Records":
+        """Return itself: there is one place to read on from."""
+        return self
+
+    def __next__(self) -> Record:
+        """Return the next record; of one that the parser gives up on, its complaint."""
+        self._source.start = self._source.read
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            cells: list[str] | str = next(self._parser)
         except csv.Error as error:
-            yield first, str(error)
-        else:
-            yield first, cells
+            cells = str(error)
+        return Record(self._source.start + 1, self._source.read, cells)
+
+    def back_to(self, line: int) -> None:
+        """Read on after this line."""
+        self._source.read = line
 
 
 def _blank(cells: list[str] | str) -> bool:
     return isinstance(cells, list) and not any(cell.strip() for cell in cells)
 
 
-def _header(record: tuple[int, list[str] | str] | None) -> tuple[str, ...]:
-    cells = record[1] if record else []
+def _header(record: Record | None) -> tuple[str, ...]:
+    cells = record.cells if record else []
     if isinstance(cells, str) or _blank(cells):
         raise _refused("unreadable_header", "The first line cannot be read as a header.")
     if len(cells) > MAX_COLUMNS:
@@ -160,6 +202,47 @@ def _header(record: tuple[int, list[str] | str] | None) -> tuple[str, ...]:
     names = tuple(unicodedata.normalize("NFC", cell.strip()) for cell in cells)
     _refuse_bad_names(names)
     return names
+
+
+def _rows(records: Records, header: Sequence[str]) -> Iterator[Line]:
+    """Yield every row; of one that ran over several lines in vain, only the first is given up.
+
+    Whether its quotation mark was meant to be closed there cannot be known. What comes after it
+    are rows of other people, who would otherwise look as if they had left.
+    """
+    unclosed: list[int] = []
+    for record in records:
+        if _blank(record.cells):
+            continue
+        line = line_of(record.first, record.cells, header)
+        if line.problem and _ran_on(record, header):
+            unclosed.append(record.first)
+            _refuse_many(unclosed)
+            records.back_to(record.first)
+            line = replace(line, problem=_with_extent(line.problem, record))
+        yield line
+
+
+def _ran_on(record: Record, header: Sequence[str]) -> bool:
+    """Tell whether a quotation mark may have swallowed the lines after its own."""
+    cells = record.cells
+    return record.last > record.first and (isinstance(cells, str) or len(cells) != len(header))
+
+
+def _with_extent(problem: Problem, record: Record) -> Problem:
+    extent = (
+        f"The row runs through line {record.last}; what follows line {record.first} was read anew."
+    )
+    return replace(problem, message=f"{problem.message} {extent}")
+
+
+def _refuse_many(unclosed: Sequence[int]) -> None:
+    if len(unclosed) > MAX_UNCLOSED:
+        raise _refused(
+            "malformed_quotes",
+            f"More than {MAX_UNCLOSED} rows have a quotation mark that is never closed, the first"
+            f" on line {unclosed[0]}.",
+        )
 
 
 def _refuse_bad_names(names: Sequence[str]) -> None:

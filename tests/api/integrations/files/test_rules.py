@@ -158,7 +158,65 @@ def test_quotes_that_do_not_match_are_a_problem_of_their_row() -> None:
         (2, (), "malformed_quotes"),
         (3, ("2", "z"), None),
     ]
-    assert lines(b'a,b\n1,"never closed\n2,z\n') == [(2, (), "malformed_quotes")]
+
+
+def test_a_quotation_mark_that_is_never_closed_swallows_nobody() -> None:
+    many = "".join(f"{number},Name {number}\n" for number in range(2_000))
+    sheet = rules.read(f'a,b\n1,x\n2,"never closed\n{many}'.encode())
+
+    problems = [line for line in sheet.lines if line.problem]
+    assert len(sheet.lines) == 2_002
+    assert [(line.number, line.problem and line.problem.code) for line in problems] == [
+        (3, "malformed_quotes")
+    ]
+    assert sheet.lines[-1].cells == ("1999", "Name 1999")
+    assert problems[0].problem is not None
+    assert f"runs through line {2 + rules.MAX_ROW_LINES}" in problems[0].problem.message
+
+
+def test_a_quotation_mark_at_the_end_of_a_file_says_how_far_it_ran() -> None:
+    first, second = rules.read(b'a,b\n1,"never closed\n2,z\n').lines
+
+    assert first.problem is not None
+    assert (first.number, first.problem.code) == (2, "malformed_quotes")
+    assert "runs through line 3" in first.problem.message
+    assert second.cells == ("2", "z")
+
+
+def test_a_quotation_mark_that_another_one_seems_to_close_swallows_nobody() -> None:
+    # The mark of an inch ends the field that a stray one began.
+    assert lines(b'a,b\n1,"Bob\n2,Al\n3,24",x\n4,z\n') == [
+        (2, (), "wrong_field_count"),
+        (3, ("2", "Al"), None),
+        (4, (), "wrong_field_count"),
+        (5, ("4", "z"), None),
+    ]
+
+
+def test_a_cell_of_many_lines_is_one_cell() -> None:
+    note = "\n".join(f'line {number}, with ""quotes""' for number in range(rules.MAX_ROW_LINES))
+
+    (first, second) = rules.read(f'a,b\n1,"{note}"\n2,z\n'.encode()).lines
+
+    assert first.cells == ("1", note.replace('""', '"'))
+    assert (second.number, second.cells) == (2 + rules.MAX_ROW_LINES, ("2", "z"))
+
+
+def test_a_row_of_too_many_lines_is_given_up() -> None:
+    note = "\n" * rules.MAX_ROW_LINES
+
+    found = lines(f'a,b\n1,"{note}"\n2,z\n'.encode())
+
+    assert found[0] == (2, (), "malformed_quotes")
+    assert found[-1] == (3 + rules.MAX_ROW_LINES, ("2", "z"), None)
+
+
+@pytest.mark.parametrize("row", ['1,"x\n', 'a","b\n'])
+def test_a_file_full_of_open_quotation_marks_is_refused_soon(row: str) -> None:
+    code, detail = refusal(f"a,b\n{row * 200_000}".encode())
+
+    assert code == "malformed_quotes"
+    assert "on line 2" in detail
 
 
 def test_the_delimiter_is_the_one_whose_rows_agree() -> None:
