@@ -79,13 +79,16 @@ class Egress:
         allowed: Sequence[str] = (),
         *,
         may_be_plain: bool = False,
+        is_shut: bool = False,
         resolver: Any = None,
         authorities: ssl.SSLContext | None = None,
     ) -> None:
         """Take the hosts and networks an operator opens.
 
-        `may_be_plain` lets loopback hosts among them be called without TLS.
+        `may_be_plain` lets loopback hosts among them be called without TLS; where the way out
+        `is_shut`, nobody is called at all.
         """
+        self._is_shut = is_shut
         networks, hosts = _sorted(allowed)
         verify = authorities or _authorities()
         self._hosts = hosts
@@ -114,6 +117,8 @@ class Egress:
 
     def check(self, url: str) -> None:
         """Refuse an address that is wrong as it stands; where its name leads is seen later."""
+        if self._is_shut:
+            raise EgressError("A demo that is open to others calls nobody.")
         if len(url) > LONGEST_URL:
             raise EgressError(f"The address is longer than {LONGEST_URL} characters.")
         try:

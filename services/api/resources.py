@@ -241,8 +241,12 @@ def _signer(settings: ApiSettings, clock: Clock) -> ServiceSigner | None:
 
 
 def _identity_providers(settings: ApiSettings) -> IdentityProviders:
-    is_lenient = settings.env is not Environment.PRODUCTION
-    return IdentityProviders(Egress(settings.egress_allow, may_be_plain=is_lenient))
+    egress = Egress(
+        settings.egress_allow,
+        may_be_plain=settings.env is not Environment.PRODUCTION,
+        is_shut=settings.mode is Mode.DEMO and settings.demo_public,
+    )
+    return IdentityProviders(egress)
 
 
 def _client(

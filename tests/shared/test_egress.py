@@ -345,6 +345,12 @@ async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.Monke
     assert (await from_here(answering(b"direct"))).content == b"direct"
 
 
+async def test_where_the_way_out_is_shut_nobody_is_called() -> None:
+    async with serving(answering(b"")) as port, going_out("localhost", is_shut=True) as egress:
+        with pytest.raises(EgressError, match="demo"):
+            await egress.send("GET", f"http://localhost:{port}/")
+
+
 @pytest.mark.parametrize("entry", ["a b", "10.0.0.0/33", "https://idp.corp", "64:ff9b::/96", ""])
 def test_a_list_that_cannot_be_meant_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -269,3 +269,13 @@ async def test_of_two_org_admins_who_leave_at_once_one_stays(world: World) -> No
     )
 
     assert [one.status_code for one in answers].count(200) == 1
+
+
+async def test_only_whoever_waits_or_is_away_is_activated(world: World) -> None:
+    person = await world.add_person()
+
+    answer = await world.org_admin.post(f"/v1/people/{person['id']}/activate")
+
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "invalid_transition"
+    assert "deactivate" in answer.json()["allowed"]
