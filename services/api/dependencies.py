@@ -20,6 +20,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import operations as access
@@ -85,6 +86,7 @@ class DoorRoute(CheckedRoute):
         scope = declared.get("scope")
         self.declaration = Declaration(declared["permission"], Scope(scope) if scope else None)
         super().__init__(path, endpoint, **options)
+        self.takes_id = _takes_id(self.body_field)
 
     def get_route_handler(self) -> Handler:
         """Wrap the handler FastAPI made in the door."""
@@ -98,6 +100,12 @@ class DoorRoute(CheckedRoute):
             return await _write_or_repeat(request, self.declaration, handler, operation)
 
         return _noting_use(read if (self.methods or set()) <= READING else write)
+
+
+def _takes_id(body_field: Any) -> bool:
+    """Tell whether clients may choose the id of what they make."""
+    model = body_field.field_info.annotation if body_field else None
+    return isinstance(model, type) and issubclass(model, BaseModel) and "id" in model.model_fields
 
 
 def door(tag: str) -> APIRouter:
@@ -283,14 +291,14 @@ async def _write(
         request.state.session = session
         reader = SessionReader(session)
         actor = await _enter(request, resources, credential, reader, declaration)
-        intent = _intent(request, credential, body)
-        if intent is None:
-            return await handler(request)
-        remembered = await _recall(reader, actor, operation, intent)
-        if remembered is not None:
-            return idempotency.replay(remembered, intent)
+        intents = _intents(request, credential, body)
+        for intent in intents:
+            remembered = await _recall(reader, actor, operation, intent)
+            if remembered is not None:
+                return idempotency.replay(remembered, intent)
         response = await handler(request)
-        await _remember(session, actor, operation, intent, response, now=resources.clock())
+        for intent in intents:
+            await _remember(session, actor, operation, intent, response, now=resources.clock())
         return response
 
 
@@ -331,12 +339,13 @@ def _tenant(credential: Credential) -> Tenant:
     return Tenant(credential.organization_id)
 
 
-def _intent(request: Request, credential: Credential, body: bytes) -> Intent | None:
+def _intents(request: Request, credential: Credential, body: bytes) -> list[Intent]:
     if request.method != "POST":
-        return None
-    return idempotency.intent_of(
-        request.headers.get(idempotency.HEADER),
+        return []
+    return idempotency.intents_of(
+        request.headers.getlist(idempotency.HEADER),
         is_required=isinstance(credential, KeyText),
+        takes_id=request.scope["route"].takes_id,
         method=request.method,
         path=request.url.path,
         query=request.url.query,
@@ -348,7 +357,9 @@ def _intent(request: Request, credential: Credential, body: bytes) -> Intent | N
 async def _recall(
     reader: Reader, actor: Actor, operation: str, intent: Intent
 ) -> Remembered | None:
-    if not await access.hold_intent(reader, actor, operation=operation, key=intent.key):
+    if not await access.hold_intent(
+        reader, actor, operation=operation, key=intent.key, is_awaited=intent.is_by_id
+    ):
         raise idempotency.in_progress()
     return await access.recall(reader, actor, operation=operation, key=intent.key)
 

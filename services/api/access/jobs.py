@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, RowMapping, delete, select, update
+from sqlalchemy import CursorResult, RowMapping, delete, not_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -18,21 +18,26 @@ from shared.persistence.leases import JobDatabase
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.settings import Mode
+from shared.web.idempotency import OWN_ID
 
 KEPT = timedelta(hours=48)
+# A phone may be away over a long weekend before it asks again for what it made.
+KEPT_BY_ID = timedelta(days=7)
 # Signing keys belong to no organization; the nil tenant sees nothing else.
 NOBODY = Tenant(UUID(int=0))
 
 
 async def forget_intents(database: JobDatabase) -> None:
     """Delete remembered replies that nobody can be waiting for any more."""
-    oldest = database.clock() - KEPT
+    now = database.clock()
+    is_by_id = col(IdempotencyRow.key).startswith(OWN_ID)
     for organization_id in await organizations(database):
         async with transaction(database.sessions, Tenant(organization_id)) as session:
             await session.execute(
                 delete(IdempotencyRow).where(
                     col(IdempotencyRow.organization_id) == organization_id,
-                    col(IdempotencyRow.created_at) < oldest,
+                    col(IdempotencyRow.created_at) < now - KEPT,
+                    not_(is_by_id) | (col(IdempotencyRow.created_at) < now - KEPT_BY_ID),
                 )
             )
 

@@ -208,14 +208,17 @@ async def note_use(
     )
 
 
-async def hold_intent(reader: Reader, actor: Actor, *, operation: str, key: str) -> bool:
+async def hold_intent(
+    reader: Reader, actor: Actor, *, operation: str, key: str, is_awaited: bool
+) -> bool:
     """Claim an intent until this transaction ends; False while another one works on it.
 
-    A statement of its own: whoever asks for the answer in the same one looks from before the claim.
+    An awaited one is claimed as soon as the other has ended, and never False. A statement of its
+    own: whoever asks for the answer in the same one looks from before the claim.
     """
     intent = f"{actor.organization_id}:{actor.principal}:{operation}:{key}"
-    row = await reader.fetch_one(queries.held_intent(), intent=intent)
-    return row is not None and bool(row["is_held"])
+    row = await reader.fetch_one(queries.held_intent(is_awaited=is_awaited), intent=intent)
+    return is_awaited or (row is not None and bool(row["is_held"]))
 
 
 async def recall(reader: Reader, actor: Actor, *, operation: str, key: str) -> Remembered | None:

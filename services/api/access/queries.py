@@ -97,13 +97,10 @@ def client_facts() -> AnySelect:
 
 
 @once
-def held_intent() -> AnySelect:
-    """Whether this transaction is the only one that works on an intent now."""
-    return select(
-        func.pg_try_advisory_xact_lock(
-            func.hashtextextended(bindparam("intent", type_=Text), 0)
-        ).label("is_held")
-    )
+def held_intent(*, is_awaited: bool) -> AnySelect:
+    """Whether this transaction is the only one that works on an intent now; or wait to be it."""
+    hold = func.pg_advisory_xact_lock if is_awaited else func.pg_try_advisory_xact_lock
+    return select(hold(func.hashtextextended(bindparam("intent", type_=Text), 0)).label("is_held"))
 
 
 @once
