@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.access import codes
 from services.api.access.rules import EVERY_SCOPE, CredentialText, Scope
 from services.api.issuer.rules import (
     AppClient,
@@ -104,7 +105,12 @@ async def send_code(
     limit: int,
     now: datetime,
 ) -> bool:
-    """Send a code to an address, if it is somebody's; False when too many are asked for now."""
+    """Send a code to an address, if it is somebody's; False when too many are asked for now.
+
+    Asked twice in a moment, as by a double click, it sends one.
+    """
+    if sign_in.address == address and await queries.is_code_fresh(session, sign_in, now=now):
+        return True
     outcome = await email_codes.start(
         session,
         organization_id=sign_in.organization_id,
@@ -121,6 +127,38 @@ async def send_code(
         return False
     sign_in.address, sign_in.email_code_id = address, outcome.id
     return True
+
+
+async def answer_again(
+    session: AsyncSession,
+    sign_in: SignIn,
+    *,
+    typed: str,
+    pepper: bytes,
+    issuer_name: str,
+    now: datetime,
+) -> Answered | None:
+    """Answer the app anew where the form that finished a sign-in is sent twice.
+
+    The browser drops the first answer then. Only the code that was right is right again, so
+    nothing is won by trying; the app still needs its verifier, and state, for either answer.
+    """
+    challenge = await queries.code_of(session, sign_in)
+    if challenge is None or challenge.person_id is None or challenge.used_at is None:
+        return None
+    is_same = codes.is_code(
+        pepper,
+        rules.digits(typed) or "",
+        organization_id=sign_in.organization_id,
+        challenge_id=challenge.id,
+    )
+    if not is_same:
+        return None
+    return Answered(
+        await requests.finish(
+            session, sign_in, person_id=challenge.person_id, issuer_name=issuer_name, now=now
+        )
+    )
 
 
 async def try_code(

@@ -12,6 +12,7 @@ from services.api.issuer.rules import AppClient
 from services.api.organizations import queries as organizations
 from services.api.sign_in.email_codes.rules import MAX_ATTEMPTS
 from services.api.sign_in.email_codes.tables import EmailCode
+from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests.rules import Notice
 from services.api.sign_in.requests.tables import SignIn
 from services.api.sign_in.upstream import queries as upstream
@@ -40,6 +41,22 @@ async def surroundings(
     return Surroundings(row["name"], row["default_locale"], providers, app)
 
 
+async def code_of(session: AsyncSession, sign_in: SignIn) -> EmailCode | None:
+    """Return the challenge that was sent last, as it is now; none was if nobody asked."""
+    if sign_in.email_code_id is None:
+        return None
+    key = (sign_in.organization_id, sign_in.email_code_id)
+    return await session.get(EmailCode, key, populate_existing=True)
+
+
+async def is_code_fresh(session: AsyncSession, sign_in: SignIn, *, now: datetime) -> bool:
+    """Tell whether a code was sent a moment ago and nobody has tried it yet."""
+    challenge = await code_of(session, sign_in)
+    if challenge is None or challenge.attempts > 0:
+        return False
+    return now < challenge.created_at + ONE_MAIL_WITHIN
+
+
 async def why_code_is_over(
     session: AsyncSession, sign_in: SignIn, *, now: datetime
 ) -> Notice | None:
@@ -47,8 +64,7 @@ async def why_code_is_over(
 
     A decoy ends as any other challenge does, so this tells nobody whose address is known.
     """
-    key = (sign_in.organization_id, sign_in.email_code_id)
-    challenge = await session.get(EmailCode, key, populate_existing=True)
+    challenge = await code_of(session, sign_in)
     if challenge is None or challenge.expires_at <= now or challenge.used_at is not None:
         return Notice.CODE_EXPIRED
     return Notice.TOO_MANY_ATTEMPTS if challenge.attempts >= MAX_ATTEMPTS else None

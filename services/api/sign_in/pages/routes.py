@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +23,7 @@ from services.api.sign_in.pages.rules import Problem
 from services.api.sign_in.pages.schemas import Provider, Scene
 from services.api.sign_in.requests import operations as requests
 from services.api.sign_in.requests import rules as cookies
-from services.api.sign_in.requests.rules import CODE_PAGE, FIRST_PAGE, Notice
+from services.api.sign_in.requests.rules import CODE_PAGE, FIRST_PAGE, REPEATED_WITHIN, Notice
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
 from shared.errors import LimitedError, UnavailableError
@@ -174,7 +175,18 @@ async def check_sign_in_code(request: Request) -> Response:
         page = schemas.code_page(shown.scene(), address=address, mistake=outcome)
         return shown.page(page, HTTPStatus.BAD_REQUEST)
 
-    return await _at(request, _of_form(request, form), check)
+    async def again(session: AsyncSession, sign_in: SignIn) -> str | None:
+        outcome = await operations.answer_again(
+            session,
+            sign_in,
+            typed=form.get("code", ""),
+            pepper=resources.pepper,
+            issuer_name=resources.settings.issuer,
+            now=resources.clock(),
+        )
+        return outcome.location if outcome else None
+
+    return await _at(request, _of_form(request, form), check, again)
 
 
 @router.post("/oauth/sign-in/cancel")
@@ -183,13 +195,15 @@ async def cancel_sign_in(request: Request) -> Response:
     form = await _form(request)
     resources = _resources(request)
 
-    async def cancel(_session: AsyncSession, shown: "_Shown") -> Response:
-        location = await requests.cancel(
-            shown.sign_in, issuer_name=resources.settings.issuer, now=resources.clock()
+    async def leave(_session: AsyncSession, sign_in: SignIn) -> str:
+        return await requests.cancel(
+            sign_in, issuer_name=resources.settings.issuer, now=resources.clock()
         )
-        return shown.over(location)
 
-    return await _at(request, _of_form(request, form), cancel)
+    async def cancel(session: AsyncSession, shown: "_Shown") -> Response:
+        return shown.over(await leave(session, shown.sign_in))
+
+    return await _at(request, _of_form(request, form), cancel, leave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +234,24 @@ class _Shown:
         return _html(html, status, self.sign_in.locale, targets)
 
     def over(self, location: str) -> Response:
-        response = _sent_on(location)
-        _hold(response, cookies.without_entry(_cookie(self.request), self.entry.id))
+        """Lead away; the cookie stays for a moment, as the same form may come again."""
+        response, cookie = _sent_on(location), _cookie(self.request) or ""
+        is_last = not cookies.without_entry(cookie, self.entry.id)
+        _hold(response, cookie, REPEATED_WITHIN if is_last else cookies.LIFETIME)
         return response
 
 
 type Show = Callable[[AsyncSession, _Shown], Awaitable[Response]]
+type Again = Callable[[AsyncSession, SignIn], Awaitable[str | None]]
 
 
-async def _at(request: Request, entry: CredentialText | None, show: Show) -> Response:
-    """Answer within the sign-in of this browser; what it changed is committed before."""
+async def _at(
+    request: Request, entry: CredentialText | None, show: Show, again: Again | None = None
+) -> Response:
+    """Answer within the sign-in of this browser; what it changed is committed before.
+
+    `again` is where the browser goes when a form comes again that has just finished its sign-in.
+    """
     if entry is None:
         return _problem(request, Problem.OVER)
     resources = _resources(request)
@@ -237,6 +259,10 @@ async def _at(request: Request, entry: CredentialText | None, show: Show) -> Res
         shown = await _found(request, session, entry)
         if shown is not None:
             return await show(session, shown)
+        if again is not None and (finished := await _just_finished(request, session, entry)):
+            location = await again(session, finished)
+            if location is not None:
+                return _sent_on(location)
     return _problem(request, Problem.OVER)
 
 
@@ -249,6 +275,13 @@ async def _found(request: Request, session: AsyncSession, entry: CredentialText)
         session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
     )
     return None if where is None else _Shown(request, entry, sign_in, where)
+
+
+async def _just_finished(
+    request: Request, session: AsyncSession, entry: CredentialText
+) -> SignIn | None:
+    now = _resources(request).clock()
+    return await requests.load_finished(session, cookie=str(entry), now=now, sign_in_id=entry.id)
 
 
 def _way_to(connection_id: UUID) -> str:
@@ -294,12 +327,11 @@ def _cookie(request: Request) -> str | None:
     return request.cookies.get(cookies.COOKIE)
 
 
-def _hold(response: Response, cookie: str) -> None:
-    lifetime = int(cookies.LIFETIME.total_seconds()) if cookie else 0
+def _hold(response: Response, cookie: str, lifetime: timedelta = cookies.LIFETIME) -> None:
     response.set_cookie(
         cookies.COOKIE,
         cookie,
-        max_age=lifetime,
+        max_age=int(lifetime.total_seconds()),
         path="/",
         secure=True,
         httponly=True,

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
@@ -13,6 +14,7 @@ from services.api.access.rules import parse_client_name
 from services.api.issuer.rules import FORM, MAX_FIELDS, TokenRefusal, single
 
 LONGEST_TYPED = 254
+ONE_MAIL_WITHIN = timedelta(seconds=10)
 MOST_LANGUAGES = 10
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _CODE = re.compile(rf"[0-9]{{{codes.DIGITS}}}")

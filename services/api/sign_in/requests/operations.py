@@ -64,6 +64,14 @@ async def load(
     return None if entry is None else await queries.lock_live(session, entry, now=now)
 
 
+async def load_finished(
+    session: AsyncSession, *, cookie: str | None, now: datetime, sign_in_id: UUID
+) -> SignIn | None:
+    """Find a sign-in of this browser that was finished a moment ago, and lock it."""
+    entry = rules.entry_of(cookie, sign_in_id)
+    return None if entry is None else await queries.lock_just_finished(session, entry, now=now)
+
+
 async def finish(
     session: AsyncSession, sign_in: SignIn, *, person_id: UUID, issuer_name: str, now: datetime
 ) -> str:
@@ -95,6 +103,7 @@ async def cancel(sign_in: SignIn, *, issuer_name: str, now: datetime) -> str:
 
 
 def _end(sign_in: SignIn, now: datetime) -> None:
-    sign_in.finished_at = now
+    # The first time counts, however often the same form is sent again.
+    sign_in.finished_at = sign_in.finished_at or now
     # Nobody needs it any more; the row itself goes with the next sweep.
     sign_in.address = None

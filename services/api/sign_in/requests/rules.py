@@ -13,6 +13,8 @@ from shared import ids
 
 LIFETIME = timedelta(minutes=10)
 KEPT = timedelta(hours=1)
+# Whoever clicks twice, or again because the app is slow, sends the same form twice.
+REPEATED_WITHIN = timedelta(seconds=30)
 # Browsers keep a cookie of this name for our host alone: nobody on a sibling host can plant one.
 COOKIE = "__Host-mentoring-sign-in"
 # One for each tab that somebody signs in from; the oldest makes room.

@@ -13,8 +13,9 @@ from services.api.access import codes
 from services.api.integrations.connections.rules import ConnectionKind, ConnectionStatus
 from services.api.integrations.connections.tables import Connection
 from services.api.sign_in.pages import schemas
+from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests import rules as cookies
-from services.api.sign_in.requests.rules import LIFETIME
+from services.api.sign_in.requests.rules import LIFETIME, REPEATED_WITHIN
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
 from shared.clock import system_clock
@@ -90,7 +91,7 @@ async def test_a_person_signs_in_and_the_app_redeems_the_code(browser: Browser, 
     place, answer = sent_to(done)
     assert place == REDIRECT
     assert (answer["state"], answer["iss"]) == (STATE, ISSUER)
-    assert browser.cookie is None
+    assert "; Max-Age=30;" in done.answer.headers["Set-Cookie"]
     form = {
         "grant_type": "authorization_code",
         "client_id": app.client_id,
@@ -155,6 +156,7 @@ async def test_a_new_code_replaces_the_old_one(browser: Browser, app: App) -> No
     person = await app.world.add_person()
     second = await asked_for_code(browser, app, person["email"])
     old = await code_of(app)
+    await shift(app, "email_code", ONE_MAIL_WITHIN, "created_at")
     second = await browser.submit(second, EMAIL)
 
     assert "This code does not fit." in (await browser.submit(second, CODE, code=old)).text
@@ -237,11 +239,9 @@ async def test_what_is_no_address_is_said_and_kept(browser: Browser, app: App, t
         assert page.element("email")["value"] == typed[:254]
 
 
-async def shift(app: App, table: str, by: timedelta) -> None:
+async def shift(app: App, table: str, by: timedelta, column: str = "expires_at") -> None:
     """Let rows of the organization be older than they are."""
-    statement = (
-        f"UPDATE {table} SET expires_at = expires_at - $1::interval WHERE organization_id = $2"  # noqa: S608
-    )
+    statement = f"UPDATE {table} SET {column} = {column} - $1::interval WHERE organization_id = $2"  # noqa: S608
     async with app.open() as session:
         connection = await session.connection()
         await connection.exec_driver_sql(statement, (by, app.organization_id))
@@ -288,7 +288,6 @@ async def test_two_tabs_sign_in_beside_each_other(browser: Browser, app: App) ->
     done_right = sent_to(await browser.submit(right, CODE, code=right_code))[1]
 
     assert (done_left["state"], done_right["state"]) == ("left", "right")
-    assert browser.cookie is None
 
 
 async def test_a_page_that_was_left_open_too_long_says_so(browser: Browser, app: App) -> None:
@@ -313,15 +312,62 @@ async def test_the_second_page_without_an_address_is_the_first(browser: Browser,
     assert page.title == "Sign in"
 
 
-async def test_a_finished_sign_in_is_not_finished_again(browser: Browser, app: App) -> None:
+async def test_a_form_that_is_sent_twice_is_answered_twice(browser: Browser, app: App) -> None:
+    """Of a double click, the browser takes the second answer."""
     person = await app.world.add_person()
     second = await asked_for_code(browser, app, person["email"])
-    code, cookie = await code_of(app), browser.cookie
+    code = await code_of(app)
+    first_answer = sent_to(await browser.submit(second, CODE, code=code))[1]
+    second_answer = sent_to(await browser.submit(second, CODE, code=code))[1]
+
+    assert first_answer["code"] != second_answer["code"]
+    assert (second_answer["state"], second_answer["iss"]) == (STATE, ISSUER)
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": app.client_id,
+        "redirect_uri": REDIRECT,
+        "code": second_answer["code"],
+        "code_verifier": app.verifier,
+    }
+    tokens = await app.caller.post("/oauth/token", data=form)
+    assert tokens.status_code == 200, tokens.text
+
+
+async def test_a_finished_sign_in_is_answered_again_for_a_moment_only(
+    browser: Browser, app: App
+) -> None:
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
     await browser.submit(second, CODE, code=code)
-    assert cookie is not None
-    browser.http.cookies.set(cookies.COOKIE, cookie)
+
+    for typed in (another(code), "", "12"):
+        assert is_over(await browser.submit(second, CODE, code=typed))
+    assert is_over(await browser.submit(second, EMAIL))
+    assert is_over(await Browser(app.world.app).submit(second, CODE, code=code))
+    await shift(app, "sign_in", REPEATED_WITHIN, "finished_at")
+    assert is_over(await browser.submit(second, CODE, code=code))
+    assert is_over(await browser.submit(second, CANCEL))
+
+
+async def test_a_sign_in_that_was_called_off_is_not_finished(browser: Browser, app: App) -> None:
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
+    left = sent_to(await browser.submit(second, CANCEL))
 
     assert is_over(await browser.submit(second, CODE, code=code))
+    assert sent_to(await browser.submit(second, CANCEL)) == left
+
+
+async def test_a_double_click_sends_one_mail(browser: Browser, app: App) -> None:
+    first = await browser.open(authorize(app))
+    for _ in range(2):
+        await browser.submit(first, EMAIL, email="somebody@example.org")
+    assert await count(app, "email_code") == 1
+
+    await browser.submit(first, EMAIL, email="somebody.else@example.org")
+    assert await count(app, "email_code") == 2
 
 
 async def test_an_app_that_was_withdrawn_meanwhile_gets_no_code(browser: Browser, app: App) -> None:
