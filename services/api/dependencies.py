@@ -313,6 +313,7 @@ async def _enter(
     if knock.is_use_due:
         request.state.used_key = credential
     rules.admit(knock.actor, declaration)
+    request.state.credential = credential
     request.state.actor = knock.actor
     request.state.clock_offset = knock.clock_offset
     return knock.actor
@@ -438,6 +439,11 @@ async def _actor(request: Request) -> Actor:
     return actor
 
 
+async def _shown(request: Request) -> Credential:
+    credential: Credential = request.state.credential
+    return credential
+
+
 async def _now(request: Request) -> datetime:
     offset: timedelta = request.state.clock_offset
     resources: Resources = request.app.state.resources
@@ -453,7 +459,10 @@ _REQUEST = "_request"
 GIVEN: Mapping[Any, Callable[[Request], Awaitable[object]]] = MappingProxyType(
     {
         get: get
-        for get in (_session, _reader, _reading, _written, _opening, _actor, _now, _resources)
+        for get in (
+            *(_session, _reader, _reading, _written, _opening),
+            *(_actor, _shown, _now, _resources),
+        )
     }
 )
 
@@ -463,6 +472,7 @@ ReadingDep = Annotated[Reading, Depends(_reading)]
 WritingDep = Annotated[Writing, Depends(_written)]
 OpeningDep = Annotated[Opening, Depends(_opening)]
 ActorDep = Annotated[Actor, Depends(_actor)]
+CredentialDep = Annotated[Credential, Depends(_shown)]
 NowDep = Annotated[datetime, Depends(_now)]
 ResourcesDep = Annotated[Resources, Depends(_resources)]
 IfMatchDep = Annotated[

@@ -41,10 +41,18 @@ def accepted(content: object, *, version: int | None = None, location: str) -> R
     return response
 
 
-def secret(content: Mapping[str, Any], *, field: str, location: str) -> SecretResponse:
-    """Answer with a field shown once: stored by no cache, never compressed, null when repeated."""
-    response = SecretResponse(to_json(content), status_code=201, media_type=JSON)
-    response.headers["Location"] = location
+def secret(
+    content: Mapping[str, Any], *, field: str, version: int, location: str | None = None
+) -> SecretResponse:
+    """Answer with a field shown once: stored by no cache, never compressed, null when repeated.
+
+    `location` says where the thing is that was made; without one, something known changed.
+    """
+    status = 200 if location is None else 201
+    response = SecretResponse(to_json(content), status_code=status, media_type=JSON)
+    response.headers["ETag"] = f'"{version}"'
+    if location is not None:
+        response.headers["Location"] = location
     response.headers["Cache-Control"] = "no-store"
     response.repeated = to_json({**content, field: None})
     return response

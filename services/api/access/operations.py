@@ -46,7 +46,7 @@ async def actor_of_token(reader: Reader, claims: Claims, *, now: datetime) -> Kn
     """
     if claims.is_person:
         return await _person(reader, claims, now=now)
-    return await _client(reader, claims)
+    return await _client(reader, claims, now=now)
 
 
 async def actor_of_key(reader: Reader, key: KeyText, *, now: datetime) -> Knock:
@@ -94,13 +94,13 @@ def _through_app(
     return scopes & frozenset(map(Scope, row["app_scopes"]))
 
 
-async def _client(reader: Reader, claims: Claims) -> Knock:
+async def _client(reader: Reader, claims: Claims, *, now: datetime) -> Knock:
     row = await reader.fetch_one(
         queries.client_facts(), organization_id=claims.organization_id, client_id=claims.subject
     )
     if row is None:
         raise UnauthenticatedError(code="token_invalid")
-    if row["revoked_at"] is not None:
+    if not rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now):
         raise UnauthenticatedError("This client no longer opens anything.", code="key_revoked")
     narrowed = claims.scopes & frozenset(map(Scope, row["scopes"]))
     return _knock(row, _service(claims.organization_id, claims.subject, narrowed))
@@ -167,7 +167,12 @@ async def end_tokens(session: AsyncSession, *, organization_id: UUID, person_id:
 
 
 async def end_sessions(
-    session: AsyncSession, *, organization_id: UUID, person_id: UUID, now: datetime
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    person_id: UUID,
+    now: datetime,
+    because: FamilyEnd = FamilyEnd.ACCESS_CHANGED,
 ) -> None:
     """End every token and every sign-in of a person, from their next request on."""
     await end_tokens(session, organization_id=organization_id, person_id=person_id)
@@ -180,7 +185,7 @@ async def end_sessions(
         )
         .values(
             revoked_at=now,
-            revoked_because=FamilyEnd.ACCESS_CHANGED,
+            revoked_because=because,
             updated_at=now,
             version=RefreshFamily.version + 1,
         )

@@ -85,10 +85,9 @@ def key_facts() -> AnySelect:
 def client_facts() -> AnySelect:
     """One OAuth client and the clock of its organization."""
     return select(
-        col(OAuthClient.secret_digest),
         col(OAuthClient.scopes),
+        col(OAuthClient.expires_at),
         col(OAuthClient.revoked_at),
-        col(OAuthClient.last_used_at),
         _clock().scalar_subquery().label("offset_seconds"),
     ).where(
         col(OAuthClient.organization_id) == bindparam("organization_id"),

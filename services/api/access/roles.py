@@ -53,6 +53,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "oauth_client.manage": _ADMIN,
         "me.read": _ANYBODY,
         "me.home": _roles(Role.PERSON),
+        "me.sign_out": _roles(Role.PERSON),
         "person.list": _ANYBODY,
         "person.read": _ANYBODY,
         "person.read_contact": _roles(

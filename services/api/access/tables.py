@@ -78,15 +78,23 @@ class RoleAssignment(Resource, table=True):
 
 
 class ApiKey(Resource, table=True):
-    """A machine's key; only a digest of its secret is kept."""
+    """A machine's key; only a digest of its secret is kept.
+
+    A key that takes over from another names it; of such a line two are live at most.
+    """
 
     __tablename__ = "api_key"
+    __table_args__ = (
+        Index("ix_api_key_rotated_from", "organization_id", "rotated_from"),
+        Index("ix_api_key_created_by", "organization_id", "created_by"),
+    )
 
     label: str = column(String(120))
     secret_digest: bytes = confidential(LargeBinary)
     last_four: str = column(String(4))
     scopes: list[str] = column(ARRAY(String(32)))
     created_by: UUID | None = reference(default=None)
+    rotated_from: UUID | None = reference(default=None)
     expires_at: datetime | None = instant(default=None)
     revoked_at: datetime | None = instant(default=None)
     last_used_at: datetime | None = instant(default=None)
@@ -100,6 +108,7 @@ class OAuthClient(Resource, table=True):
     """
 
     __tablename__ = "oauth_client"
+    __table_args__ = (Index("ix_oauth_client_created_by", "organization_id", "created_by"),)
 
     label: str = column(String(120))
     kind: ClientKind = column(one_of(ClientKind), default=ClientKind.SERVICE)

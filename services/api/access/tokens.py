@@ -56,6 +56,8 @@ class Claims:
     client_id: UUID | None
     access_version: int
     scopes: frozenset[Scope]
+    auth_time: int
+    issued_at: int
     expires_at: int
 
 
@@ -199,6 +201,8 @@ def _believed(claims: Mapping[str, Any]) -> Claims:
         client_id=None if is_own else ids.parse_id("oauth_client", given_to),
         access_version=_whole(claims, "ver"),
         scopes=frozenset(Scope(one) for one in _text(claims, "scope").split(" ") if one in known),
+        auth_time=claims["auth_time"],
+        issued_at=claims["iat"],
         expires_at=claims["exp"],
     )
 

@@ -1,18 +1,22 @@
 """Reads of grants, keys and clients."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.access.roles import Role
+from services.api.access.rules import ClientKind
 from services.api.access.tables import AccessSubject, ApiKey, OAuthClient, RoleAssignment
+from services.api.credentials.rules import Ended
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
+type Machine = type[ApiKey | OAuthClient]
 type Listed = type[RoleAssignment | ApiKey | OAuthClient]
 
 
@@ -44,6 +48,25 @@ async def list_page(
     )
 
 
+@once
+def _one(table: Machine) -> AnySelect:
+    columns = table.__table__.c  # type: ignore[union-attr]  # SQLModel hides it from the checker
+    return select(*columns).where(
+        columns.organization_id == bindparam("organization_id"),
+        columns.id == bindparam("row_id"),
+    )
+
+
+async def get(
+    reader: Reader, table: Machine, *, organization_id: UUID, row_id: UUID
+) -> Mapping[str, Any]:
+    """Return one key or client."""
+    row = await reader.fetch_one(_one(table), organization_id=organization_id, row_id=row_id)
+    if row is None:
+        raise NotFoundError
+    return row
+
+
 async def lock[Row: (RoleAssignment, ApiKey, OAuthClient)](
     session: AsyncSession, table: type[Row], *, organization_id: UUID, row_id: UUID
 ) -> Row:
@@ -71,15 +94,27 @@ async def has_other_org_admin(
     session: AsyncSession, *, organization_id: UUID, person_id: UUID
 ) -> bool:
     """Tell whether somebody else runs the organization, and keep that so until this commits."""
-    held = (
-        col(RoleAssignment.organization_id) == organization_id,
-        col(RoleAssignment.role) == Role.ORG_ADMIN,
+    locked = (
+        select(col(RoleAssignment.id))
+        .where(
+            col(RoleAssignment.organization_id) == organization_id,
+            col(RoleAssignment.role) == Role.ORG_ADMIN,
+        )
+        .order_by(col(RoleAssignment.id))
     )
-    locked = select(col(RoleAssignment.id)).where(*held).order_by(col(RoleAssignment.id))
     await session.execute(locked.with_for_update())
     # Asked anew once everybody's rows are held: whoever held them before may have let one leave.
-    others = (
-        select(col(RoleAssignment.id))
+    return bool(
+        await other_org_admins(session, organization_id=organization_id, person_id=person_id)
+    )
+
+
+async def other_org_admins(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> list[UUID]:
+    """Return who else runs the organization and may sign in."""
+    statement = (
+        select(col(RoleAssignment.person_id))
         .join(
             AccessSubject,
             and_(
@@ -88,7 +123,8 @@ async def has_other_org_admin(
             ),
         )
         .where(
-            *held,
+            col(RoleAssignment.organization_id) == organization_id,
+            col(RoleAssignment.role) == Role.ORG_ADMIN,
             col(RoleAssignment.person_id) != person_id,
             col(AccessSubject.is_active),
             or_(
@@ -96,8 +132,67 @@ async def has_other_org_admin(
                 col(RoleAssignment.expires_at) > func.now(),
             ),
         )
+        .order_by(col(RoleAssignment.id))
     )
-    return await session.scalar(others.limit(1)) is not None
+    return list((await session.execute(statement)).scalars())
+
+
+async def hold_office(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> bool:
+    """Tell whether the person runs the organization, and keep that so until this commits."""
+    # Whoever ends somebody's access writes this row first.
+    subject = select(col(AccessSubject.is_active)).where(
+        col(AccessSubject.organization_id) == organization_id,
+        col(AccessSubject.person_id) == person_id,
+    )
+    if not await session.scalar(subject.with_for_update(read=True)):
+        return False
+    return await has_grant(
+        session,
+        organization_id=organization_id,
+        person_id=person_id,
+        role=Role.ORG_ADMIN,
+        program_id=None,
+    )
+
+
+async def successor(session: AsyncSession, key: ApiKey, *, now: datetime) -> ApiKey | None:
+    """Return the live key that has taken over from this one."""
+    statement = select(ApiKey).where(
+        col(ApiKey.organization_id) == key.organization_id,
+        col(ApiKey.rotated_from) == key.id,
+        col(ApiKey.revoked_at).is_(None),
+        or_(col(ApiKey.expires_at).is_(None), col(ApiKey.expires_at) > now),
+    )
+    return await session.scalar(statement.limit(1))
+
+
+async def predecessor(session: AsyncSession, key: ApiKey) -> ApiKey | None:
+    """Load the key that this one took over from, for a change."""
+    if key.rotated_from is None:
+        return None
+    return await session.get(ApiKey, (key.organization_id, key.rotated_from), with_for_update=True)
+
+
+async def end_all_made_by(
+    session: AsyncSession, table: Machine, *, organization_id: UUID, person_id: UUID, now: datetime
+) -> list[Ended]:
+    """End every live key, or every live service client, that a person made; return which."""
+    statement = (
+        update(table)
+        .where(
+            col(table.organization_id) == organization_id,
+            col(table.created_by) == person_id,
+            col(table.revoked_at).is_(None),
+            or_(col(table.expires_at).is_(None), col(table.expires_at) > func.now()),
+        )
+        .values(revoked_at=now, updated_at=now, version=col(table.version) + 1)
+        .returning(col(table.id), col(table.version))
+        .execution_options(synchronize_session=False)
+    )
+    if table is OAuthClient:
+        statement = statement.where(col(OAuthClient.kind) == ClientKind.SERVICE)
+    rows = (await session.execute(statement)).all()
+    return [Ended(organization_id, row_id, version) for row_id, version in rows]
 
 
 async def has_grant(

@@ -1,9 +1,44 @@
 """Limits of granted roles and machine credentials."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from joserfc.errors import JoseError
+from joserfc.jwk import import_key
+
+from services.api.access import assertions
 from services.api.access.roles import GRANTED, OF_A_PROGRAM, Role
+from services.api.access.rules import SERVICE_SCOPES, ClientKind, Scope
 from shared.errors import ConflictError, InvalidError, Violation
+
+USUAL_GRACE_HOURS = 7 * 24
+LONGEST_GRACE_HOURS = 30 * 24
+MOST_REDIRECTS = 20
+LONGEST_REDIRECT = 500
+MOST_KEYS = 5
+
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_PART = "([A-Za-z0-9._~!$&'()+,;=:@/-]|%[0-9A-Fa-f]{2})*"
+REDIRECT = (
+    rf"^(https://{_LABEL}(\.{_LABEL})*|http://(127\.0\.0\.1|\[::1\]))(:{_PORT})?"
+    rf"(/{_PART})?(\?{_PART})?$"
+)
+"""Where an app may be answered: https, or http on this machine; one address each, no patterns."""
+
+OF_APPS, OF_SERVICES = ("redirect_uris",), ("jwks", "expires_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A credential that has just ended, as its event names it."""
+
+    organization_id: UUID
+    id: UUID
+    version: int
 
 
 def check_grant(role: Role, program_id: UUID | None) -> None:
@@ -19,6 +54,83 @@ def check_grant(role: Role, program_id: UUID | None) -> None:
 def last_org_admin() -> ConflictError:
     """Refuse to leave an organization with nobody to run it."""
     return ConflictError("Somebody must remain to run the organization.", code="last_org_admin")
+
+
+def check_client(kind: ClientKind, sent: Mapping[str, Any]) -> None:
+    """Refuse what this kind of client cannot have, and keys that are none."""
+    foreign = OF_SERVICES if kind is ClientKind.APP else OF_APPS
+    broken = [
+        Violation(f"#/{name}", "unexpected", f"A client of kind {kind} has no {name}.")
+        for name in foreign
+        if sent.get(name)
+    ]
+    if kind is ClientKind.SERVICE:
+        broken += [
+            Violation(f"#/scopes/{place}", "not_grantable", "No machine holds this scope.")
+            for place, scope in enumerate(sent.get("scopes") or ())
+            if scope not in SERVICE_SCOPES
+        ]
+    broken += _broken_keys(sent.get("jwks") or {})
+    if broken:
+        raise InvalidError(errors=broken)
+
+
+def _broken_keys(jwks: Mapping[str, Any]) -> list[Violation]:
+    detail = "This is no public key that signatures can be checked with."
+    return [
+        Violation(f"#/jwks/keys/{place}", "malformed", detail)
+        for place, key in enumerate(jwks.get("keys", ()))
+        if not _is_key(key)
+    ]
+
+
+def _is_key(key: Mapping[str, Any]) -> bool:
+    try:
+        # A point that lies on no curve is noticed when it is read.
+        is_readable = import_key(dict(key)).public_key is not None
+    except (JoseError, KeyError, ValueError):
+        return False
+    return is_readable and bool(assertions.algorithms_of(key))
+
+
+def needs_some_proof() -> InvalidError:
+    """Refuse to leave a machine without any way to show who it is."""
+    return _invalid("#/jwks", "missing", "This client has no secret; without keys it has nothing.")
+
+
+def no_secret() -> ConflictError:
+    """Refuse to give an app a secret: whoever has the app would have it too."""
+    return ConflictError("An app keeps no secret, so there is none to rotate.", code="conflict")
+
+
+def ended() -> ConflictError:
+    """Refuse to change what opens nothing any more."""
+    return ConflictError("This credential has ended.", code="already_ended")
+
+
+def rotated_already() -> ConflictError:
+    """Refuse a third live key of one line."""
+    return ConflictError(
+        "Another key has taken over from this one; rotate that one, or revoke it first.",
+        code="already_exists",
+    )
+
+
+def sooner(planned: datetime | None, other: datetime) -> datetime:
+    """Return the end that comes first."""
+    return other if planned is None else min(planned, other)
+
+
+def next_expiry(
+    *, created_at: datetime, expires_at: datetime | None, now: datetime
+) -> datetime | None:
+    """Return when a key that takes over expires: it lives as long as the one before was to."""
+    return None if expires_at is None else now + (expires_at - created_at)
+
+
+def texts(scopes: Sequence[Scope]) -> list[str]:
+    """Return scopes as they are stored."""
+    return [scope.value for scope in scopes]
 
 
 def _invalid(pointer: str, code: str, detail: str) -> InvalidError:

@@ -43,6 +43,10 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             _type("person.reactivated", "A person came back.", manager_id="person"),
             _type("person.manager_changed", "A person reports elsewhere.", manager_id="person"),
             _type(
+                "person.signed_out_everywhere",
+                "Every sign-in of a person was ended at their wish.",
+            ),
+            _type(
                 "identity_link.created",
                 "Somebody's account at an identity provider was linked to them.",
                 person_id="person",
@@ -176,6 +180,18 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
             ),
             _type("role_assignment.created", "A role was granted.", person_id="person"),
             _type("role_assignment.deleted", "A role was taken back.", person_id="person"),
+            _type("api_key.created", "A key for a machine was made."),
+            _type("api_key.changed", "A key was renamed."),
+            _type(
+                "api_key.rotated",
+                "A key took over from another, which ends when its grace is over.",
+                rotated_from="api_key",
+            ),
+            _type("api_key.revoked", "A key was ended.", created_by="person"),
+            _type("oauth_client.created", "A service or an app was registered."),
+            _type("oauth_client.changed", "What a client may do, or shows, changed."),
+            _type("oauth_client.rotated", "A service was given a new secret."),
+            _type("oauth_client.revoked", "A client was ended.", created_by="person"),
             _type(
                 "refresh_token.reused",
                 "A refresh token was used by two; the sign-in it belongs to was ended.",

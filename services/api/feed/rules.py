@@ -30,6 +30,8 @@ PLACES: Mapping[str, str] = MappingProxyType(
         "member": "/mentorships/{mentorship_id}",
         "meeting": "/meetings/{id}",
         "role_assignment": "/role-assignments",
+        "api_key": "/api-keys/{id}",
+        "oauth_client": "/oauth-clients/{id}",
         "refresh_token": "/people/{person_id}",
         "identity_link": "/people/{person_id}",
         "connection": "/connections/{id}",

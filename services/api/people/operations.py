@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import operations as access
 from services.api.access.rules import Actor
+from services.api.access.tables import FamilyEnd
 from services.api.credentials import operations as credentials
 from services.api.events import operations as events
 from services.api.organizations import queries as organizations
@@ -17,7 +18,7 @@ from services.api.people import queries, rules
 from services.api.people.rules import PersonAction, PersonChange, PersonStatus
 from services.api.people.tables import ExternalId, Person
 from shared import ids
-from shared.errors import ConflictError, unknown_reference
+from shared.errors import ConflictError, ForbiddenError, unknown_reference
 from shared.persistence.reads import SessionReader
 from shared.web.preconditions import accept_match, require_match
 
@@ -167,6 +168,16 @@ async def leave(
     person.ended_on, person.ended_reason = ended_on, reason
     person.touch(now)
     await _tell_door(session, person)
+    await access.end_sessions(
+        session, organization_id=person.organization_id, person_id=person.id, now=now
+    )
+    await credentials.revoke_keys_of(
+        session,
+        organization_id=person.organization_id,
+        person_id=person.id,
+        actor_id=actor_id,
+        now=now,
+    )
     _record(
         session,
         "person.deactivated",
@@ -235,6 +246,32 @@ async def come_back(
         from_state=before,
         to_state=person.status,
         now=now,
+    )
+
+
+async def sign_out_everywhere(
+    session: AsyncSession, *, actor: Actor, now: datetime, real_now: datetime
+) -> None:
+    """End every token and every sign-in of the acting person, and tell them so."""
+    if actor.person_id is None:
+        raise ForbiddenError
+    person = await queries.lock(
+        session, organization_id=actor.organization_id, person_id=actor.person_id
+    )
+    await access.end_sessions(
+        session,
+        organization_id=person.organization_id,
+        person_id=person.id,
+        now=real_now,
+        because=FamilyEnd.SIGNED_OUT,
+    )
+    # Nobody is named as the actor, so that the person is told: it may not have been them.
+    events.record(
+        session,
+        "person.signed_out_everywhere",
+        person,
+        now=now,
+        recipients={"person": [person.id]},
     )
 
 

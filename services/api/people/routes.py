@@ -13,6 +13,7 @@ from services.api.dependencies import (
     IfMatchDep,
     NowDep,
     ReaderDep,
+    ResourcesDep,
     SessionDep,
     allow,
     cursors,
@@ -292,3 +293,22 @@ async def get_me(*, actor: ActorDep, reader: ReaderDep) -> Response:
             scopes=sorted(actor.scopes),
         )
     )
+
+
+@router.post(
+    "/me/sign-out-everywhere",
+    summary="Sign out everywhere",
+    status_code=204,
+    response_class=Response,
+    openapi_extra=allow("me.sign_out"),
+)
+async def sign_out_everywhere(
+    *, actor: ActorDep, session: SessionDep, now: NowDep, resources: ResourcesDep
+) -> Response:
+    """End every token and every sign-in of yours, in all apps, from the next request on.
+
+    The token that asks ends, too. You are told by mail, in case it was not you. Keys and clients
+    that you made for machines go on: they belong to the organization.
+    """
+    await operations.sign_out_everywhere(session, actor=actor, now=now, real_now=resources.clock())
+    return responses.no_content()

@@ -587,7 +587,7 @@ def _program_name(event: EventEnvelope) -> str | None:
 def _link(app_url: str, resource: str, resource_id: UUID) -> str | None:
     if not app_url or resource not in ids.PREFIXES:
         return None
-    folder = f"{resource.replace('_', '-')}s"
+    folder = "people" if resource == "person" else f"{resource.replace('_', '-')}s"
     return f"{app_url.rstrip('/')}/{folder}/{ids.format_id(resource, resource_id)}"
 
 
