@@ -7,6 +7,7 @@ the one it judged; this module decides what is allowed and how much of an answer
 
 import asyncio
 import ssl
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,11 @@ LARGEST_ANSWER: Final = 64 * 1024
 SECONDS: Final = 3.0
 PORTS: Final = frozenset({443, 8443})
 EVERY_PORT: Final = frozenset(range(1, 65536))
-CONNECTIONS: Final = 20
+CONNECTIONS: Final = 400
+# What is slow in one place must not take the places of all others.
+AT_ONCE_PER_HOST: Final = 10
+LOOK_UPS_AT_ONCE: Final = 32
+MOST_HOSTS: Final = 2000
 LONGEST_URL: Final = 2048
 PRIVATE: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -103,12 +108,14 @@ class Egress:
                 resolver=resolver,
                 verify=verify,
                 trust_env=False,
+                resolver_slots=LOOK_UPS_AT_ONCE,
                 # Each request connects anew: what was judged is never older than the request.
                 limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=0),
             )
             for policy in (self._public, self._private, self._loopback)
         }
         self._abandoned: set[asyncio.Task[Answer]] = set()
+        self._lanes: OrderedDict[str, asyncio.Semaphore] = OrderedDict()
 
     async def close(self) -> None:
         """Close what is open."""
@@ -136,6 +143,19 @@ class Egress:
     ) -> Answer:
         """Send one request and return the answer whole; a redirect or too much of it is refused."""
         self.check(url)
+        lane = self._lane(url)
+        try:
+            await asyncio.wait_for(lane.acquire(), SECONDS)
+        except TimeoutError:
+            raise EgressError("Too many requests wait for this host.") from None
+        try:
+            return await self._sent(method, url, headers, content)
+        finally:
+            lane.release()
+
+    async def _sent(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Answer:
         task = asyncio.create_task(self._send(method, url, headers, content))
         try:
             await asyncio.wait({task}, timeout=SECONDS)
@@ -175,6 +195,14 @@ class Egress:
             raise EgressError("The certificate is not trusted or not for this host.") from None
         except (httpx.TransportError, httpcore.NetworkError, OSError) as error:
             raise EgressError(_silence(error)) from None
+
+    def _lane(self, url: str) -> asyncio.Semaphore:
+        host = httpx.URL(url).host
+        lane = self._lanes.setdefault(host, asyncio.Semaphore(AT_ONCE_PER_HOST))
+        self._lanes.move_to_end(host)
+        if len(self._lanes) > MOST_HOSTS:
+            self._lanes.popitem(last=False)
+        return lane
 
     def _policy_for(self, url: str) -> Policy:
         host = httpx.URL(url).host.lower().rstrip(".")

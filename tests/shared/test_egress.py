@@ -17,7 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from shared.egress import LARGEST_ANSWER, Answer, Egress, EgressError, check_allowed
+from shared.egress import (
+    AT_ONCE_PER_HOST,
+    LARGEST_ANSWER,
+    Answer,
+    Egress,
+    EgressError,
+    check_allowed,
+)
 
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -343,6 +350,36 @@ async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.Monke
         monkeypatch.setenv(name, "http://127.0.0.1:1")
 
     assert (await from_here(answering(b"direct"))).content == b"direct"
+
+
+async def test_a_slow_host_takes_ten_places_and_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.egress.SECONDS", 0.5)
+    inside: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inside.append(writer)
+        await reader.read()
+
+    async with (
+        serving(silent) as slow,
+        serving(answering(b"ok")) as port,
+        going_out("localhost", "127.0.0.1", may_be_plain=True) as egress,
+    ):
+        url = f"http://localhost:{slow}/"
+        waiting = [asyncio.create_task(egress.send("GET", url)) for _ in range(30)]
+        while len(inside) < AT_ONCE_PER_HOST:
+            await asyncio.wait(waiting, timeout=0.01)
+        answer = await egress.send("GET", f"http://127.0.0.1:{port}/")
+        is_bounded = len(inside) == AT_ONCE_PER_HOST
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        for writer in inside:
+            writer.close()
+
+    assert answer.content == b"ok"
+    assert is_bounded
+    assert all(isinstance(one, EgressError) for one in outcomes)
 
 
 async def test_where_the_way_out_is_shut_nobody_is_called() -> None:
