@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from playwright.async_api import Browser, Page, async_playwright
 
 from services.api.access import codes
@@ -19,9 +20,15 @@ from services.api.feed.jobs import Relay, relay
 from services.api.sign_in.requests.rules import COOKIE
 from services.notifications.deliveries import jobs as deliveries
 from shared.clock import system_clock
-from tests.support.apps import World, client
+from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
 from tests.support.email_codes import App, add_app
+from tests.support.identity_provider import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    IdentityProvider,
+    providing,
+)
 from tests.support.notifications import (
     client_of,
     notifications_settings,
@@ -85,7 +92,14 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def place(world: World) -> AsyncIterator[Place]:
-    """Serve a fresh organization with an app on the person's own machine."""
+    """Return a fresh organization that is served."""
+    async with placed(world) as one:
+        yield one
+
+
+@asynccontextmanager
+async def placed(world: World) -> AsyncIterator[Place]:
+    """Serve an organization with an app on the person's own machine."""
     listener = FastAPI()
 
     @listener.get("/in")
@@ -333,6 +347,60 @@ async def test_what_is_read_aloud_makes_sense(chromium: Browser, place: Place) -
     for name in ("Sign in", "Send a new code", "Cancel and return to An app"):
         assert f'- button "{name}"' in tree
     assert '- link "Use another address"' in tree
+
+
+async def test_the_organizations_own_sign_in_leads_back_to_the_app(
+    chromium: Browser, databases: Databases
+) -> None:
+    """Browsers hold every redirect behind a form against the policy of its page."""
+    async with (
+        running_api(api_settings(databases, egress_allow=["localhost"])) as api,
+        providing() as provider,
+        placed(await found_world(api)) as place,
+        served(front_of(provider)) as door,
+    ):
+        resources = place.app.resources
+        resources.settings = resources.settings.model_copy(update={"issuer": place.root})
+        elsewhere = door.replace("127.0.0.1", "localhost")
+        provider.metadata["authorization_endpoint"] = f"{elsewhere}/authorize"
+        provider.claims["employee_id"] = "e-1"
+        source = await connect(place, provider)
+        known = {"source": source, "external_id": "e-1"}
+        await place.app.world.add_person(external_ids=[known])
+        async with opened(chromium, java_script_enabled=False) as (page, complaints):
+            await page.goto(place.authorize())
+            await page.get_by_role("button", name="Continue with Works login").click()
+            await page.get_by_role("heading", name="Back").wait_for()
+            answer = {name: one[0] for name, one in parse_qs(urlsplit(page.url).query).items()}
+
+    assert complaints == []
+    assert (answer["state"], answer["iss"]) == (STATE, place.root)
+    assert answer["code"].startswith("ac_")
+
+
+def front_of(provider: IdentityProvider) -> FastAPI:
+    """Return where browsers sign in at a provider that knows them already."""
+    front = FastAPI()
+
+    @front.get("/authorize")
+    async def vouch(request: Request) -> Response:
+        return RedirectResponse(provider.answer_to(str(request.url)), status_code=303)
+
+    return front
+
+
+async def connect(place: Place, provider: IdentityProvider) -> str:
+    """Connect the organization to a provider, and return how its ids are marked."""
+    oidc = {
+        "issuer": provider.issuer,
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+        "external_id_claim": "employee_id",
+    }
+    body = {"label": "Works login", "kind": "oidc", "oidc": oidc}
+    answer = await place.app.world.org_admin.post("/v1/connections", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["source"])
 
 
 async def test_no_other_page_can_put_ours_into_a_frame(chromium: Browser, place: Place) -> None:
