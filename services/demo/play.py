@@ -15,7 +15,7 @@ from rich.console import Console
 from services.demo import company, journey
 from services.demo.client import Client, RefusedError
 from services.demo.journey import Stage
-from services.local import state, tokens
+from services.local import state
 from services.local.installation import Installation
 from services.local.state import State
 
@@ -67,21 +67,16 @@ async def _play(
     digest = hashlib.sha256(people + json.dumps(mapping, sort_keys=True).encode()).hexdigest()
     installation = Installation.load(folder)
     limits = httpx.Limits(max_connections=journey.AT_ONCE * 2)
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=20, limits=limits) as http,
-        httpx.AsyncClient(
-            base_url=current.api_url.removesuffix("/v1"),
-            trust_env=False,
-            timeout=20,
-            headers={"Authorization": f"Bearer {installation.operator_token}"},
-        ) as operator,
-    ):
+    async with httpx.AsyncClient(trust_env=False, timeout=20, limits=limits) as http:
+        operator = Client(http, current.api_url.removesuffix("/v1"), installation.operator_token)
         wanted = journey.organization(digest)
-        founded = await tokens.found(operator, wanted)
         slug = wanted["slug"]
+        founded = await operator.post("/operator/organizations", wanted, intent=slug)
 
         async def sign_in(person_id: str) -> str:
-            return await tokens.sign_in(operator, person_id, organization=slug)
+            body = {"organization_slug": slug, "person_id": person_id}
+            answer = await operator.post("/operator/sign-ins", body, intent=person_id)
+            return str(answer["access_token"])
 
         stage = Stage(
             http=http,
