@@ -1,11 +1,12 @@
 """What ends when somebody loses something, and who is told."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
+from services.api.feed.jobs import Relay, relay
 from shared import ids
 from tests.api.credentials.test_routes import (
     events_of,
@@ -17,7 +18,17 @@ from tests.api.credentials.test_routes import (
     token,
 )
 from tests.support.apps import World, client
+from tests.support.database import Databases
+from tests.support.imports import csv, importing
 from tests.support.issuer import families
+from tests.support.work import Bench, bench
+
+
+@pytest.fixture
+async def beside(world: World, databases: Databases) -> AsyncIterator[Bench]:
+    """Open a worker beside the application."""
+    async with bench(databases, world) as opened:
+        yield opened
 
 
 async def second_admin(world: World) -> tuple[str, World]:
@@ -192,3 +203,52 @@ async def test_a_machine_has_no_sessions_to_sign_out_of(world: World) -> None:
     )
 
     assert answer.status_code == 403
+
+
+async def test_a_leaver_found_in_a_people_file_takes_their_keys_along(
+    world: World, beside: Bench
+) -> None:
+    desk = await importing(world, beside.resources.database)
+    team = [{"id": "1"}, {"id": "2"}]
+    await desk.bring(csv(*team))
+    person_id = (await desk.people())["2"]["id"]
+    grant = {"person_id": person_id, "role": "org_admin"}
+    await posted(world.org_admin, "/v1/role-assignments", grant)
+    theirs = World(
+        *(world.app, world.slug, world.organization_id, person_id),
+        await world.as_person(person_id),
+    )
+    key, service = await new_key(theirs), await new_client(theirs)
+    own = await new_key(world)
+
+    await desk.bring(csv(team[0]), mode="full", on_missing="deactivate")
+
+    assert (await desk.people())["2"]["status"] == "inactive"
+    assert await opens(world, key["key"]) == 401
+    assert (await token(world, service, service["client_secret"])).status_code == 401
+    assert await opens(world, own["key"]) == 200
+
+
+async def test_the_others_read_of_it_in_their_inbox(world: World, beside: Bench) -> None:
+    person_id, theirs = await second_admin(world)
+    key = await new_key(theirs)
+    third_id, third = await second_admin(world)
+
+    await leave(world, person_id)
+    caller = await world.as_person(third_id)
+    assert (await caller.post("/v1/me/sign-out-everywhere")).status_code == 204
+    work = Relay(
+        beside.resources.database,
+        world.app.state.resources.notifications,
+        beside.resources.pepper,
+    )
+    while await relay(work, organization_id=beside.organization_id):
+        pass
+
+    third.org_admin = await world.as_person(third_id)
+    items = (await third.org_admin.get("/v1/inbox-items")).json()["items"]
+    assert {one["kind"] for one in items} == {"api_key.revoked", "person.signed_out_everywhere"}
+    (about,) = [one for one in items if one["kind"] == "api_key.revoked"]
+    assert about["resource_id"] == key["id"]
+    # Who let them go knows what that ended.
+    assert (await world.org_admin.get("/v1/inbox-items")).json()["items"] == []
