@@ -113,6 +113,7 @@ _PATTERNS: Mapping[DateFormat, re.Pattern[str]] = MappingProxyType(
         DateFormat.DASHED: re.compile(r"(?P<d>\d\d?)-(?P<m>\d\d?)-(?P<y>\d{4})", re.ASCII),
     }
 )
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _DAY_LIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}", re.ASCII)
 
 
@@ -421,17 +422,31 @@ def _joins(rule: Mapping[str, Any]) -> bool:
 
 def _filled(template: str, known: Mapping[str, str | None]) -> str:
     """Put values into a template; one that is missing leaves nothing at all."""
-    names = placeholders(template)
-    if not all(known.get(name) for name in names):
+    if not all(known.get(name) for name in placeholders(template)):
         return ""
-    for name in names:
-        template = template.replace(f"{{{name}}}", str(known[name]))
-    return template
+    # In one pass: braces in a value are text and ask for nothing.
+    return _PLACEHOLDER.sub(lambda found: str(known[found[1]]), template)
 
 
 def placeholders(template: str) -> list[str]:
     """Return the names a template asks for."""
-    return re.findall(r"\{([a-z_]+)\}", template)
+    return _PLACEHOLDER.findall(template)
+
+
+def has_stray_braces(template: str) -> bool:
+    """Tell whether a brace of a template is no part of a plain name in braces."""
+    rest = _PLACEHOLDER.sub("", template)
+    return "{" in rest or "}" in rest
+
+
+def templates_of_templates(fields: Mapping[str, str | None]) -> list[str]:
+    """Return the fields whose template asks for a field that is one itself, such as its own."""
+    made = {name for name, template in fields.items() if template}
+    return [
+        name
+        for name, template in fields.items()
+        if template and not made.isdisjoint(placeholders(template))
+    ]
 
 
 def _transformed(name: str, rule: Mapping[str, Any], value: str) -> str:

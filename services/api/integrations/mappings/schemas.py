@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen, MinLen
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from services.api.integrations.mappings import rules
@@ -134,7 +134,8 @@ class FieldRule(Body):
         if joins not in ([], [0]) or (len(self.columns) > 1 and not joins):
             raise _wrong("joins several columns with concat as the first step")
         known = {*rules.PERSON_FIELDS, "external_id"}
-        if self.template and not set(rules.placeholders(self.template)) <= known:
+        template = self.template or ""
+        if rules.has_stray_braces(template) or not set(rules.placeholders(template)) <= known:
             raise _wrong("names only fields of a person or external_id in braces")
         return self
 
@@ -176,6 +177,13 @@ class MappingDocument(Body):
             if isinstance(step, Lookup) and not set(step.table.values()) <= {"active", "inactive"}:
                 raise _wrong("looks a status up as active or inactive")
         return self
+
+    @field_validator("fields", mode="after")
+    @classmethod
+    def _templates_end(cls, fields: dict[PersonField, FieldRule]) -> dict[PersonField, FieldRule]:
+        if rules.templates_of_templates({name: rule.template for name, rule in fields.items()}):
+            raise _wrong("has no template of another template, nor of itself")
+        return fields
 
 
 def _wrong(detail: str) -> PydanticCustomError:

@@ -63,6 +63,17 @@ async def test_a_mapping_cannot_read_what_is_refused(world: World, column: str) 
         {"columns": ["a", "b"]},
         {"columns": ["a"], "steps": [{"do": "trim"}, {"do": "concat"}]},
         {"template": "{password}"},
+        {"template": "{id.__class__.__mro__}@x.org"},
+        {"template": "{employee_number.__class__}"},
+        {"template": "{employee_number!r}"},
+        {"template": "{employee_number:>9999}"},
+        {"template": "{employee_number[0]}"},
+        {"template": "{{employee_number}}"},
+        {"template": "{"},
+        {"template": "}"},
+        {"template": "{}"},
+        {"template": "{0}"},
+        {"template": "{employee_number"},
         {"columns": ["a"], "steps": [{"do": "eval", "code": "1"}]},
         {"columns": ["a"], "steps": [{"do": "split", "on": "", "take": 1}]},
         {"columns": ["a"], "steps": [{"do": "date", "format": "M/D/YY"}]},
@@ -75,6 +86,16 @@ async def test_a_rule_that_makes_no_sense_is_refused(world: World, rule: dict[st
     ((pointer, _code), *_more) = await refused(world, document)
 
     assert pointer.startswith("#/document/fields/grade")
+
+
+@pytest.mark.parametrize("others", [{}, {"title": {"template": "{grade}"}}])
+async def test_a_template_asks_for_no_other_template(world: World, others: dict[str, Any]) -> None:
+    document = mapping()
+    document["fields"] |= {"grade": {"template": "{title}" if others else "{grade}"}, **others}
+
+    ((pointer, _code),) = await refused(world, document)
+
+    assert pointer == "#/document/fields"
 
 
 async def test_a_status_is_looked_up_as_one_that_exists(world: World) -> None:

@@ -155,6 +155,14 @@ def test_templates_use_what_other_fields_became() -> None:
     assert "email" not in read(document(email={"template": "{phone}@x.org"}), id="1").values
 
 
+def test_braces_in_a_value_ask_for_nothing() -> None:
+    mapping = document(
+        title={"template": "{employee_number} {external_id}"}, employee_number={"columns": ["x"]}
+    )
+
+    assert read(mapping, id="7", x="{external_id}").values["title"] == "{external_id} 7"
+
+
 def test_several_columns_are_joined_leaving_empty_ones_out() -> None:
     mapping = document(
         given_name={"columns": ["a", "b", "c"], "steps": [{"do": "concat", "with": " "}]}
