@@ -266,6 +266,11 @@ async def test_a_coded_body_is_refused(http: httpx.AsyncClient) -> None:
         ('{"a": 1}'.encode("utf-16-le"), 400),
         (b"\x00", 400),
         ('{"a": "Zo\u00eb"}'.encode(), 200),
+        (b'{"a": 1, "a": 1}', 400),
+        (b'{"a": 1, "\\u0061": 2}', 400),
+        (b'{"b": [{"a": {"c": 1, "c": 2}}]}', 400),
+        (b'[{"a": 1}, {"a": {"a": "a"}}]', 200),
+        (b'{"a": "\\", \\"a\\": 1"}', 200),
     ],
 )
 async def test_what_no_json_reader_takes_is_refused_outside_of_strings_only(
@@ -277,6 +282,30 @@ async def test_what_no_json_reader_takes_is_refused_outside_of_strings_only(
     assert answer.status_code == status
     if status == 400:
         assert code_of(answer) == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ("", 200),
+        ("; charset=utf-8", 200),
+        (';charset="UTF-8"', 200),
+        ("; charset=utf-16", 415),
+        ("; charset=latin1", 415),
+        ("; charset=utf-8; charset=utf-16", 415),
+        ("; charset=", 415),
+    ],
+)
+async def test_json_is_read_in_one_encoding(
+    http: httpx.AsyncClient, parameters: str, status: int
+) -> None:
+    for body in (b"{}", "{}".encode("utf-16")) if status == 415 else (b"{}",):
+        answer = await http.post(
+            "/v1/thing", content=body, headers={"Content-Type": f"application/json{parameters}"}
+        )
+        assert answer.status_code == status
+        if status == 415:
+            assert code_of(answer) == "unsupported_media_type"
 
 
 async def test_a_query_that_is_not_utf_8_is_refused(http: httpx.AsyncClient) -> None:
