@@ -13,12 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import codes
-from services.api.access.rules import ClientKind, client_name
-from services.api.access.tables import OAuthClient
+from services.api.access.rules import client_name
 from services.api.resources import Resources
 from services.api.sign_in.email_codes import rules
 from shared import ids
-from shared.clock import system_clock
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World, client
@@ -124,19 +122,14 @@ class App:
 
 async def add_app(world: World, *scopes: str) -> App:
     """Register an app that people of the organization may sign in to."""
-    app, now = App(world, ids.new_id()), system_clock()
-    async with app.open() as session:
-        session.add(
-            OAuthClient(
-                organization_id=app.organization_id,
-                id=app.id,
-                version=1,
-                created_at=now,
-                updated_at=now,
-                label="An app",
-                kind=ClientKind.APP,
-                scopes=list(scopes or SCOPES),
-                redirect_uris=[REDIRECT],
-            )
-        )
-    return app
+    made = await world.org_admin.post(
+        "/v1/oauth-clients",
+        json={
+            "label": "An app",
+            "kind": "app",
+            "scopes": list(scopes or SCOPES),
+            "redirect_uris": [REDIRECT],
+        },
+    )
+    assert made.status_code == 201, made.text
+    return App(world, ids.parse_id("oauth_client", made.json()["id"]))

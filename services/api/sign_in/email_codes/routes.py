@@ -104,7 +104,7 @@ def _scopes(wanted: str | None, app: AppClient) -> frozenset[Scope]:
         return narrowed(wanted, app.scopes, ceiling=EVERY_SCOPE)
     except TokenRefusal as refusal:
         raise InvalidError(
-            errors=[Violation("#/scope", "not_allowed", refusal.description)]
+            errors=[Violation("#/scope", "inconsistent", refusal.description)]
         ) from None
 
 

@@ -181,7 +181,7 @@ async def test_an_app_asks_for_no_more_than_it_may_have(app: App) -> None:
     for scope in ("people:write", "people:read admin", "surely_unknown"):
         body = app.wanted(person["email"], scope=scope)
         answer = await app.caller.post("/v1/auth/email-codes", json=body)
-        assert broken(answer) == {("#/scope", "not_allowed")}
+        assert broken(answer) == {("#/scope", "inconsistent")}
 
 
 @pytest.mark.parametrize(
