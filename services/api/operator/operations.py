@@ -10,6 +10,7 @@ from services.api.access.rules import EVERY_SCOPE, Actor
 from services.api.credentials import operations as credentials
 from services.api.operator import queries
 from services.api.organizations import operations as organizations
+from services.api.organizations import queries as organization_queries
 from services.api.organizations.schemas import OrganizationCreate
 from services.api.organizations.tables import OrganizationSlug
 from services.api.people import operations as people
@@ -22,12 +23,14 @@ async def found(
     wanted: OrganizationCreate,
     is_demo: bool,
     now: datetime,
-) -> tuple[UUID, UUID]:
-    """Found the organization of a slug, or find it; return its id and its first org admin's.
+) -> UUID | None:
+    """Found the organization of a slug; return its first org admin, or None if it is there.
 
     Repeating it changes nothing: the slug names one organization for good.
     """
     await queries.lock_slug(session, slug=wanted.slug)
+    if await organization_queries.find(session, slug=wanted.slug) is not None:
+        return None
     session.add(OrganizationSlug(slug=wanted.slug, tenant_id=organization_id, is_demo=is_demo))
     await organizations.found(
         session,
@@ -56,4 +59,4 @@ async def found(
         role=Role.ORG_ADMIN,
         now=now,
     )
-    return organization_id, admin.id
+    return admin.id

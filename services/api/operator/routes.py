@@ -47,22 +47,25 @@ async def _find(resources: Resources, slug: str) -> UUID | None:
 async def found_organization(request: Request, body: OrganizationCreate) -> Response:
     """Set up an organization and its first org admin; the same slug again finds it."""
     resources = _resources(request)
-    known = await _find(resources, body.slug)
-    if known is not None:
-        return responses.one(await _founded(resources, known, body.slug))
     organization_id = body.id or ids.new_id()
     async with transaction(resources.sessions, Tenant(organization_id)) as session:
-        founded, admin = await operations.found(
+        admin = await operations.found(
             session,
             organization_id=organization_id,
             wanted=body,
             is_demo=resources.settings.mode is Mode.DEMO,
             now=resources.clock(),
         )
-    return responses.created(_present(founded, body.slug, admin), location="/v1/organization")
+    if admin is None:
+        return responses.one(await _founded(resources, body.slug))
+    view = _present(organization_id, body.slug, admin)
+    return responses.created(view, location="/v1/organization")
 
 
-async def _founded(resources: Resources, organization_id: UUID, slug: str) -> Founded:
+async def _founded(resources: Resources, slug: str) -> Founded:
+    organization_id = await _find(resources, slug)
+    if organization_id is None:
+        raise NotFoundError
     async with transaction(resources.sessions, Tenant(organization_id)) as session:
         admin = await queries.find_holder(
             session, organization_id=organization_id, role=Role.ORG_ADMIN
