@@ -315,7 +315,7 @@ async def test_silence_costs_three_seconds_and_a_trickle_no_more(
     begun = time.monotonic()
     with pytest.raises(EgressError, match="no answer within"):
         await from_here(trickle)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
 
 
 async def test_a_name_server_that_keeps_silent_holds_nobody(
@@ -334,7 +334,7 @@ async def test_a_name_server_that_keeps_silent_holds_nobody(
             await egress.send("GET", "https://login.example.org/")
         waited = time.monotonic() - begun
         released.set()
-    assert waited < 1
+    assert waited < 4
 
 
 async def test_nobody_listening_is_said_in_plain_words() -> None:

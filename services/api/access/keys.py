@@ -12,9 +12,9 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from joserfc import jwe
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey
 
+from services.api.access import sealing
 from shared import ids
 from shared.settings import Mode
 
@@ -63,17 +63,13 @@ def public_text(key: IssuerKey) -> str:
 
 
 def encrypt(key: IssuerKey, secret: str) -> str:
-    """Encrypt the private half for storage: JWE (RFC 7516), `dir` with A256GCM."""
-    plain = json.dumps(key.key.as_dict(private=True)).encode()
-    wrapping = OctKey.import_key({"kty": "oct", "k": secret})
-    return jwe.encrypt_compact({"alg": "dir", "enc": "A256GCM"}, plain, wrapping)
+    """Encrypt the private half for storage."""
+    return sealing.seal(json.dumps(key.key.as_dict(private=True)).encode(), secret)
 
 
 def decrypt(encrypted: str, secret: str) -> ECKey:
     """Undo `encrypt`; a wrong secret is a `JoseError`."""
-    wrapping = OctKey.import_key({"kty": "oct", "k": secret})
-    plain = jwe.decrypt_compact(encrypted, wrapping).plaintext
-    return ECKey.import_key(json.loads(plain or b"{}"))
+    return ECKey.import_key(json.loads(sealing.unseal(encrypted, secret) or b"{}"))
 
 
 def first_use(made_at: datetime) -> datetime:
