@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -122,6 +122,21 @@ def admit(actor: Actor, declaration: Declaration) -> None:
 def holds(permission: str, held: Collection[Role]) -> bool:
     """Tell whether a fact held towards the resource grants the permission."""
     return roles.grants(permission, frozenset(held))
+
+
+def offered[Action: StrEnum](
+    actor: Actor,
+    actions: Iterable[Action],
+    needs: Mapping[Action, Declaration],
+    held: Collection[Role],
+) -> list[str]:
+    """Return those of the next steps that the actor may take, with these facts and scopes."""
+    return [
+        action.value
+        for action in actions
+        if holds(needs[action].permission, held)
+        and (needs[action].scope is None or needs[action].scope in actor.scopes)
+    ]
 
 
 def require(permission: str, held: Collection[Role]) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import Response
 
+from services.api.access import rules as access
 from services.api.access.rules import Actor
 from services.api.dependencies import ActorDep, NowDep, ReaderDep, allow, door
 from services.api.home import queries
@@ -21,9 +22,10 @@ from services.api.home.schemas import (
 )
 from services.api.meetings import queries as meetings
 from services.api.meetings.rules import MeetingStatus
+from services.api.mentorships import operations as mentorship_operations
 from services.api.mentorships import queries as mentorships
 from services.api.mentorships import rules as mentorship_rules
-from services.api.mentorships.rules import LIVE, MemberStatus, MentorshipStatus
+from services.api.mentorships.rules import LIVE, MemberStatus
 from services.api.participants import rules as participant_rules
 from services.api.participants.rules import ParticipantStatus
 from services.api.people import queries as people
@@ -60,9 +62,9 @@ async def get_home(*, actor: ActorDep, reader: ReaderDep, now: NowDep) -> Respon
     return responses.one(
         HomeView(
             person=_self(person),
-            participations=[_participation(row) for row in participations],
+            participations=[_participation(row, actor) for row in participations],
             proposals=[_proposal(row) for row in proposals],
-            mentorships=[_mentorship(row, actor.person_id) for row in live],
+            mentorships=[_mentorship(row, actor) for row in live],
             meetings=[_meeting(row, actor) for row in coming],
         )
     )
@@ -78,12 +80,17 @@ def _self(row: Mapping[str, Any]) -> SelfCard:
     )
 
 
-def _participation(row: Mapping[str, Any]) -> ParticipationCard:
+def _participation(row: Mapping[str, Any], actor: Actor) -> ParticipationCard:
     status = ParticipantStatus(row["status"])
     return ParticipationCard(
         id=ids.format_id("participant", row["id"]),
         status=status,
-        allowed=[action.value for action in participant_rules.allowed_actions(status)],
+        allowed=access.offered(
+            actor,
+            participant_rules.allowed_actions(status),
+            participant_rules.NEEDS,
+            actor.facts(program_id=row["program_id"], person_id=actor.person_id),
+        ),
         program_id=ids.format_id("program", row["program_id"]),
         program_name=row["program_name"],
         program_status=row["program_status"],
@@ -112,26 +119,29 @@ def _people(members: Sequence[Mapping[str, Any]]) -> list[PersonCard]:
     ]
 
 
-def _mentorship(row: Mapping[str, Any], me: UUID) -> MentorshipCard:
-    status = MentorshipStatus(row["status"])
+def _mentorship(row: Mapping[str, Any], actor: Actor) -> MentorshipCard:
+    me = actor.person_id
     members = [one for one in row["members"] if one["status"] == MemberStatus.ACTIVE]
+    held = [(TrackRole(one["role"]), UUID(str(one["person_id"]))) for one in members]
+    facts = mentorship_operations.facts_of(actor, row, held)
     return MentorshipCard(
         id=ids.format_id("mentorship", row["id"]),
         program_id=ids.format_id("program", row["program_id"]),
         format=row["format"],
-        status=status,
-        allowed=[action.value for action in mentorship_rules.allowed_actions(status)],
+        status=row["status"],
+        allowed=mentorship_operations.offered(actor, row, facts),
         is_driver=row["driver_person_id"] == me,
-        waits_for_you=_waits(row, members, me),
+        waits_for_you=_waits(row, held, me),
         starts_on=row["starts_on"],
         ends_on=row["ends_on"],
         members=_people(members),
     )
 
 
-def _waits(row: Mapping[str, Any], members: Sequence[Mapping[str, Any]], me: UUID) -> bool:
+def _waits(
+    row: Mapping[str, Any], roles: Sequence[tuple[TrackRole, UUID]], me: UUID | None
+) -> bool:
     """Tell whether the other side has said something that mine has not answered."""
-    roles = [(TrackRole(one["role"]), UUID(str(one["person_id"]))) for one in members]
     own = mentorship_rules.sides(one for one in roles if one[1] == me)
     asked = ((row["extension"] or {}).get("agreed_by") or [], row["completed_by"])
     for said in asked:

@@ -76,7 +76,7 @@ MOST_SHOWN = 1000
 PAIR = 2
 
 
-def present_run(row: Mapping[str, Any]) -> RunView:
+def present_run(row: Mapping[str, Any], actor: Actor) -> RunView:
     """Show a run."""
     status = RunStatus(row["status"])
     return RunView(
@@ -95,7 +95,12 @@ def present_run(row: Mapping[str, Any]) -> RunView:
         previous_run_id=ids.format_optional("match_run", row["previous_run_id"]),
         started_by=ids.format_optional("person", row["started_by"]),
         status=status,
-        allowed=[action.value for action in rules.allowed_run_actions(status)],
+        allowed=access.offered(
+            actor,
+            rules.allowed_run_actions(status),
+            rules.RUN_NEEDS,
+            actor.facts(program_id=row["program_id"]),
+        ),
         progress=_progress(row["progress"]),
         stats=_stats(row["stats"]) if row["stats"] else None,
         certificate=_certificate(row["certificate"]) if row["certificate"] else None,
@@ -166,7 +171,11 @@ def _unmatched(value: Mapping[str, Any]) -> UnmatchedView:
 def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
     """Show a proposal; a member sees neither the coordinator's marks nor others' answers."""
     status = ProposalStatus(row["status"])
-    decides = access.holds("proposal.list", actor.facts(program_id=row["program_id"]))
+    facts = actor.facts(program_id=row["program_id"])
+    decides = access.holds("proposal.list", facts)
+    is_asked = any(
+        one["is_asked"] and UUID(str(one["person_id"])) == actor.person_id for one in row["members"]
+    )
     return ProposalView(
         id=ids.format_id("proposal", row["id"]),
         version=row["version"],
@@ -179,7 +188,12 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         score=row["score"],
         parts=[_part(one) for one in row["parts"]],
         status=status,
-        allowed=[action.value for action in rules.allowed_proposal_actions(status)],
+        allowed=access.offered(
+            actor,
+            rules.allowed_proposal_actions(status),
+            rules.PROPOSAL_NEEDS,
+            facts | {Role.MEMBER} if is_asked else facts,
+        ),
         is_locked=row["is_locked"] if decides else None,
         holds_until=row["holds_until"],
         mentorship_id=ids.format_optional("mentorship", row["mentorship_id"]),
@@ -217,7 +231,7 @@ def _part(value: Mapping[str, Any]) -> PartView:
 
 async def _run_view(session: SessionDep, actor: Actor, run: MatchRun) -> RunView:
     row = await queries.get_run(SessionReader(session), actor=actor, run_id=run.id)
-    return present_run(row)
+    return present_run(row, actor)
 
 
 async def _proposal_view(session: SessionDep, actor: Actor, proposal: Proposal) -> ProposalView:
@@ -293,7 +307,7 @@ async def list_match_runs(
             reader, actor=actor, program_id=program_id, filters=filters, after=after, limit=limit
         )
 
-    return await id_page(request, query, read, present_run)
+    return await id_page(request, query, read, lambda row: present_run(row, actor))
 
 
 @router.get(
@@ -305,7 +319,7 @@ async def list_match_runs(
 async def get_match_run(*, run_id: RunId, actor: ActorDep, reader: ReaderDep) -> Response:
     """Return a run: how far it is, what it found, what is guaranteed, who was left and why."""
     row = await queries.get_run(reader, actor=actor, run_id=run_id)
-    return responses.one(present_run(row), version=row["version"])
+    return responses.one(present_run(row, actor), version=row["version"])
 
 
 @router.get(

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import MENTEE_SIDE, ConsentSides, ProgramStatus, TrackRole
 from shared.errors import ConflictError, Violation
 
@@ -113,6 +114,21 @@ PROPOSAL_TRANSITIONS: Mapping[tuple[ProposalStatus, ProposalAction], ProposalSta
     )
 )
 PROPOSAL_ACTIONS_BY_ITSELF = frozenset({_A.PUBLISH, _A.EXPIRE})
+_DECIDER = Declaration("match_run.decide", Scope.MATCHING_PUBLISH)
+_COORDINATOR = Declaration("proposal.decide", Scope.MATCHING_RUN)
+_ASKED = Declaration("proposal.answer", Scope.MENTORSHIPS_WRITE)
+
+RUN_NEEDS: Mapping[RunAction, Declaration] = MappingProxyType(
+    dict.fromkeys(set(RunAction) - RUN_ACTIONS_BY_ITSELF, _DECIDER)
+)
+PROPOSAL_NEEDS: Mapping[ProposalAction, Declaration] = MappingProxyType(
+    {
+        **dict.fromkeys((_A.APPROVE, _A.REJECT, _A.SWAP), _COORDINATOR),
+        **dict.fromkeys((_A.CONSENT, _A.DECLINE), _ASKED),
+    }
+)
+"""What each step demands that somebody asks for by name."""
+
 OPEN = frozenset({_S.PROPOSED, _S.APPROVED})
 """States in which a coordinator still decides, and in which nobody was told."""
 

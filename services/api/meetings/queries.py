@@ -16,6 +16,7 @@ from services.api.access.rules import Actor
 from services.api.meetings.rules import GONE, OCCUPYING, UPCOMING, MeetingStatus
 from services.api.meetings.tables import Meeting, MeetingAttendee, MeetingPlace
 from services.api.mentorships.queries import MEMBER
+from services.api.mentorships.rules import MemberStatus
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
@@ -24,6 +25,7 @@ ATTENDEE = MeetingAttendee.__table__  # type: ignore[attr-defined]  # as above
 PLACE = MeetingPlace.__table__  # type: ignore[attr-defined]  # as above
 
 _OWN = MEMBER.alias("own")
+_PRESENT = MEMBER.alias("present")
 _EARLIER = MEETING.alias("earlier")
 _LOCK_CALENDARS = text(
     "SELECT pg_advisory_xact_lock(hashtextextended(:organization || person, 2))"
@@ -90,8 +92,22 @@ _NUMBER = (
 )
 
 
+_IS_MEMBER = (
+    select(_PRESENT.c.id)
+    .where(
+        _PRESENT.c.organization_id == MEETING.c.organization_id,
+        _PRESENT.c.mentorship_id == MEETING.c.mentorship_id,
+        _PRESENT.c.person_id == bindparam("me", type_=Uuid),
+        cast(_PRESENT.c.status, Text) == MemberStatus.ACTIVE.value,
+    )
+    .correlate(MEETING)
+    .exists()
+    .label("is_member")
+)
+
+
 def _shown() -> AnySelect:
-    return select(*MEETING.c, _ATTENDEES, _LOCATION, _NUMBER).where(
+    return select(*MEETING.c, _ATTENDEES, _LOCATION, _NUMBER, _IS_MEMBER).where(
         MEETING.c.organization_id == bindparam("organization_id"), visible_to()
     )
 

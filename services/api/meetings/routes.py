@@ -7,6 +7,8 @@ from uuid import UUID
 
 from fastapi import Body, Query, Request, Response
 
+from services.api.access import rules as access
+from services.api.access.roles import Role
 from services.api.access.rules import Actor, Scope
 from services.api.dependencies import (
     ActorDep,
@@ -48,7 +50,6 @@ def present(row: Mapping[str, Any], actor: Actor, *, warnings: Sequence[str] = (
     """Show a meeting; row-level security has left the place out for whoever is no member."""
     status = MeetingStatus(row["status"])
     attendees = row["attendee_ids"] or []
-    attends = actor.person_id is not None and actor.person_id in attendees
     return MeetingView(
         id=ids.format_id("meeting", row["id"]),
         version=row["version"],
@@ -57,7 +58,7 @@ def present(row: Mapping[str, Any], actor: Actor, *, warnings: Sequence[str] = (
         program_id=ids.format_id("program", row["program_id"]),
         mentorship_id=ids.format_id("mentorship", row["mentorship_id"]),
         status=status,
-        allowed=[action.value for action in rules.allowed_actions(status)] if attends else [],
+        allowed=_offered(row, actor),
         number=row["number"],
         proposed_times=[datetime.fromisoformat(at) for at in row["proposed_times"]],
         proposed_by=ids.format_optional("person", row["proposed_by"]),
@@ -72,6 +73,18 @@ def present(row: Mapping[str, Any], actor: Actor, *, warnings: Sequence[str] = (
         ical_uid=row["ical_uid"],
         ical_sequence=row["ical_sequence"],
         warnings=list(warnings),
+    )
+
+
+def _offered(row: Mapping[str, Any], actor: Actor) -> list[str]:
+    is_own_offer = row["proposed_by"] is not None and row["proposed_by"] == actor.person_id
+    actions = [
+        action
+        for action in rules.allowed_actions(MeetingStatus(row["status"]))
+        if not (is_own_offer and action in rules.ANSWERS)
+    ]
+    return access.offered(
+        actor, actions, rules.NEEDS, {Role.MEMBER} if row["is_member"] else frozenset()
     )
 
 

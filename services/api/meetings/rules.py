@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 
+from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import Format
 from shared.errors import ConflictError
 
@@ -58,6 +59,16 @@ TRANSITIONS: Mapping[tuple[MeetingStatus, MeetingAction], MeetingStatus] = Mappi
 
 AUTOMATIC = frozenset({_A.EXPIRE})
 """Actions nobody asks for by name."""
+
+NEEDS: Mapping[MeetingAction, Declaration] = MappingProxyType(
+    dict.fromkeys(
+        set(MeetingAction) - AUTOMATIC, Declaration("meeting.arrange", Scope.MEETINGS_WRITE)
+    )
+)
+"""What each step demands that somebody asks for by name."""
+
+ANSWERS = frozenset({_A.CONFIRM, _A.DECLINE_TIMES})
+"""Steps of whoever did not offer the times."""
 
 UPCOMING = frozenset({_S.PROPOSED, _S.SCHEDULED})
 """States of a meeting that is still to come."""

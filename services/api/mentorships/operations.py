@@ -468,6 +468,16 @@ def facts_of(
     return facts - {Role.COORDINATOR} | own
 
 
+def offered(actor: Actor, mentorship: Mapping[str, Any], facts: frozenset[Role]) -> list[str]:
+    """Return what the actor, with these facts towards a mentorship, may do with it now."""
+    actions = rules.open_actions(
+        MentorshipStatus(mentorship["status"]),
+        paused_by_safeguarding=mentorship["paused_by_safeguarding"],
+        is_member=Role.MEMBER in facts,
+    )
+    return access.offered(actor, actions, rules.needs(Format(mentorship["format"])), facts)
+
+
 async def load(
     session: AsyncSession, *, actor: Actor, mentorship_id: UUID, permission: str
 ) -> tuple[Mentorship, list[MentorshipMember]]:

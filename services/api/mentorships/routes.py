@@ -74,7 +74,7 @@ def present(row: Mapping[str, Any], actor: Actor, *, today: date) -> MentorshipV
         track_id=ids.format_id("track", row["track_id"]),
         format=row["format"],
         status=status,
-        allowed=[action.value for action in rules.allowed_actions(status)] if is_close else [],
+        allowed=operations.offered(actor, row, facts),
         name=row["name"] if is_close else None,
         common_ground=row["common_ground"] if is_close else None,
         driver_person_id=(ids.format_id("person", row["driver_person_id"]) if is_close else None),

@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
+from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import (
     MENTEE_SIDE,
     MENTOR_SIDE,
@@ -66,6 +67,24 @@ TRANSITIONS: Mapping[tuple[MentorshipStatus, MentorshipAction], MentorshipStatus
 
 AUTOMATIC = frozenset({_A.LAPSE})
 """Actions nobody asks for: a pause that nobody ends, or whose program or member is gone."""
+
+NEEDS: Mapping[MentorshipAction, Declaration] = MappingProxyType(
+    {
+        action: Declaration(permission, Scope.MENTORSHIPS_WRITE)
+        for action, permission in {
+            _A.START: "mentorship.start",
+            _A.PAUSE: "mentorship.pause",
+            _A.RESUME: "mentorship.pause",
+            _A.EXTEND: "mentorship.extend",
+            _A.BEGIN_CLOSING: "mentorship.begin_closing",
+            _A.COMPLETE: "mentorship.complete",
+            _A.END_EARLY: "mentorship.end_early",
+        }.items()
+    }
+)
+"""What each step demands that somebody asks for by name."""
+
+_END_GROUP = Declaration("mentorship.end_group", Scope.MENTORSHIPS_WRITE)
 
 LIVE = frozenset({_S.PENDING_START, _S.ACTIVE, _S.PAUSED, _S.CLOSING})
 PAST = frozenset({_S.COMPLETED, _S.ENDED_EARLY})
@@ -129,6 +148,23 @@ CONTACT_AFTER_END = timedelta(days=90)
 def allowed_actions(status: MentorshipStatus) -> list[MentorshipAction]:
     """Return what somebody may ask for next."""
     return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
+
+
+def needs(format_: Format) -> Mapping[MentorshipAction, Declaration]:
+    """Return what each step demands in a format: no single member ends what many share."""
+    return NEEDS if format_ in TWO_MEMBERS else {**NEEDS, _A.END_EARLY: _END_GROUP}
+
+
+def open_actions(
+    status: MentorshipStatus, *, paused_by_safeguarding: bool, is_member: bool
+) -> list[MentorshipAction]:
+    """Return what this one may ask for next: a pause ends by the side that began it."""
+    is_foreign_pause = is_member is paused_by_safeguarding
+    return [
+        action
+        for action in allowed_actions(status)
+        if not (action is _A.RESUME and is_foreign_pause)
+    ]
 
 
 def next_status(status: MentorshipStatus, action: MentorshipAction) -> MentorshipStatus:

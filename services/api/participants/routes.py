@@ -77,7 +77,7 @@ def present(row: Mapping[str, Any], actor: Actor) -> ParticipantView:
         program_id=ids.format_id("program", row["program_id"]),
         person_id=ids.format_id("person", row["person_id"]),
         status=status,
-        allowed=[action.value for action in rules.allowed_actions(status)] if knows else [],
+        allowed=access.offered(actor, rules.allowed_actions(status), rules.NEEDS, facts),
         track_roles=[_present_seat(seat) for seat in row["track_roles"] or ()],
         answers={
             key: value for key, value in row["answers"].items() if sees_answers or key in open_keys

@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from services.api.access.rules import Declaration, Scope
 from shared.errors import ConflictError, Violation
 
 
@@ -129,6 +130,21 @@ TRANSITIONS: Mapping[tuple[ParticipantStatus, ParticipantAction], ParticipantSta
         }
     )
 )
+
+_OWN = Declaration("participant.answer", Scope.PARTICIPANTS_WRITE)
+_MANAGER = Declaration("participant.acknowledge", Scope.PARTICIPANTS_WRITE)
+_REVIEWER = Declaration("participant.review", Scope.PARTICIPANTS_WRITE)
+
+NEEDS: Mapping[ParticipantAction, Declaration] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            (_A.REGISTER, _A.DECLINE, _A.SUBMIT, _A.ANSWER, _A.PAUSE, _A.RESUME, _A.WITHDRAW), _OWN
+        ),
+        **dict.fromkeys((_A.ACKNOWLEDGE, _A.REFUSE), _MANAGER),
+        **dict.fromkeys((_A.ASK, _A.APPROVE, _A.REJECT, _A.WAITLIST, _A.REMOVE), _REVIEWER),
+    }
+)
+"""What each step demands that somebody asks for by name."""
 
 INVITE_LASTS = timedelta(days=14)
 INFO_LASTS = timedelta(days=14)

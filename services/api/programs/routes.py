@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import Body, Query, Request, Response
 
-from services.api.access.rules import Scope
+from services.api.access import rules as access
+from services.api.access.rules import Actor, Scope
 from services.api.dependencies import (
     ActorDep,
     IfMatchDep,
@@ -59,7 +60,7 @@ READ, WRITE = Scope.PROGRAMS_READ, Scope.PROGRAMS_WRITE
 MERGE_PATCH = "application/merge-patch+json"
 
 
-def present(row: Mapping[str, Any]) -> ProgramView:
+def present(row: Mapping[str, Any], actor: Actor) -> ProgramView:
     """Show a program."""
     status, kind = ProgramStatus(row["status"]), ProgramKind(row["kind"])
     return ProgramView(
@@ -72,7 +73,9 @@ def present(row: Mapping[str, Any]) -> ProgramView:
         description=row["description"],
         kind=kind,
         status=status,
-        allowed=[action.value for action in rules.allowed_actions(status)],
+        allowed=access.offered(
+            actor, rules.allowed_actions(status), rules.NEEDS, actor.facts(program_id=row["id"])
+        ),
         accepting_participants=rules.is_accepting(
             kind, status, is_switched_on=row["accepting_participants"]
         ),
@@ -177,8 +180,8 @@ def _support(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _answer(program: Program) -> Response:
-    return responses.one(present(program.model_dump()), version=program.version)
+def _answer(program: Program, actor: Actor) -> Response:
+    return responses.one(present(program.model_dump(), actor), version=program.version)
 
 
 @router.get(
@@ -204,7 +207,9 @@ async def list_programs(
         limit=query.limit,
     )
     shown, cursor = place.cut(rows, lambda row: (str(row["id"]),))
-    return responses.page([present(row) for row in shown], cursor, link=next_link(request, cursor))
+    return responses.page(
+        [present(row, actor) for row in shown], cursor, link=next_link(request, cursor)
+    )
 
 
 @router.post(
@@ -226,7 +231,7 @@ async def create_program(
         program_id=body.id,
         now=now,
     )
-    view = present(program.model_dump())
+    view = present(program.model_dump(), actor)
     return responses.created(view, version=program.version, location=f"/v1/programs/{view['id']}")
 
 
@@ -239,7 +244,7 @@ async def create_program(
 async def get_program(*, program_id: ProgramId, actor: ActorDep, reader: ReaderDep) -> Response:
     """Return a program with the actions its state permits."""
     row = await queries.get(reader, actor=actor, program_id=program_id)
-    return responses.one(present(row), version=row["version"])
+    return responses.one(present(row, actor), version=row["version"])
 
 
 @router.patch(
@@ -266,7 +271,7 @@ async def change_program(
         if_match=if_match,
         now=now,
     )
-    return _answer(program)
+    return _answer(program, actor)
 
 
 ACTIONS = (
@@ -309,7 +314,7 @@ def _mount_action(action: ProgramAction, name: str, permission: str, summary: st
             if_match=if_match,
             now=now,
         )
-        return _answer(program)
+        return _answer(program, actor)
 
     endpoint.__name__ = name
     router.post(
@@ -350,7 +355,7 @@ async def wind_down(
         if_match=if_match,
         now=now,
     )
-    return _answer(program)
+    return _answer(program, actor)
 
 
 @router.post(
@@ -377,7 +382,7 @@ async def cancel_program(
         if_match=if_match,
         now=now,
     )
-    return _answer(program)
+    return _answer(program, actor)
 
 
 SWITCHES = (
@@ -395,7 +400,7 @@ def _mount_switch(path: str, name: str, field: str, is_on: bool) -> None:  # noq
         program = await operations.switch(
             session, actor=actor, program_id=program_id, field=field, is_on=is_on, now=now
         )
-        return _answer(program)
+        return _answer(program, actor)
 
     endpoint.__name__ = name
     words = path.replace("-", " ").capitalize()

@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from services.api.access.rules import Declaration, Scope
 from shared.errors import ConflictError, Violation
 from shared.schemas.matching import HARD_RULES, SOFT_RULES, faults_of_rule
 
@@ -73,9 +74,25 @@ TRANSITIONS: Mapping[tuple[ProgramStatus, ProgramAction], ProgramStatus] = Mappi
 )
 
 
+AUTOMATIC = frozenset({_A.START})
+"""Actions nobody asks for: a program starts with its first mentorship."""
+
+NEEDS: Mapping[ProgramAction, Declaration] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            set(ProgramAction) - AUTOMATIC, Declaration("program.change", Scope.PROGRAMS_WRITE)
+        ),
+        _A.COMPLETE: Declaration("program.complete", Scope.PROGRAMS_WRITE),
+        _A.CANCEL: Declaration("program.cancel", Scope.PROGRAMS_WRITE),
+        _A.ARCHIVE: Declaration("program.archive", Scope.PROGRAMS_WRITE),
+    }
+)
+"""What each step demands that somebody asks for by name."""
+
+
 def allowed_actions(status: ProgramStatus) -> list[ProgramAction]:
-    """Return what can happen next."""
-    return [action for (state, action) in TRANSITIONS if state is status]
+    """Return what somebody may ask for next."""
+    return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
 
 
 def next_status(status: ProgramStatus, action: ProgramAction) -> ProgramStatus:

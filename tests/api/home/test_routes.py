@@ -53,7 +53,7 @@ async def test_a_member_finds_where_they_take_part_whom_they_are_with_and_when(
         {
             "id": pair.mentor.participant["id"],
             "status": "at_capacity",
-            "allowed": ["pause-matching", "withdraw", "remove"],
+            "allowed": ["pause-matching", "withdraw"],
             "program_id": pair.offer.program["id"],
             "program_name": "Spring cohort",
             "program_status": "running",

@@ -73,7 +73,8 @@ async def test_a_coordinator_puts_two_people_together(world: World) -> None:
     )
     assert made["driver_person_id"] == pair.mentee.person["id"]
     assert [one["role"] for one in made["members"]] == ["mentor", "mentee"]
-    assert made["allowed"] == ["start", "end-early"]
+    assert made["allowed"] == ["end-early"]
+    assert (await pair.now())["allowed"] == ["start", "end-early"]
     assert (await pair.mentor.now())["status"] == "at_capacity"
     assert (await pair.mentee.now())["track_roles"][0]["load"] == 1
 

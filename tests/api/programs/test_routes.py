@@ -11,7 +11,7 @@ async def test_a_program_goes_from_draft_to_open_registration(world: World) -> N
 
     assert offer.program["status"] == "registration_open"
     assert offer.program["accepting_participants"] is True
-    assert offer.program["allowed"] == ["close-registration", "cancel"]
+    assert offer.program["allowed"] == ["close-registration"]
 
 
 async def test_publishing_gives_each_track_an_agreement_template(world: World) -> None:
