@@ -34,6 +34,7 @@ async def grant(
 ) -> RoleAssignment:
     """Grant a role; it holds from the person's next request on."""
     rules.check_grant(role, program_id)
+    rules.check_expiry(expires_at, now)
     if not await queries.is_known(session, organization_id=organization_id, person_id=person_id):
         raise unknown_reference("#/person_id")
     if await queries.has_grant(
@@ -118,6 +119,7 @@ async def create_key(
     now: datetime,
 ) -> tuple[ApiKey, str]:
     """Make a key and return it with its full text, which is kept nowhere."""
+    rules.check_expiry(expires_at, now)
     await _hold_office(session, actor)
     text = KeyText(actor.organization_id, key_id or ids.new_id(), access_rules.new_secret())
     key = _new_key(

@@ -51,6 +51,12 @@ def check_grant(role: Role, program_id: UUID | None) -> None:
         raise _invalid("#/program_id", "unexpected", f"A {role} is one of the organization.")
 
 
+def check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    """Refuse what would have ended before it began."""
+    if expires_at is not None and expires_at <= now:
+        raise _invalid("#/expires_at", "out_of_range", "Choose a time to come.")
+
+
 def last_org_admin() -> ConflictError:
     """Refuse to leave an organization with nobody to run it."""
     return ConflictError("Somebody must remain to run the organization.", code="last_org_admin")

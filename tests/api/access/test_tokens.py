@@ -25,11 +25,13 @@ from joserfc.jwk import ECKey
 
 from services.api.access import keys
 from services.api.access.rules import EVERY_SCOPE
+from services.api.access.tables import ApiKey
 from services.api.access.tokens import Issuer
 from shared import ids
 from shared.errors import UnauthenticatedError
 from shared.security import ServiceSigner
 from tests.support.apps import World, client, found_world
+from tests.support.issuer import organization_id, working
 from tests.support.served import served
 
 ISSUER = "http://127.0.0.1:8000"
@@ -590,8 +592,11 @@ async def test_a_revoked_key_says_so_to_its_holder_only(world: World) -> None:
 
 
 async def test_an_expired_key_opens_nothing(world: World) -> None:
-    ended = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
-    key, _ = await new_key(world, expires_at=ended)
+    key, made = await new_key(world)
+    async with working(world) as session:
+        place = (organization_id(world), ids.parse_id("api_key", made["id"]))
+        row = await session.get_one(ApiKey, place)
+        row.expires_at = datetime.now(UTC) - timedelta(minutes=5)
 
     assert (await refusal_of(world.app, key))["code"] == "key_revoked"
 

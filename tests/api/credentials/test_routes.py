@@ -518,3 +518,30 @@ async def test_a_secret_lives_in_real_time_whatever_the_sandbox_says(world: Worl
 
     end = datetime.fromisoformat(after["previous_secret_expires_at"])
     assert end - datetime.now(UTC) <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("path", ["/v1/api-keys", "/v1/role-assignments"])
+async def test_nothing_is_made_that_has_ended_already(world: World, path: str) -> None:
+    body = {
+        "/v1/api-keys": {"label": "Too late", "scopes": ["people:read"]},
+        "/v1/role-assignments": {
+            "person_id": (await world.add_person())["id"],
+            "role": "safeguarding",
+        },
+    }[path]
+    moment = datetime.now(UTC)
+
+    refused = await posted(
+        world.org_admin,
+        path,
+        {**body, "expires_at": (moment - timedelta(minutes=1)).isoformat()},
+        400,
+    )
+    made = await posted(
+        world.org_admin, path, {**body, "expires_at": (moment + timedelta(hours=1)).isoformat()}
+    )
+
+    assert [(one["pointer"], one["code"]) for one in refused["errors"]] == [
+        ("#/expires_at", "out_of_range")
+    ]
+    assert made["expires_at"] > moment.isoformat()
