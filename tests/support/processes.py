@@ -70,9 +70,12 @@ async def running(
         await _ready(url + probe, process)
         yield Server(url, psutil.Process(process.pid))
     finally:
+        ended_with = process.poll()
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, 20)
         listener.close()
+        if ended_with is not None:
+            raise RuntimeError(f"the server ended by itself with {ended_with}")
 
 
 async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
