@@ -1,11 +1,9 @@
 """Signing in with a real browser: by keyboard, on a phone, in the dark, and without any script."""
 
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +19,7 @@ from services.api.sign_in.requests.rules import COOKIE
 from services.notifications.deliveries import jobs as deliveries
 from shared.clock import system_clock
 from tests.support.apps import World, api_settings, client, found_world, running_api
+from tests.support.chromium import CHROMIUM, FLAGS, is_there
 from tests.support.database import Databases
 from tests.support.email_codes import App, add_app
 from tests.support.identity_provider import (
@@ -39,11 +38,6 @@ from tests.support.pages import STATE, authorize, register
 from tests.support.served import served
 from tests.support.work import bench
 
-CHROMIUM = os.environ.get("CHROMIUM") or "/usr/bin/chromium"
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 PATIENCE = 5_000
 APPS_PAGE = "<!doctype html><title>Back</title><link rel=icon href=data:,><h1>Back</h1>"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -59,7 +53,7 @@ FOCUSED = "document.activeElement.id || document.activeElement.textContent.trim(
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser at {CHROMIUM}"),
+    pytest.mark.skipif(not is_there(), reason=f"no browser at {CHROMIUM}"),
 ]
 
 
