@@ -38,7 +38,9 @@ def small_app(**frame: Any) -> FastAPI:
 
     @public.post("/secret", tags=["things"])
     async def make_secret() -> Response:
-        return responses.secret({"secret": "s" * 2000}, field="secret", location="/v1/secret")
+        return responses.secret(
+            {"secret": "s" * 2000}, field="secret", version=1, location="/v1/secret"
+        )
 
     @public.get("/fault", tags=["things"])
     async def fail() -> Response:
