@@ -30,6 +30,12 @@ overrides:
   - files: ["**#/components/schemas/MessageView/properties/headers"]
     rules:
       "owasp:api8:2023-define-cors-origin": "off"
+  # The doors that sign people in: nobody holds a credential yet.
+  - files:
+      - "**#/paths/~1auth~1email-codes/post"
+      - "**#/paths/~1auth~1email-codes~1{challenge_id}~1verify/post"
+    rules:
+      "owasp:api2:2023-write-restricted": "off"
 """
 INSTALL_SECONDS = 300
 SPECTRAL = ("--fail-severity=error", "--display-only-failures", "--quiet")

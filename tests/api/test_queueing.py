@@ -8,6 +8,7 @@ import pytest
 from services.api import dependencies
 from services.local import postgres
 from shared import ids
+from shared.web.problems import sqlstate_of
 from tests.support.apps import World
 from tests.support.database import Databases
 
@@ -18,7 +19,6 @@ async def test_a_change_outlasts_one_time_limit_of_a_wait(
     person = await world.add_person()
     holder = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
     gave_up_once = asyncio.Event()
-    sqlstate_of = dependencies.sqlstate_of
 
     def noticed(error: BaseException) -> str | None:
         state = sqlstate_of(error)
