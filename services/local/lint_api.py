@@ -33,7 +33,7 @@ overrides:
   # The doors that sign people in: nobody holds a credential yet.
   - files:
       - "**#/paths/~1auth~1email-codes/post"
-      - "**#/paths/~1auth~1email-codes~1{challenge_id}~1verify/post"
+      - "**#/paths/~1auth~1email-codes~1%7Bchallenge_id%7D~1verify/post"
     rules:
       "owasp:api2:2023-write-restricted": "off"
 """

@@ -281,6 +281,7 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "This address may not be called from here.",
             "Diese Adresse darf von hier aus nicht aufgerufen werden.",
         ),
+        "unexpected": ("This has no place here.", "Das hat hier keinen Platz."),
         "not_repeatable": ("This takes one value.", "Das nimmt nur einen Wert an."),
         "not_unique": ("This names the same thing twice.", "Das nennt etwas doppelt."),
         "unknown_time_zone": ("This should be an IANA time zone.", "Das ist keine Zeitzone."),

@@ -61,7 +61,7 @@ def check_fields(
     """Refuse fields that mean nothing for this kind of connection, and an oidc one without any."""
     foreign = OF_FILES if kind is ConnectionKind.OIDC else ("oidc",)
     broken = [
-        Violation(f"#/{name}", "not_allowed", f"A connection of kind {kind} has no {name}.")
+        Violation(f"#/{name}", "unexpected", f"A connection of kind {kind} has no {name}.")
         for name in foreign
         if sent.get(name) is not None
     ]
