@@ -33,6 +33,18 @@ def test_a_challenge_is_named_with_its_organization() -> None:
         f"emc_{ids.encode(HERE).upper()}_{ids.encode(HERE)}",
         f"emc{ids.encode(HERE)}{ids.encode(HERE)}",
     ],
+    ids=[
+        "nothing",
+        "prefix",
+        "half",
+        "open",
+        "three",
+        "person",
+        "large",
+        "letters",
+        "upper",
+        "joined",
+    ],
 )
 def test_what_names_no_challenge_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whichever part is wrong
