@@ -227,8 +227,17 @@ async def _track(coordinator: Client, program_id: str) -> Any:
 
 async def _advance(client: Client, path: str, steps: Mapping[str, str]) -> None:
     """Take a resource through states one after the other, from wherever it stands."""
-    while action := steps.get((current := await client.get(path))["status"]):
-        await client.post(f"{path}/{action}", intent=intent(path, current["status"], action))
+    status = (await client.get(path))["status"]
+    while action := steps.get(status):
+        before, refusal = status, None
+        try:
+            await client.post(f"{path}/{action}", intent=intent(path, before, action))
+        except RefusedError as refused:
+            refusal = refused
+        status = (await client.get(path))["status"]
+        # The day that was set for a step, or another player, may have taken it a moment before.
+        if refusal is not None and (refusal.code != "invalid_transition" or status == before):
+            raise refusal
 
 
 async def register(stage: Stage, program: Program, people: Sequence[Mapping[str, Any]]) -> int:

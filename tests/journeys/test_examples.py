@@ -54,7 +54,7 @@ def register(stack: Stack, **wanted: Any) -> dict[str, Any]:
 
 def environment(stack: Stack, **told: str) -> Mapping[str, str]:
     """Return what an example is told."""
-    return {**os.environ, "MENTORING_API": stack.state["api_url"], **told}
+    return {**os.environ, "API_URL": stack.state["api_url"], **told}
 
 
 def code_of(stack: Stack, *, after: str) -> str:

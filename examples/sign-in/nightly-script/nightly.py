@@ -1,6 +1,6 @@
 """A script that runs every night: signs in as a machine and reads the directory to its end.
 
-    MENTORING_API=https://mentoring.example.org/v1 CLIENT_ID=... CLIENT_SECRET=... python nightly.py
+    API_URL=https://mentoring.example.org/v1 CLIENT_ID=... CLIENT_SECRET=... python nightly.py
 
 Prints one JSON line per person. Needs `httpx`, nothing else.
 """
@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-API = os.environ["MENTORING_API"].rstrip("/")
+API = os.environ["API_URL"].rstrip("/")
 ROOT = urljoin(API, "/")
 TRIES = 5
 

@@ -1,6 +1,6 @@
 """What a phone app does to sign somebody in and to stay signed in, as one small program.
 
-    export MENTORING_API=https://mentoring.example.org/v1 CLIENT_ID=... ORGANIZATION=acme
+    export API_URL=https://mentoring.example.org/v1 CLIENT_ID=... ORGANIZATION=acme
     python phone.py sign-in ada@example.org     # asks for the code that comes by mail
     python phone.py home                        # what should I do next?
     python phone.py sign-out
@@ -24,7 +24,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-API = os.environ["MENTORING_API"].rstrip("/")
+API = os.environ["API_URL"].rstrip("/")
 ROOT = urljoin(API, "/")
 CLIENT_ID = os.environ["CLIENT_ID"]
 KEPT = Path(os.environ.get("KEPT", "phone.json"))
