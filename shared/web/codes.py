@@ -100,6 +100,9 @@ _ROWS = (
      "Offer this only to the roles that the operation names in `x-access`."),
     (403, "insufficient_scope", "A scope is missing", "Ein Berechtigungsumfang fehlt",
      "Use a credential that carries the scope named in `x-access`."),
+    (403, "email_codes_off", "Codes by mail are not in use here",
+     "Codes per E-Mail sind hier nicht in Gebrauch",
+     "Send the person to `/oauth/authorize`; the organization has its own identity provider."),
     # 404 to 415: protocol
     (404, "not_found", "There is nothing here", "Hier ist nichts",
      "Treat absent and hidden alike; the API does not tell them apart."),

@@ -96,6 +96,33 @@ class App:
         """Open a transaction of the organization."""
         return transaction(self.resources.sessions, Tenant(self.organization_id))
 
+    async def add_provider(self, label: str = "Our directory", *, status: str = "active") -> str:
+        """Let the organization have an identity provider; nobody signs in there."""
+        oidc = {
+            "issuer": "https://login.example.org/realms/works",
+            "client_id": "mentoring",
+            "client_secret": secrets.token_urlsafe(16),
+        }
+        body = {"label": label, "kind": "oidc", "oidc": oidc}
+        made = await self.world.org_admin.post("/v1/connections", json=body)
+        assert made.status_code == 201, made.text
+        connection_id: str = made.json()["id"]
+        await self._change(f"/v1/connections/{connection_id}", {"status": status})
+        return connection_id
+
+    async def pause(self, connection_id: str) -> None:
+        """Let nobody come in through a connection."""
+        await self._change(f"/v1/connections/{connection_id}", {"status": "paused"})
+
+    async def take_codes(self, setting: str) -> None:
+        """Decide as an org admin how the organization takes codes by mail."""
+        await self._change("/v1/organization", {"email_codes": setting})
+
+    async def _change(self, path: str, changes: dict[str, Any]) -> None:
+        headers = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+        changed = await self.world.org_admin.patch(path, json=changes, headers=headers)
+        assert changed.status_code == 200, changed.text
+
     async def last_fact(self) -> UUID:
         """Return the id of the last fact about a code."""
         statement = text(

@@ -35,6 +35,7 @@ def present(row: Mapping[str, Any]) -> OrganizationView:
         kind=row["kind"],
         default_locale=row["default_locale"],
         default_timezone=row["default_timezone"],
+        email_codes=row["email_codes"],
         grade_order=row["grade_order"],
     )
 
@@ -65,7 +66,11 @@ async def change_organization(
     body: Annotated[OrganizationPatch, Body(media_type="application/merge-patch+json")],
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Change defaults and the order of grades; fields left out stay as they are."""
+    """Change defaults, how people sign in and the order of grades; what is left out stays.
+
+    Before an identity provider becomes the only way in, sign in there once with `email_codes` at
+    `on`.
+    """
     organization = await operations.change(
         session,
         actor=actor,

@@ -11,6 +11,13 @@ class Kind(StrEnum):
     SANDBOX = "sandbox"
 
 
+class EmailCodes(StrEnum):
+    """Whether people may sign in with a code by mail where they have a provider of their own."""
+
+    AUTOMATIC = "automatic"
+    ON = "on"
+
+
 def grade_rank(grade: str | None, order: Sequence[str]) -> int | None:
     """Return how high a grade stands, lowest 0; an unlisted grade has no rank."""
     return order.index(grade) if grade in order else None

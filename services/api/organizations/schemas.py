@@ -6,7 +6,7 @@ from uuid import UUID
 from annotated_types import MaxLen
 from pydantic import Field
 
-from services.api.organizations.rules import Kind
+from services.api.organizations.rules import EmailCodes, Kind
 from shared.schemas.base import (
     UNSET,
     Body,
@@ -23,6 +23,14 @@ from shared.schemas.base import (
 
 Grade = Annotated[str, Line(40, "Senior")]
 Grades = Annotated[list[Grade], MaxLen(100), Distinct()]
+EmailCodesSetting = Annotated[
+    EmailCodes,
+    Field(
+        description="Whether people may sign in with a code by mail. `automatic`: as long as no "
+        "connection of kind `oidc` is active. `on`: beside one, too.",
+        examples=["automatic"],
+    ),
+]
 
 
 class OrganizationPatch(Body):
@@ -31,6 +39,7 @@ class OrganizationPatch(Body):
     name: Annotated[str, Line(120, "Example Works")] = UNSET
     default_locale: Locale = UNSET
     default_timezone: TimeZone = UNSET
+    email_codes: EmailCodesSetting = UNSET
     grade_order: Annotated[
         Grades, Field(description="Grades from lowest to highest; others have no rank.")
     ] = UNSET
@@ -69,4 +78,5 @@ class OrganizationView(TypedDict):
     kind: Kind
     default_locale: Locale
     default_timezone: TimeZone
+    email_codes: EmailCodesSetting
     grade_order: Grades

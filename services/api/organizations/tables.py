@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, String, Uuid
 
 from services.api.database import ApiTable
-from services.api.organizations.rules import Kind
+from services.api.organizations.rules import EmailCodes, Kind
 from shared.persistence.columns import column, document, instant, one_of, organization_key
 
 
@@ -25,6 +25,7 @@ class Organization(ApiTable, table=True):
     kind: Kind = column(one_of(Kind))
     default_locale: str = column(String(12))
     default_timezone: str = column(String(64))
+    email_codes: EmailCodes = column(one_of(EmailCodes), default=EmailCodes.AUTOMATIC)
     grade_order: list[str] = column(ARRAY(String(40)))
     skills: list[dict[str, Any]] = document(default_factory=list)
     settings: dict[str, Any] = document(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import and_, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -14,6 +14,8 @@ from services.api.integrations.connections.rules import (
     ConnectionStatus,
 )
 from services.api.integrations.connections.tables import Connection, OidcConnection
+from services.api.organizations.rules import EmailCodes
+from services.api.organizations.tables import Organization
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
@@ -111,6 +113,29 @@ async def list_providers(session: AsyncSession, *, organization_id: UUID) -> lis
         .limit(MOST_PROVIDERS)
     )
     return [(row.id, row.label) for row in await session.execute(statement)]
+
+
+@once
+def _openness() -> AnySelect:
+    is_wanted = exists().where(
+        col(Organization.organization_id) == bindparam("organization_id"),
+        col(Organization.email_codes) == EmailCodes.ON,
+    )
+    has_provider = exists().where(
+        col(Connection.organization_id) == bindparam("organization_id"),
+        col(Connection.kind) == ConnectionKind.OIDC,
+        col(Connection.status) == ConnectionStatus.ACTIVE,
+    )
+    return select(or_(is_wanted, ~has_provider).label("is_open"))
+
+
+async def takes_email_codes(reader: Reader, *, organization_id: UUID) -> bool:
+    """Tell whether people sign in with codes by mail: not past the organization's own provider.
+
+    An organization that is not there has no provider either, so nobody learns that it is not.
+    """
+    row = await reader.fetch_one(_openness(), organization_id=organization_id)
+    return row is not None and row["is_open"]
 
 
 async def is_label_taken(

@@ -129,6 +129,18 @@ def upgrade() -> None:
         ),
         sa.Column("default_locale", sa.String(length=12), nullable=False),
         sa.Column("default_timezone", sa.String(length=64), nullable=False),
+        sa.Column(
+            "email_codes",
+            sa.Enum(
+                "automatic",
+                "on",
+                name="emailcodes",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
         sa.Column("grade_order", sa.ARRAY(sa.String(length=40)), nullable=False),
         sa.Column("skills", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("settings", postgresql.JSONB(astext_type=sa.Text()), nullable=False),

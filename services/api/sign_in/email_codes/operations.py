@@ -13,11 +13,13 @@ from sqlmodel import col
 from services.api.access import codes
 from services.api.access.rules import Scope
 from services.api.events import operations as events
+from services.api.integrations.connections import queries as connections
 from services.api.sign_in.email_codes import queries
 from services.api.sign_in.email_codes.rules import (
     ORGANIZATION_WINDOW,
     PER_ADDRESS,
     Challenge,
+    Off,
     Refused,
     TooMany,
     Verified,
@@ -39,13 +41,15 @@ async def start(
     pepper: bytes,
     limit: int,
     now: datetime,
-) -> Challenge | TooMany:
+) -> Challenge | TooMany | Off:
     """Send a code to an address, if it is somebody's; the same work is done if it is nobody's.
 
     `address` has the form of one (`shared.schemas.base.Email`). `limit` is how many codes the
     organization may ask for in a minute; `now` is the real time.
     """
     reader = SessionReader(session)
+    if not await connections.takes_email_codes(reader, organization_id=organization_id):
+        return Off()
     digest = codes.address_digest(pepper, organization_id=organization_id, address=address)
     await queries.hold_address(reader, digest=digest)
     of_address, of_organization = await queries.counts(
@@ -89,12 +93,15 @@ async def verify(
     pepper: bytes,
     sign_in_id: UUID | None = None,
     now: datetime,
-) -> Verified | Refused:
+) -> Verified | Refused | Off:
     """Sign in with a code; the attempt counts, whatever comes of it.
 
     A challenge that was begun on a sign-in page is answered on that page only: `sign_in_id` names
     it. `now` is the real time.
     """
+    reader = SessionReader(session)
+    if not await connections.takes_email_codes(reader, organization_id=organization_id):
+        return Off()
     challenge = await _attempt(
         session,
         organization_id=organization_id,
@@ -111,7 +118,7 @@ async def verify(
         return Refused()
     challenge.used_at = now
     may_sign_in = await queries.may_sign_in(
-        SessionReader(session), organization_id=organization_id, person_id=challenge.person_id
+        reader, organization_id=organization_id, person_id=challenge.person_id
     )
     if not may_sign_in:
         return Refused()

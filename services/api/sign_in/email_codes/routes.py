@@ -15,7 +15,7 @@ from services.api.issuer import queries as apps
 from services.api.issuer.rules import CODE_LIFETIME, AppClient, TokenRefusal, narrowed
 from services.api.organizations import queries as organizations
 from services.api.sign_in.email_codes import operations, rules
-from services.api.sign_in.email_codes.rules import Refused, TooMany, Verified
+from services.api.sign_in.email_codes.rules import Off, Refused, TooMany, Verified
 from services.api.sign_in.email_codes.schemas import (
     ChallengeId,
     EmailCodeAnswer,
@@ -23,7 +23,7 @@ from services.api.sign_in.email_codes.schemas import (
     EmailCodeView,
     SignedInView,
 )
-from shared.errors import InvalidError, LimitedError, Violation, unknown_reference
+from shared.errors import ForbiddenError, InvalidError, LimitedError, Violation, unknown_reference
 from shared.web import responses
 from shared.web.limits import Buckets
 
@@ -46,6 +46,9 @@ async def ask_for_email_code(
 
     The answer is the same whether anybody has the address. A code works once, for ten minutes and
     five tries. An address gets five codes an hour; what is asked for beyond that is not sent.
+
+    An organization with an identity provider of its own may take no codes: `email_codes_off`, for
+    every address. Then send the person to `/oauth/authorize`.
     """
     # Before the database is asked: whoever floods one organization holds up nobody else.
     _spend(resources.code_requests, body.organization)
@@ -64,6 +67,8 @@ async def ask_for_email_code(
             limit=resources.settings.sign_in_organization_rate_limit,
             now=resources.clock(),
         )
+    if isinstance(outcome, Off):
+        raise _off()
     if isinstance(outcome, TooMany):
         raise _busy(outcome.retry_after_seconds)
     view = EmailCodeView(challenge_id=str(outcome), expires_in=int(codes.LIFETIME.total_seconds()))
@@ -80,6 +85,13 @@ def _busy(seconds: int) -> LimitedError:
     return LimitedError(
         "Too many people of this organization sign in just now; wait a moment.",
         headers={"Retry-After": str(seconds)},
+    )
+
+
+def _off() -> ForbiddenError:
+    return ForbiddenError(
+        "This organization signs in at its identity provider, not with codes by mail.",
+        code="email_codes_off",
     )
 
 
@@ -124,7 +136,8 @@ async def verify_email_code(
 
     Redeem it within a minute at `/oauth/token`: `grant_type=authorization_code`, `client_id`, the
     `code` and your `code_verifier`, without `redirect_uri`. Every refusal is `code_invalid`,
-    whether the code is wrong, too old, used, tried too often or was never sent.
+    whether the code is wrong, too old, used, tried too often or was never sent. Only where codes
+    were switched off meanwhile, it is `email_codes_off`.
     """
     organization_id, named = rules.parse_challenge(challenge_id)
     _spend(resources.code_answers, str(organization_id))
@@ -139,6 +152,8 @@ async def verify_email_code(
             now=now,
         )
         code = await _given(session, organization_id, outcome, now)
+    if isinstance(outcome, Off):
+        raise _off()
     # Behind the COMMIT: a refusal that took the counted attempt back would allow endless guesses.
     if code is None:
         raise InvalidError(
@@ -150,9 +165,9 @@ async def verify_email_code(
 
 
 async def _given(
-    session: AsyncSession, organization_id: UUID, outcome: Verified | Refused, now: datetime
+    session: AsyncSession, organization_id: UUID, outcome: Verified | Refused | Off, now: datetime
 ) -> str | None:
-    if isinstance(outcome, Refused) or outcome.code_challenge is None:
+    if not isinstance(outcome, Verified) or outcome.code_challenge is None:
         return None
     return await issuer.give_code(
         session,

@@ -53,6 +53,11 @@ class Refused:
     """The code was wrong, too late, used, tried too often, or never sent: all look the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class Off:
+    """The organization signs in at its own provider, not with codes: said to everybody alike."""
+
+
 def parse_challenge(text: str) -> tuple[UUID, UUID]:
     """Return organization and id of a challenge; anything malformed is a `ValueError`."""
     prefix, organization, challenge = text.split("_")

@@ -17,7 +17,7 @@ from services.api.issuer.rules import (
     redirect_back,
 )
 from services.api.sign_in.email_codes import operations as email_codes
-from services.api.sign_in.email_codes.rules import Challenge, Refused
+from services.api.sign_in.email_codes.rules import Off, Refused, TooMany
 from services.api.sign_in.pages import queries, rules
 from services.api.sign_in.pages.queries import Surroundings
 from services.api.sign_in.pages.rules import Asked
@@ -104,13 +104,13 @@ async def send_code(
     pepper: bytes,
     limit: int,
     now: datetime,
-) -> bool:
-    """Send a code to an address, if it is somebody's; False when too many are asked for now.
+) -> Notice | None:
+    """Send a code to an address, if it is somebody's; a notice says why nobody gets one now.
 
     Asked twice in a moment, as by a double click, it sends one.
     """
     if sign_in.address == address and await queries.is_code_fresh(session, sign_in, now=now):
-        return True
+        return None
     outcome = await email_codes.start(
         session,
         organization_id=sign_in.organization_id,
@@ -123,10 +123,12 @@ async def send_code(
         limit=limit,
         now=now,
     )
-    if not isinstance(outcome, Challenge):
-        return False
+    if isinstance(outcome, Off):
+        return Notice.CODES_OFF
+    if isinstance(outcome, TooMany):
+        return Notice.BUSY
     sign_in.address, sign_in.email_code_id = address, outcome.id
-    return True
+    return None
 
 
 async def answer_again(
@@ -188,6 +190,8 @@ async def try_code(
         sign_in_id=sign_in.id,
         now=now,
     )
+    if isinstance(outcome, Off):
+        return Notice.CODES_OFF
     if isinstance(outcome, Refused):
         return await queries.why_code_is_over(session, sign_in, now=now) or "wrong"
     return Answered(

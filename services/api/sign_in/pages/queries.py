@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.integrations.connections import queries as connections
 from services.api.issuer import queries as issuer
 from services.api.issuer.rules import AppClient
 from services.api.organizations import queries as organizations
@@ -21,11 +22,12 @@ from shared.persistence.reads import SessionReader
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where somebody signs in: the organization with its language and providers, and the app."""
+    """Where somebody signs in: the organization with its language and ways in, and the app."""
 
     organization: str
     default_locale: str
     providers: Sequence[tuple[UUID, str]]
+    takes_email_codes: bool
     app: AppClient
 
 
@@ -36,9 +38,11 @@ async def surroundings(
     app = await issuer.app_client(session, organization_id=organization_id, client_id=client_id)
     if app is None:
         return None
-    row = await organizations.get(SessionReader(session), organization_id=organization_id)
+    reader = SessionReader(session)
+    row = await organizations.get(reader, organization_id=organization_id)
+    takes_codes = await connections.takes_email_codes(reader, organization_id=organization_id)
     providers = await upstream.providers(session, organization_id)
-    return Surroundings(row["name"], row["default_locale"], providers, app)
+    return Surroundings(row["name"], row["default_locale"], providers, takes_codes, app)
 
 
 async def code_of(session: AsyncSession, sign_in: SignIn) -> EmailCode | None:

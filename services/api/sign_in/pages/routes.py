@@ -115,6 +115,8 @@ async def show_code_page(request: Request) -> Response:
     """Ask for the code that was sent."""
 
     async def show(_session: AsyncSession, shown: "_Shown") -> Response:
+        if not shown.where.takes_email_codes:
+            return shown.without_codes()
         if shown.sign_in.address is None:
             return _sent_on(cookies.page(FIRST_PAGE, shown.sign_in.id))
         return shown.page(schemas.code_page(shown.scene(), address=shown.sign_in.address))
@@ -129,12 +131,14 @@ async def send_sign_in_code(request: Request) -> Response:
     resources = _resources(request)
 
     async def send(session: AsyncSession, shown: "_Shown") -> Response:
+        if not shown.where.takes_email_codes:
+            return shown.without_codes()
         typed = form.get("email", "")
         address = _address(typed)
         if address is None:
             page = schemas.first_page(shown.scene(), address=typed, is_wrong=True)
             return shown.page(page, HTTPStatus.BAD_REQUEST)
-        is_sent = await operations.send_code(
+        hindrance = await operations.send_code(
             session,
             shown.sign_in,
             address=address,
@@ -142,8 +146,10 @@ async def send_sign_in_code(request: Request) -> Response:
             limit=resources.settings.sign_in_organization_rate_limit,
             now=resources.clock(),
         )
-        if not is_sent:
-            page = schemas.first_page(shown.scene(), notice=Notice.BUSY, address=address)
+        if hindrance is Notice.CODES_OFF:
+            return shown.without_codes()
+        if hindrance is not None:
+            page = schemas.first_page(shown.scene(), notice=hindrance, address=address)
             return shown.page(page, HTTPStatus.TOO_MANY_REQUESTS)
         # Behind a redirect, so that loading the page again sends no second mail.
         return _sent_on(cookies.page(CODE_PAGE, shown.sign_in.id))
@@ -158,6 +164,8 @@ async def check_sign_in_code(request: Request) -> Response:
     resources = _resources(request)
 
     async def check(session: AsyncSession, shown: "_Shown") -> Response:
+        if not shown.where.takes_email_codes:
+            return shown.without_codes()
         sign_in = shown.sign_in
         address = sign_in.address or ""
         outcome = await operations.try_code(
@@ -223,6 +231,7 @@ class _Shown:
             form_token=cookies.form_token(self.entry),
             first_page=cookies.page(FIRST_PAGE, self.sign_in.id),
             providers=[Provider(label, _way_to(one)) for one, label in self.where.providers],
+            takes_email_codes=self.where.takes_email_codes,
         )
 
     def page(self, html: str, status: int = HTTPStatus.OK) -> Response:
@@ -232,6 +241,11 @@ class _Shown:
             has_providers=bool(self.where.providers),
         )
         return _html(html, status, self.sign_in.locale, targets)
+
+    def without_codes(self) -> Response:
+        """Say that people sign in another way here; pages of before may still be open."""
+        page = schemas.first_page(self.scene(), notice=Notice.CODES_OFF)
+        return self.page(page, HTTPStatus.FORBIDDEN)
 
     def over(self, location: str) -> Response:
         """Lead away; the cookie stays for a moment, as the same form may come again."""

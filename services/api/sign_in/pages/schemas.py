@@ -37,6 +37,7 @@ class Scene:
     form_token: str
     first_page: str
     providers: Sequence[Provider] = ()
+    takes_email_codes: bool = True
 
 
 def first_page(
@@ -90,6 +91,7 @@ def _shown(scene: Scene) -> Mapping[str, Any]:
         "form_token": scene.form_token,
         "first_page": scene.first_page,
         "providers": scene.providers,
+        "takes_email_codes": scene.takes_email_codes,
     }
 
 

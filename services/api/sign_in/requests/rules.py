@@ -29,6 +29,7 @@ class Notice(StrEnum):
     """What the first page says when somebody is led back to it."""
 
     BUSY = "busy"
+    CODES_OFF = "codes_off"
     CODE_EXPIRED = "code_expired"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     PROVIDER_REFUSED = "provider_refused"

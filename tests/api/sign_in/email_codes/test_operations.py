@@ -15,6 +15,7 @@ from services.api.sign_in.email_codes import operations
 from services.api.sign_in.email_codes.rules import (
     PER_ADDRESS,
     Challenge,
+    Off,
     Refused,
     TooMany,
     Verified,
@@ -24,6 +25,7 @@ from shared.clock import system_clock
 from shared.persistence.sessions import driver, transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
+from tests.support.email_codes import App
 
 LIMIT = 1000
 
@@ -60,7 +62,7 @@ class Desk:
         limit: int = LIMIT,
         statements: list[str] | None = None,
         sign_in_id: UUID | None = None,
-    ) -> Challenge | TooMany:
+    ) -> Challenge | TooMany | Off:
         """Ask for a code; `statements` takes what the database is told."""
         async with self.open() as session:
             connection = driver(session)
@@ -99,7 +101,9 @@ class Desk:
         """Return another code."""
         return f"{(int(self.code(challenge)) + 1) % 10**8:08}"
 
-    async def verify(self, challenge: Challenge, code: str, **options: Any) -> Verified | Refused:
+    async def verify(
+        self, challenge: Challenge, code: str, **options: Any
+    ) -> Verified | Refused | Off:
         """Answer a challenge."""
         async with self.open() as session:
             return await operations.verify(
@@ -311,8 +315,20 @@ async def test_the_same_statements_are_sent_for_everybody(desk: Desk) -> None:
         await desk.begun(email, statements=sent[email])
 
     known = sent.pop(desk.email)
-    assert len(known) == 5
+    assert len(known) == 6
     assert [one for one in sent.values() if one != known] == []
+
+
+async def test_where_codes_are_off_no_address_is_looked_at(desk: Desk) -> None:
+    await App(desk.world, desk.client_id).add_provider()
+    sent: dict[str, list[str]] = {}
+    for email in (desk.email, "nobody@example.org"):
+        sent[email] = []
+        assert await desk.start(email, statements=sent[email]) == Off()
+
+    assert sent[desk.email] == sent["nobody@example.org"]
+    (only,) = sent[desk.email]
+    assert "person" not in only
 
 
 async def test_an_address_gets_five_codes_an_hour(desk: Desk) -> None:

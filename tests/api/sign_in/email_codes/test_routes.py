@@ -107,6 +107,72 @@ async def test_every_refusal_of_a_code_reads_the_same(app: App) -> None:
     assert [one for one in answers if one != answers[0]] == []
 
 
+def off(answer: httpx.Response) -> dict[str, Any]:
+    """Expect that codes are not taken here, and return it without what names the request."""
+    assert answer.status_code == 403, answer.text
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == "email_codes_off"
+    return {name: one for name, one in problem.items() if name not in {"request_id", "instance"}}
+
+
+async def test_a_provider_shuts_the_way_around_it_for_every_address(app: App) -> None:
+    person = await app.world.add_person()
+    await app.add_provider()
+
+    known, unknown = [
+        off(await app.caller.post("/v1/auth/email-codes", json=app.wanted(email)))
+        for email in (person["email"], "nobody@example.org")
+    ]
+
+    assert known == unknown
+
+
+async def test_a_provider_shuts_it_for_codes_on_their_way_too(app: App) -> None:
+    person = await app.world.add_person()
+    begun = [await app.ask(email) for email in (person["email"], "nobody@example.org")]
+    invented = str(Challenge(app.organization_id, ids.new_id(), system_clock()))
+    await app.add_provider()
+
+    answers = [off(await app.answer(one, app.code(one))) for one in (*begun, invented)]
+
+    assert [one for one in answers if one != answers[0]] == []
+    await app.take_codes("on")
+    assert (await app.answer(begun[0], app.code(begun[0]))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("setting", "status"), [("automatic", "paused"), ("on", "active"), ("on", "paused")]
+)
+async def test_codes_go_on_beside_a_provider(app: App, setting: str, status: str) -> None:
+    person = await app.world.add_person()
+    await app.take_codes(setting)
+    await app.add_provider(status=status)
+
+    challenge_id = await app.ask(person["email"])
+
+    assert (await app.answer(challenge_id, app.code(challenge_id))).status_code == 200
+
+
+async def test_a_source_of_files_and_the_provider_of_others_shut_nothing(
+    app: App, api: FastAPI
+) -> None:
+    await (await add_app(await found_world(api))).add_provider()
+    made = await app.world.org_admin.post("/v1/connections", json={"label": "HR", "kind": "file"})
+    assert made.status_code == 201, made.text
+
+    await app.ask("nobody@example.org")
+
+
+async def test_pausing_the_provider_opens_codes_again(app: App) -> None:
+    connection_id = await app.add_provider()
+    body = app.wanted("nobody@example.org")
+    off(await app.caller.post("/v1/auth/email-codes", json=body))
+
+    await app.pause(connection_id)
+
+    await app.ask("nobody@example.org")
+
+
 async def test_the_counted_attempt_survives_the_refusal(app: App) -> None:
     person = await app.world.add_person()
     challenge_id = await app.ask(person["email"])

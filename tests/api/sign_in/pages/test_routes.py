@@ -10,15 +10,12 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from services.api.access import codes
-from services.api.integrations.connections.rules import ConnectionKind, ConnectionStatus
-from services.api.integrations.connections.tables import Connection
 from services.api.sign_in.pages import schemas
 from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests import rules as cookies
 from services.api.sign_in.requests.rules import LIFETIME, REPEATED_WITHIN
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
-from shared.clock import system_clock
 from shared.web.limits import Buckets
 from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
@@ -707,20 +704,9 @@ async def test_every_identity_provider_that_is_active_has_a_button(
     browser: Browser, app: App
 ) -> None:
     labels = {"Our directory": "active", "<b>Theirs</b>": "active", "Old one": "paused"}
-    now = system_clock()
-    async with app.open() as session:
-        for label, status in labels.items():
-            session.add(
-                Connection(
-                    organization_id=app.organization_id,
-                    id=ids.new_id(),
-                    created_at=now,
-                    updated_at=now,
-                    label=label,
-                    kind=ConnectionKind.OIDC,
-                    status=ConnectionStatus(status),
-                )
-            )
+    for label, status in labels.items():
+        await app.add_provider(label, status=status)
+    await app.take_codes("on")
 
     first = await browser.open(authorize(app))
 
@@ -734,6 +720,69 @@ async def test_every_identity_provider_that_is_active_has_a_button(
     # An identity provider sends people on to hosts that nobody here knows.
     assert "form-action 'self' http: https:" in first.answer.headers["Content-Security-Policy"]
     assert "autofocus" not in first.element("email")
+
+
+def has_email_form(page: Page) -> bool:
+    """Tell whether a page asks for an address or offers to send a code."""
+    actions = {held["action"] for tag, held in page.tags if tag == "form"}
+    fields = {held["name"] for tag, held in page.tags if tag == "input"}
+    return bool(actions & {EMAIL, CODE}) or bool(fields & {"email", "code"})
+
+
+async def test_one_provider_and_no_codes_leave_one_button(browser: Browser, app: App) -> None:
+    connection_id = await app.add_provider()
+
+    page = await browser.open(authorize(app))
+
+    assert page.answer.status_code == 200
+    assert not has_email_form(page)
+    assert "or" not in {held.get("class") for _tag, held in page.tags}
+    buttons = [held["class"] for tag, held in page.tags if tag == "button"]
+    assert buttons == ["main", "quiet"]
+    assert "form_token" in page.form(f"/oauth/upstream/{connection_id}").fields
+    assert "Continue with Our directory" in page.text
+    assert "Cancel and return to An app" in page.text
+
+
+@pytest.mark.parametrize(
+    ("setting", "status"), [("automatic", "paused"), ("on", "active"), ("on", "paused")]
+)
+async def test_the_page_asks_for_an_address_beside_a_provider(
+    browser: Browser, app: App, setting: str, status: str
+) -> None:
+    person = await app.world.add_person()
+    await app.take_codes(setting)
+    await app.add_provider(status=status)
+
+    second = await asked_for_code(browser, app, person["email"])
+
+    assert "code" in sent_to(await browser.submit(second, CODE, code=await code_of(app)))[1]
+
+
+async def test_pages_of_before_send_no_code_and_take_none(browser: Browser, app: App) -> None:
+    person = await app.world.add_person()
+    first = await browser.open(authorize(app))
+    second = await browser.submit(first, EMAIL, email=person["email"])
+    code = await code_of(app)
+    await app.add_provider()
+
+    for page in (
+        await browser.submit(first, EMAIL, email="somebody.else@example.org"),
+        await browser.submit(first, EMAIL, email="no address"),
+        await browser.submit(second, EMAIL),
+        await browser.submit(second, CODE, code="nothing"),
+        await browser.submit(second, CODE, code=code),
+        await browser.open(str(second.answer.url)),
+    ):
+        assert (page.answer.status_code, page.title) == (403, "Sign in")
+        assert "Codes by mail are not in use here." in page.text
+        assert page.element("notice")["role"] == "alert"
+        assert "Continue with Our directory" in page.text
+        assert not has_email_form(page)
+    assert await count(app, "email_code") == 1
+
+    await app.take_codes("on")
+    assert "code" in sent_to(await browser.submit(second, CODE, code=code))[1]
 
 
 @pytest.mark.parametrize("notice", list(cookies.Notice))
