@@ -65,7 +65,7 @@ class World:
 
     async def add_person(self, **values: Any) -> dict[str, Any]:
         """Add a person to the directory and return them."""
-        name = secrets.token_hex(4)
+        name = f"p{secrets.token_hex(4)}"
         body = {
             "email": f"{name}@example.org",
             "given_name": "Given",
