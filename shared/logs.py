@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
+from fastapi.telemetry import TelemetryConfig
 
 ALLOWED = frozenset(
     {
@@ -14,6 +15,10 @@ ALLOWED = frozenset(
         *("code", "object_id", "attempt", "error_type", "place", "count"),
     }
 )
+
+# What the framework would export by itself names people and quotes values; and it looks for a
+# receiver at every request.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
 def keep_allowed(

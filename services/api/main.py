@@ -142,6 +142,7 @@ def create_public() -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         root_path_in_servers=False,
+        telemetry=logs.NO_TELEMETRY,
         routes=[Signpost(routes), *routes],
     )
     publish(public, PRODUCT)
@@ -163,7 +164,13 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
             root.state.resources = resources
             yield
 
-    root = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    root = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=logs.NO_TELEMETRY,
+    )
     equip(root, public, prefix=PREFIX, frame=_frame(settings))
     root.state.public = public
     # Only its routes: the layers around a second application would do everything twice. And first,

@@ -34,7 +34,13 @@ def create_app(settings: MatchingSettings | None = None) -> FastAPI:
         finally:
             await app.state.pool.close()
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=logs.NO_TELEMETRY,
+    )
     app.state.settings = settings
     app.state.door = _door(settings)
     install_problem_handlers(app)

@@ -40,7 +40,11 @@ def create_app(settings: NotificationsSettings | None = None) -> FastAPI:
             yield
 
     app = FastAPI(
-        title="Mentoring notifications", version="0.1.0", lifespan=lifespan, openapi_url=None
+        title="Mentoring notifications",
+        version="0.1.0",
+        lifespan=lifespan,
+        openapi_url=None,
+        telemetry=logs.NO_TELEMETRY,
     )
     equip_internal(
         app,

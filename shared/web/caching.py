@@ -1,5 +1,6 @@
 """Answers on their way out: not sent again to who holds them, secrets never compressed."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,7 +11,7 @@ from shared.web.preconditions import is_unchanged
 
 MIN_COMPRESSED_BYTES = 500
 # Between the two layers below only: an answer that is coded already is not compressed.
-UNTOUCHED = "untouched"
+UNTOUCHED = (b"content-encoding", b"untouched")
 _KEPT = frozenset({b"etag", b"cache-control", b"vary", b"content-location", b"link"})
 
 
@@ -70,10 +71,8 @@ class CompressionMiddleware:
         """Serve one request."""
 
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if headers.get("Content-Encoding") == UNTOUCHED:
-                    del headers["Content-Encoding"]
+            if message["type"] == "http.response.start" and UNTOUCHED in message["headers"]:
+                message["headers"] = [one for one in message["headers"] if one != UNTOUCHED]
             await send(message)
 
         await self._compressing(scope, receive, answer)
@@ -87,10 +86,12 @@ class _SecretsMarked:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if "no-store" in headers.get("Cache-Control", ""):
-                    headers["Content-Encoding"] = UNTOUCHED
+            if message["type"] == "http.response.start" and _is_secret(message["headers"]):
+                message["headers"] = [*message["headers"], UNTOUCHED]
             await send(message)
 
         await self.app(scope, receive, answer)
+
+
+def _is_secret(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"cache-control" and b"no-store" in value for name, value in headers)

@@ -8,6 +8,7 @@ and spends nobody's quota but its own.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from starlette.types import Scope
 
 REMEMBERED = 20_000
+DIGEST = "credential_digest"
 
 
 class Caller(NamedTuple):
@@ -71,7 +73,15 @@ def _caller(actor: Any) -> Caller:
 
 
 def _digest(scope: Scope) -> bytes | None:
-    for name, value in scope["headers"]:
+    # Several layers ask; the scope remembers.
+    if DIGEST not in scope:
+        scope[DIGEST] = _digest_of(scope["headers"])
+    digest: bytes | None = scope[DIGEST]
+    return digest
+
+
+def _digest_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
         if name == b"authorization":
             return hashlib.blake2b(value, digest_size=16).digest()
     return None

@@ -48,11 +48,12 @@ class RequestMiddleware:
                 _complete(message, scope, status, request_id, self.fixed)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(**_names(scope, request_id)):
-            try:
-                await self.app(scope, receive, answer)
-            finally:
-                _log(scope, status, time.perf_counter() - started)
+        named = structlog.contextvars.bind_contextvars(**_names(scope, request_id))
+        try:
+            await self.app(scope, receive, answer)
+        finally:
+            _log(scope, status, time.perf_counter() - started)
+            structlog.contextvars.reset_contextvars(**named)
 
 
 def _names(scope: Scope, request_id: str) -> dict[str, str]:

@@ -148,3 +148,22 @@ def test_tables_and_columns_use_the_words_of_the_domain(service: str) -> None:
     foreign = {name for name in names - {"employee_number"} if FOREIGN_WORDS & set(name.split("_"))}
 
     assert foreign == set()
+
+
+def test_the_framework_exports_nothing_by_itself() -> None:
+    """Its spans and logs carry addresses, queries and exception texts past our allowlist."""
+    made = [
+        (f"{file.relative_to(ROOT)}:{node.lineno}", {one.arg: one.value for one in node.keywords})
+        for file in SOURCE
+        if file.is_relative_to(ROOT / "services") and file.name == "main.py"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "FastAPI"
+    ]
+    loud = [
+        place
+        for place, told in made
+        if "telemetry" not in told or ast.unparse(told["telemetry"]) != "logs.NO_TELEMETRY"
+    ]
+
+    assert len(made) == 4
+    assert loud == []

@@ -27,7 +27,7 @@ from tests.support.apps import OPERATOR_TOKEN, World, api_settings, found_world,
 from tests.support.database import Databases, migrated
 from tests.support.processes import API, Server, environment, running
 
-ROUNDS = 5
+ROUNDS = 9
 CONNECTIONS = 16
 PEOPLE = 200
 # A front end asks more often in the ten minutes that a token lives.
