@@ -179,7 +179,8 @@ class PublicRoute(CheckedRoute):
             resources: Resources = request.app.state.resources
             admit_stranger(request)
             request.state.opening = lambda one: transaction(resources.sessions, Tenant(one))
-            return await _or_again(handler, request)
+            async with resources.stranger_lane.passage():
+                return await _or_again(handler, request)
 
         return serve
 

@@ -28,11 +28,14 @@ from shared.persistence.leases import JobDatabase
 from shared.persistence.sessions import Sessions, create_sessions
 from shared.security import ServiceSigner
 from shared.settings import Environment, Mode, SettingError
-from shared.web.limits import Buckets
+from shared.web.limits import Buckets, Lane
 from shared.web.problems import is_database_away, sqlstate_of
 
 RETRY_SECONDS = 1
 LOOK_SECONDS = 5
+# A flood of sign-ins holds up other sign-ins, not those who are signed in.
+STRANGERS_AT_ONCE = 2
+STRANGERS_WAITING = 64
 HOLDS_REAL_DATA = "SELECT EXISTS (SELECT FROM organization_slug WHERE NOT is_demo)"
 
 logger = structlog.get_logger()
@@ -51,6 +54,7 @@ class Resources:
     notifications: ServiceClient | None
     identity_providers: IdentityProviders
     strangers: Buckets
+    stranger_lane: Lane
     code_requests: Buckets
     code_answers: Buckets
     _issuer: Issuer | None = None
@@ -153,6 +157,7 @@ async def open_resources(
         ),
         identity_providers=_identity_providers(settings),
         strangers=Buckets(settings.sign_in_rate_limit),
+        stranger_lane=Lane(width=STRANGERS_AT_ONCE, room=STRANGERS_WAITING),
         code_requests=Buckets(settings.sign_in_organization_rate_limit),
         code_answers=Buckets(settings.sign_in_organization_rate_limit * codes.MAX_ATTEMPTS),
     )

@@ -4,13 +4,16 @@ Fields `RateLimit-Policy` and `RateLimit` after draft-ietf-httpapi-ratelimit-hea
 live in the process: with several processes a principal gets its quota in each.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.errors import UnavailableError
 from shared.web import problems
 from shared.web.callers import Caller, Callers
 
@@ -49,6 +52,31 @@ class Buckets:
         full = [name for name in self._filled if self._refilled(name, now) >= self.quota]
         for name in full or [next(iter(self._filled))]:
             del self._filled[name]
+
+
+class Lane:
+    """A narrow way in: `width` pass at once, `room` more wait for them, in order.
+
+    Work of many at once that share one processor makes everybody else late; through a lane it comes
+    one after the other, and whatever stands beside the lane goes on as before.
+    """
+
+    def __init__(self, *, width: int, room: int) -> None:
+        """Open a lane; whoever comes when it is full hears `overloaded`."""
+        self._free = asyncio.Semaphore(width)
+        self._places = width + room
+
+    @asynccontextmanager
+    async def passage(self) -> AsyncIterator[None]:
+        """Wait for a place, and hold it; a full lane is an `UnavailableError` at once."""
+        if self._places == 0:
+            raise UnavailableError
+        self._places -= 1
+        try:
+            async with self._free:
+                yield
+        finally:
+            self._places += 1
 
 
 @dataclass(slots=True)

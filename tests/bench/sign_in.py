@@ -39,7 +39,7 @@ GUESSES = 10_000
 GUESSERS = 50
 COMPARED_BAR = float(codes.MAX_ATTEMPTS)
 
-FLOOD_ROUNDS = 5
+FLOOD_ROUNDS = 8
 FLOOD_SECONDS = 6.0
 FLOOD_RATE = 100
 NETWORKS = 100
@@ -224,7 +224,9 @@ async def flooded(server: Server, scene: Scene) -> AsyncIterator[None]:
     """Let a process of its own flood the doors of signing in, from many networks."""
     told = {"url": server.url, "app": scene.app.wanted(""), "known": scene.known[:20]}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.sign_in", "--flood", json.dumps(told)),
+        # What a flood costs those who send it is paid elsewhere, not with the time of this machine.
+        *("nice", "-n", "19", sys.executable),
+        *("-m", "tests.bench.sign_in", "--flood", json.dumps(told)),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
@@ -285,20 +287,21 @@ def p99(taken: Sequence[float]) -> float:
 
 
 async def measure_flood(server: Server, scene: Scene) -> Row:
-    """Compare what others wait for with and without a flood, in turns."""
+    """Compare what others wait for with and without a flood, in turns, over all turns together."""
     await others(server, scene.token, 2.0)
     pairs = []
     for _ in range(FLOOD_ROUNDS):
-        calm = p99(await others(server, scene.token, FLOOD_SECONDS))
+        calm = await others(server, scene.token, FLOOD_SECONDS)
         async with flooded(server, scene):
-            busy = p99(await others(server, scene.token, FLOOD_SECONDS))
-        pairs.append((busy, calm))
-    ratios = sorted(busy / calm for busy, calm in pairs)
-    ratio = statistics.median(ratios)
+            pairs.append((await others(server, scene.token, FLOOD_SECONDS), calm))
+    ratios = sorted(p99(busy) / p99(calm) for busy, calm in pairs)
+    under = p99([one for busy, _ in pairs for one in busy])
+    without = p99([one for _, calm in pairs for one in calm])
+    ratio = under / without
     return Row(
         work=f"p99 of others at {OTHERS_RATE}/s, under {FLOOD_RATE} sign-in requests/s and without",
-        ours=round(statistics.median(busy for busy, _ in pairs), 1),
-        peer=round(statistics.median(calm for _, calm in pairs), 1),
+        ours=round(under, 1),
+        peer=round(without, 1),
         unit="ms",
         ratio=round(ratio, 2),
         spread=[round(ratios[0], 2), round(ratios[-1], 2)],

@@ -1,9 +1,12 @@
 """Buckets: how a quota is spent and comes back."""
 
+import asyncio
+
 import pytest
 
+from shared.errors import UnavailableError
 from shared.web.callers import Caller, Callers
-from shared.web.limits import Buckets, Quotas
+from shared.web.limits import Buckets, Lane, Quotas
 
 
 class Watch:
@@ -80,3 +83,64 @@ def test_nobody_is_learned_of_a_forged_credential() -> None:
     scope = {"headers": [(b"authorization", b"Bearer forged")], "state": {}}
     callers.learn(scope)
     assert callers.of(scope).organization is None
+
+
+class Walk:
+    """Somebody on their way through a lane, who stays in it until they are told to leave."""
+
+    def __init__(self, lane: Lane, passed: list[str], name: str) -> None:
+        self.leave = asyncio.Event()
+        self._task = asyncio.create_task(self._pass(lane, passed, name))
+
+    async def _pass(self, lane: Lane, passed: list[str], name: str) -> None:
+        async with lane.passage():
+            passed.append(name)
+            await self.leave.wait()
+
+    async def end(self) -> None:
+        self.leave.set()
+        await self._task
+
+    async def give_up(self) -> None:
+        self._task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self._task
+
+
+async def settled() -> None:
+    """Let everybody go as far as they get."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_lane_lets_a_few_pass_and_a_few_wait_in_order() -> None:
+    lane, passed = Lane(width=1, room=2), list[str]()
+    first, second, third = [Walk(lane, passed, name) for name in ("first", "second", "third")]
+    await settled()
+    assert passed == ["first"]
+
+    with pytest.raises(UnavailableError):
+        async with lane.passage():
+            passed.append("nobody")
+
+    await first.end()
+    await settled()
+    assert passed == ["first", "second"]
+    await second.end()
+    await third.end()
+    assert passed == ["first", "second", "third"]
+
+
+async def test_whoever_gives_up_or_fails_leaves_no_place_taken() -> None:
+    lane, passed = Lane(width=1, room=1), list[str]()
+    for _ in range(5):
+        ahead, waiting = Walk(lane, passed, "ahead"), Walk(lane, passed, "waiting")
+        await settled()
+        await waiting.give_up()
+        await ahead.end()
+        with pytest.raises(ValueError, match="fails"):
+            async with lane.passage():
+                raise ValueError("fails")
+    async with lane.passage():
+        passed.append("last")
+    assert passed == [*["ahead"] * 5, "last"]

@@ -57,7 +57,8 @@ class PageRoute(APIRoute):
             try:
                 if request.method == "POST":
                     admit_stranger(request)
-                return await handler(request)
+                async with _resources(request).stranger_lane.passage():
+                    return await handler(request)
             except LimitedError as error:
                 return _problem(request, Problem.LIMITED, 429, error.headers)
             except UnavailableError:

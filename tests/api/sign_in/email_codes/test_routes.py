@@ -13,7 +13,7 @@ from services.api.sign_in.email_codes import rules
 from services.api.sign_in.email_codes.rules import Challenge
 from shared import ids
 from shared.clock import system_clock
-from shared.web.limits import Buckets
+from shared.web.limits import Buckets, Lane
 from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
 from tests.support.email_codes import App, add_app
@@ -308,6 +308,21 @@ async def test_one_network_knocks_so_often_a_minute(
     assert (await elsewhere.post("/v1/auth/email-codes", json=body)).status_code == 202
     # Whoever has a credential is not asked who else knocks.
     assert (await app.world.org_admin.get("/v1/me")).status_code == 200
+
+
+async def test_a_crowd_of_strangers_holds_up_nobody_who_is_signed_in(
+    app: App, api: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = Lane(width=1, room=0)
+    monkeypatch.setattr(api.state.resources, "stranger_lane", lane)
+    body = app.wanted("nobody@example.org")
+    async with lane.passage():
+        answer = await app.caller.post("/v1/auth/email-codes", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert (await app.world.org_admin.get("/v1/me")).status_code == 200
+
+    assert (await app.caller.post("/v1/auth/email-codes", json=body)).status_code == 202
 
 
 async def test_one_organization_asks_for_so_many_codes_a_minute(databases: Databases) -> None:

@@ -16,7 +16,7 @@ from services.api.sign_in.requests import rules as cookies
 from services.api.sign_in.requests.rules import LIFETIME, REPEATED_WITHIN
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
-from shared.web.limits import Buckets
+from shared.web.limits import Buckets, Lane
 from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.database import Databases
 from tests.support.email_codes import REDIRECT, App, add_app
@@ -878,6 +878,19 @@ async def test_a_network_that_tries_too_often_waits(browser: Browser, app: App) 
 
     assert (page.answer.status_code, page.title) == (429, "One moment, please")
     assert int(page.answer.headers["Retry-After"]) >= 1
+
+
+async def test_in_a_crowd_of_strangers_a_page_asks_to_come_back(browser: Browser, app: App) -> None:
+    resources, wide = app.resources, app.resources.stranger_lane
+    resources.stranger_lane = Lane(width=1, room=0)
+    try:
+        async with resources.stranger_lane.passage():
+            page = await browser.open(authorize(app))
+    finally:
+        resources.stranger_lane = wide
+
+    assert page.answer.status_code == 503
+    assert (await browser.open(authorize(app))).answer.status_code == 200
 
 
 async def test_an_organization_that_asks_for_too_many_codes_waits(databases: Databases) -> None:
