@@ -39,6 +39,7 @@ from shared.web import idempotency, responses
 from shared.web.bodies import checked
 from shared.web.callers import network_of
 from shared.web.idempotency import Intent, Remembered
+from shared.web.limits import Buckets
 from shared.web.pagination import Cursors, Page
 from shared.web.problems import sqlstate_of
 
@@ -198,6 +199,19 @@ def admit_stranger(request: Request) -> None:
         raise LimitedError(
             "Too many attempts to sign in came from this network; wait a moment.",
             headers={"Retry-After": str(strangers.seconds_until(left, 0))},
+        )
+
+
+def admit_to_organization(buckets: Buckets, organization_id: UUID) -> None:
+    """Refuse for a moment whoever knocks where too many knock for one organization.
+
+    Before the database is asked: whoever floods one organization holds up nobody else.
+    """
+    left = buckets.spend(str(organization_id))
+    if left < 0:
+        raise LimitedError(
+            "Too many people of this organization sign in just now; wait a moment.",
+            headers={"Retry-After": str(buckets.seconds_until(left, 0))},
         )
 
 

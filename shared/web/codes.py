@@ -68,6 +68,17 @@ FAMILIES: Mapping[int, Family] = MappingProxyType(
     }
 )
 
+# Where what holds for the status would mislead.
+EXCEPTIONS: Mapping[str, Family] = MappingProxyType(
+    {
+        "email_codes_off": Family(
+            "Bitte melden Sie sich mit dem Konto Ihrer Organisation an.",
+            "Sign in with the account of your organization.",
+            "If no org_admin gets in any more, open codes with `/operator/email-codes`.",
+        ),
+    }
+)
+
 _ROWS = (
     # 400: the request is wrong and stays wrong
     (400, "invalid_request", "The request is not valid", "Die Anfrage ist ungültig",
@@ -343,6 +354,11 @@ def _weight(part: tuple[str, str, str]) -> float:
         return 0.0
 
 
+def family_of(code: str, status: int) -> Family | None:
+    """Return what each of three does about a code; None where nobody wrote it down."""
+    return EXCEPTIONS.get(code) or FAMILIES.get(status)
+
+
 def page() -> str:
     """Return the documentation of every code as Markdown."""
     lines = [_HEAD]
@@ -359,7 +375,7 @@ def page() -> str:
 def entry(code: str) -> str:
     """Return the documentation of one code as Markdown."""
     one = CODES[code]
-    family = FAMILIES[one.status]
+    family = EXCEPTIONS.get(code) or FAMILIES[one.status]
     return (
         f"### {code}\n\n{one.en}.\n\n"
         f"- A person: {family.user}\n- An integrator: {one.advice}\n"

@@ -143,7 +143,7 @@ def _title(code: str, status: int, language: str) -> str:
 
 def _german(code: str, status: int) -> str:
     title = _title(code, status, "de")
-    family = codes.FAMILIES.get(status)
+    family = codes.family_of(code, status)
     return f"{title}. {family.hint_de}" if family else f"{title}."
 
 

@@ -1,1 +1,1 @@
-"""Doors of whoever runs the servers: new organizations, and sign-in while developing."""
+"""Doors of whoever runs the servers: new organizations, a way back in, developer sign-in."""

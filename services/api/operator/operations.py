@@ -1,4 +1,4 @@
-"""Set up an organization with somebody to run it."""
+"""Set up an organization with somebody to run it, and let them in again who locked it."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,8 +11,9 @@ from services.api.credentials import operations as credentials
 from services.api.operator import queries
 from services.api.organizations import operations as organizations
 from services.api.organizations import queries as organization_queries
+from services.api.organizations.rules import EmailCodes
 from services.api.organizations.schemas import OrganizationCreate
-from services.api.organizations.tables import OrganizationSlug
+from services.api.organizations.tables import Organization, OrganizationSlug
 from services.api.people import operations as people
 
 
@@ -44,10 +45,9 @@ async def found(
         now=now,
     )
     await session.flush()
-    founder = Actor(organization_id, None, organization_id, EVERY_SCOPE)
     admin = await people.create(
         session,
-        actor=founder,
+        actor=_operator_of(organization_id),
         values=wanted.org_admin.model_dump(),
         now=now,
     )
@@ -60,3 +60,20 @@ async def found(
         now=now,
     )
     return admin.id
+
+
+async def open_email_codes(
+    session: AsyncSession, *, organization_id: UUID, now: datetime
+) -> Organization:
+    """Let people sign in with codes by mail, whatever identity provider is active."""
+    return await organizations.change(
+        session,
+        actor=_operator_of(organization_id),
+        changes={"email_codes": EmailCodes.ON},
+        if_match="*",
+        now=now,
+    )
+
+
+def _operator_of(organization_id: UUID) -> Actor:
+    return Actor(organization_id, None, organization_id, EVERY_SCOPE)

@@ -1,4 +1,4 @@
-"""The operator's doors, outside the public API: organizations, and sign-in while developing."""
+"""The operator's doors, outside the public API: organizations, a way back, developer sign-in."""
 
 import hmac
 from datetime import datetime
@@ -11,7 +11,13 @@ from services.api.access.roles import Role
 from services.api.access.rules import EVERY_SCOPE
 from services.api.credentials import queries as credentials
 from services.api.operator import operations, queries
-from services.api.operator.schemas import Founded, SignedIn, SignIn
+from services.api.operator.schemas import (
+    EmailCodesOpened,
+    EmailCodesOpening,
+    Founded,
+    SignedIn,
+    SignIn,
+)
 from services.api.organizations import queries as organizations
 from services.api.organizations.schemas import OrganizationCreate
 from services.api.resources import Resources
@@ -81,6 +87,25 @@ def _present(organization_id: UUID, slug: str, admin: UUID) -> Founded:
         slug=slug,
         org_admin_person_id=ids.format_id("person", admin),
     )
+
+
+@router.post("/email-codes", response_model=EmailCodesOpened)
+async def open_email_codes(request: Request, body: EmailCodesOpening) -> Response:
+    """Let an organization in again that its identity provider keeps out; repeating it is safe."""
+    resources = _resources(request)
+    organization_id = await _find(resources, body.organization_slug)
+    if organization_id is None:
+        raise NotFoundError
+    async with transaction(resources.sessions, Tenant(organization_id)) as session:
+        organization = await operations.open_email_codes(
+            session, organization_id=organization_id, now=resources.clock()
+        )
+        view = EmailCodesOpened(
+            id=ids.format_id("organization", organization_id),
+            slug=organization.slug,
+            email_codes=organization.email_codes,
+        )
+    return responses.one(view)
 
 
 @router.post("/sign-ins", response_model=SignedIn)

@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict
 from pydantic import Field, model_validator
 
 from services.api.access.roles import Role
+from services.api.organizations.rules import EmailCodes
 from services.api.people.schemas import PersonId
 from shared.schemas.base import Body, PublicId, Slug
 
@@ -15,6 +16,20 @@ class Founded(TypedDict):
     id: Annotated[str, PublicId("organization")]
     slug: Slug
     org_admin_person_id: Annotated[str, PublicId("person")]
+
+
+class EmailCodesOpening(Body):
+    """Whose people sign in with codes by mail again."""
+
+    organization_slug: Slug
+
+
+class EmailCodesOpened(TypedDict):
+    """An organization whose people sign in with codes by mail."""
+
+    id: Annotated[str, PublicId("organization")]
+    slug: Slug
+    email_codes: EmailCodes
 
 
 class SignIn(Body):
