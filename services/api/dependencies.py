@@ -209,10 +209,15 @@ def admit_to_organization(buckets: Buckets, organization_id: UUID) -> None:
     """
     left = buckets.spend(str(organization_id))
     if left < 0:
-        raise LimitedError(
-            "Too many people of this organization sign in just now; wait a moment.",
-            headers={"Retry-After": str(buckets.seconds_until(left, 0))},
-        )
+        raise too_many_sign_ins(buckets.seconds_until(left, 0))
+
+
+def too_many_sign_ins(seconds: int) -> LimitedError:
+    """Return the refusal of a sign-in in an organization where many sign in."""
+    return LimitedError(
+        "Too many people of this organization sign in just now; wait a moment.",
+        headers={"Retry-After": str(seconds)},
+    )
 
 
 async def _or_again(handler: Handler, request: Request) -> Response:

@@ -9,7 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import codes
 from services.api.access.rules import EVERY_SCOPE, Scope, parse_client_name
-from services.api.dependencies import Opening, OpeningDep, ResourcesDep, public_door
+from services.api.dependencies import (
+    Opening,
+    OpeningDep,
+    ResourcesDep,
+    admit_to_organization,
+    public_door,
+    too_many_sign_ins,
+)
 from services.api.issuer import operations as issuer
 from services.api.issuer import queries as apps
 from services.api.issuer.rules import CODE_LIFETIME, AppClient, TokenRefusal, narrowed
@@ -23,9 +30,8 @@ from services.api.sign_in.email_codes.schemas import (
     EmailCodeView,
     SignedInView,
 )
-from shared.errors import ForbiddenError, InvalidError, LimitedError, Violation, unknown_reference
+from shared.errors import ForbiddenError, InvalidError, Violation, unknown_reference
 from shared.web import responses
-from shared.web.limits import Buckets
 
 # The list of slugs belongs to no organization; the nil tenant sees nothing else.
 NOBODYS = UUID(int=0)
@@ -50,8 +56,7 @@ async def ask_for_email_code(
     An organization with an identity provider of its own may take no codes: `email_codes_off`, for
     every address. Then send the person to `/oauth/authorize`.
     """
-    # Before the database is asked: whoever floods one organization holds up nobody else.
-    _spend(resources.code_requests, body.organization)
+    admit_to_organization(resources.code_requests, parse_client_name(body.client_id)[0])
     organization_id = await _organization(opening, body.organization)
     async with opening(organization_id) as session:
         app = await _app(session, organization_id, body.client_id)
@@ -70,22 +75,9 @@ async def ask_for_email_code(
     if isinstance(outcome, Off):
         raise _off()
     if isinstance(outcome, TooMany):
-        raise _busy(outcome.retry_after_seconds)
+        raise too_many_sign_ins(outcome.retry_after_seconds)
     view = EmailCodeView(challenge_id=str(outcome), expires_in=int(codes.LIFETIME.total_seconds()))
     return _unstored(responses.one(view, status=202))
-
-
-def _spend(buckets: Buckets, organization: str) -> None:
-    left = buckets.spend(organization)
-    if left < 0:
-        raise _busy(buckets.seconds_until(left, 0))
-
-
-def _busy(seconds: int) -> LimitedError:
-    return LimitedError(
-        "Too many people of this organization sign in just now; wait a moment.",
-        headers={"Retry-After": str(seconds)},
-    )
 
 
 def _off() -> ForbiddenError:
@@ -140,7 +132,7 @@ async def verify_email_code(
     were switched off meanwhile, it is `email_codes_off`.
     """
     organization_id, named = rules.parse_challenge(challenge_id)
-    _spend(resources.code_answers, str(organization_id))
+    admit_to_organization(resources.code_answers, organization_id)
     now = resources.clock()
     async with opening(organization_id) as session:
         outcome = await operations.verify(

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import CredentialText
-from services.api.dependencies import admit_stranger
+from services.api.dependencies import admit_stranger, admit_to_organization
 from services.api.resources import Resources
 from services.api.sign_in.pages import operations, queries, rules, schemas
 from services.api.sign_in.pages.operations import Answered, Begun
@@ -130,6 +130,9 @@ async def send_sign_in_code(request: Request) -> Response:
     """Send a code to the address that was typed; whether it is somebody's is not told."""
     form = await _form(request)
     resources = _resources(request)
+    entry = _of_form(request, form)
+    if entry is not None:
+        admit_to_organization(resources.code_requests, entry.organization_id)
 
     async def send(session: AsyncSession, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
@@ -155,7 +158,7 @@ async def send_sign_in_code(request: Request) -> Response:
         # Behind a redirect, so that loading the page again sends no second mail.
         return _sent_on(cookies.page(CODE_PAGE, shown.sign_in.id))
 
-    return await _at(request, _of_form(request, form), send)
+    return await _at(request, entry, send)
 
 
 @router.post("/oauth/sign-in/code")
@@ -163,6 +166,9 @@ async def check_sign_in_code(request: Request) -> Response:
     """Sign in with the code that was typed and lead back to the app."""
     form = await _form(request)
     resources = _resources(request)
+    entry = _of_form(request, form)
+    if entry is not None:
+        admit_to_organization(resources.code_answers, entry.organization_id)
 
     async def check(session: AsyncSession, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
@@ -195,7 +201,7 @@ async def check_sign_in_code(request: Request) -> Response:
         )
         return outcome.location if outcome else None
 
-    return await _at(request, _of_form(request, form), check, again)
+    return await _at(request, entry, check, again)
 
 
 @router.post("/oauth/sign-in/cancel")

@@ -880,6 +880,25 @@ async def test_a_network_that_tries_too_often_waits(browser: Browser, app: App) 
     assert int(page.answer.headers["Retry-After"]) >= 1
 
 
+@pytest.mark.parametrize("door", ["code_requests", "code_answers"])
+async def test_pages_and_forms_of_front_ends_share_what_an_organization_may_ask(
+    browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    buckets = Buckets(1, monotonic=lambda: 0.0)
+    second = await browser.submit(
+        await browser.open(authorize(app)), EMAIL, email="somebody@example.org"
+    )
+    monkeypatch.setattr(app.resources, door, buckets)
+    buckets.spend(str(app.organization_id))
+
+    if door == "code_requests":
+        page = await browser.submit(second, EMAIL, email="somebody@example.org")
+    else:
+        page = await browser.submit(second, CODE, code="12345678")
+
+    assert (page.answer.status_code, page.title) == (429, "One moment, please")
+
+
 async def test_in_a_crowd_of_strangers_a_page_asks_to_come_back(browser: Browser, app: App) -> None:
     resources, wide = app.resources, app.resources.stranger_lane
     resources.stranger_lane = Lane(width=1, room=0)
@@ -897,6 +916,8 @@ async def test_an_organization_that_asks_for_too_many_codes_waits(databases: Dat
     async with running_api(api_settings(databases, sign_in_organization_rate_limit=1)) as api:
         app = await add_app(await found_world(api))
         await asked_for_code(Browser(api), app, "somebody@example.org")
+        # As another process would, which knows of the first code from the database only.
+        app.resources.code_requests = Buckets(1)
         page = await asked_for_code(Browser(api), app, "somebody.else@example.org")
 
     assert (page.answer.status_code, page.title) == (429, "Sign in")
