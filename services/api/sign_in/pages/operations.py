@@ -158,7 +158,12 @@ async def answer_again(
         return None
     return Answered(
         await requests.finish(
-            session, sign_in, person_id=challenge.person_id, issuer_name=issuer_name, now=now
+            session,
+            sign_in,
+            person_id=challenge.person_id,
+            issuer_name=issuer_name,
+            auth_time=now,
+            now=now,
         )
     )
 
@@ -196,6 +201,11 @@ async def try_code(
         return await queries.why_code_is_over(session, sign_in, now=now) or "wrong"
     return Answered(
         await requests.finish(
-            session, sign_in, person_id=outcome.person_id, issuer_name=issuer_name, now=now
+            session,
+            sign_in,
+            person_id=outcome.person_id,
+            issuer_name=issuer_name,
+            auth_time=now,
+            now=now,
         )
     )

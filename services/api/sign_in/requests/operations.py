@@ -73,11 +73,18 @@ async def load_finished(
 
 
 async def finish(
-    session: AsyncSession, sign_in: SignIn, *, person_id: UUID, issuer_name: str, now: datetime
+    session: AsyncSession,
+    sign_in: SignIn,
+    *,
+    person_id: UUID,
+    issuer_name: str,
+    auth_time: datetime,
+    now: datetime,
 ) -> str:
     """Return where the browser goes with the code; the sign-in is over.
 
-    `issuer_name` goes along, so that an app of several issuers knows whose answer it is (RFC 9207).
+    `issuer_name` goes along, so that an app of several issuers knows whose answer it is (RFC 9207);
+    `auth_time` is when the person showed who they are.
     """
     _end(sign_in, now)
     code = await issuer.give_code(
@@ -88,7 +95,7 @@ async def finish(
         redirect_uri=sign_in.redirect_uri,
         scopes=frozenset(map(Scope, sign_in.scopes)),
         code_challenge=sign_in.code_challenge,
-        auth_time=now,
+        auth_time=auth_time,
         now=now,
     )
     return redirect_back(sign_in.redirect_uri, code=code, state=sign_in.state, iss=issuer_name)

@@ -167,6 +167,7 @@ async def _signed_in(
             sign_in,
             person_id=found.person_id,
             issuer_name=resources.settings.issuer,
+            auth_time=claims.authenticated_at(now),
             now=now,
         )
     return _over(request, entry.id, location)

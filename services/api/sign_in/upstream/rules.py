@@ -7,7 +7,7 @@ import secrets
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -98,6 +98,12 @@ class Claims:
             return None
         # No source ever had such an id, and PostgreSQL takes no NUL.
         return value if value.isprintable() else None
+
+    def authenticated_at(self, now: datetime) -> datetime:
+        """Return when the provider saw who somebody is; now, where it does not say."""
+        said = self.all.get("auth_time", 0)
+        moment = now.timestamp()
+        return datetime.fromtimestamp(said, UTC) if 0 < said < moment else now
 
     def newcomer(self) -> dict[str, Any] | None:
         """Return what to know somebody by, if the provider vouches for the address."""

@@ -115,7 +115,12 @@ async def test_the_app_gets_a_code_its_state_and_the_name_of_the_issuer(
     sign_in.address = "somebody@example.org"
 
     where = await operations.finish(
-        session, sign_in, person_id=admin_of(world), issuer_name=ISSUER, now=NOW
+        session,
+        sign_in,
+        person_id=admin_of(world),
+        issuer_name=ISSUER,
+        auth_time=NOW - timedelta(hours=3),
+        now=NOW,
     )
 
     parts = urlsplit(where)
@@ -127,6 +132,7 @@ async def test_the_app_gets_a_code_its_state_and_the_name_of_the_issuer(
     kept = await session.get_one(AuthorizationCode, (wanted.organization_id, code.id))
     assert kept.person_id == admin_of(world)
     assert (kept.client_id, kept.redirect_uri) == (wanted.client_id, wanted.redirect_uri)
+    assert kept.auth_time == NOW - timedelta(hours=3)
     assert (kept.scopes, kept.code_challenge) == (["people:read"], wanted.code_challenge)
     assert sign_in.address is None
     assert await operations.load(session, cookie=cookie, now=NOW) is None

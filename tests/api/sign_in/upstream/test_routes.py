@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from joserfc.jwk import ECKey
@@ -23,8 +25,8 @@ PATCH = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
 WELL_KNOWN = "/.well-known/openid-configuration"
 
 
-async def redeemed(desk: Desk, page: Page) -> dict[str, Any]:
-    """Redeem the code that an app was given, and return who its token is."""
+async def signed_in(desk: Desk, page: Page) -> httpx.AsyncClient:
+    """Redeem the code that an app was given, and return a client with its token."""
     place, answer = sent_to(page)
     assert place == REDIRECT
     assert (answer["state"], answer["iss"]) == (STATE, ISSUER)
@@ -37,7 +39,12 @@ async def redeemed(desk: Desk, page: Page) -> dict[str, Any]:
     }
     tokens = await desk.app.caller.post("/oauth/token", data=form)
     assert tokens.status_code == 200, tokens.text
-    me = await client(desk.world.app, tokens.json()["access_token"]).get("/v1/me")
+    return client(desk.world.app, tokens.json()["access_token"])
+
+
+async def redeemed(desk: Desk, page: Page) -> dict[str, Any]:
+    """Redeem the code that an app was given, and return who its token is."""
+    me = await (await signed_in(desk, page)).get("/v1/me")
     person: dict[str, Any] = me.json()["person"]
     return person
 
@@ -77,6 +84,19 @@ async def test_a_declared_id_links_once_and_the_account_counts_from_then_on(
     assert (await facts(desk))["identity_link.created"] == 1
     written = await kept(desk, "SELECT json_agg(o)::text FROM outbox_message o")
     assert "subject-1" not in written
+
+
+async def test_a_token_says_when_the_provider_saw_who_somebody_is(
+    desk: Desk, provider: IdentityProvider
+) -> None:
+    await desk.employ("10026")
+    this_morning = int(time.time()) - 4 * 3600
+    provider.claims = {"employee_id": "10026", "auth_time": this_morning}
+
+    caller = await signed_in(desk, await desk.sign_in(provider))
+
+    seen = (await caller.get("/v1/me/token")).json()["authenticated_at"]
+    assert datetime.fromisoformat(seen).timestamp() == this_morning
 
 
 async def test_an_id_of_another_source_counts_where_the_connection_says_so(

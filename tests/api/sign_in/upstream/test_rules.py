@@ -227,3 +227,24 @@ def test_an_answer_is_of_the_issuer_that_was_asked(
     given: str | None, *, names_itself: bool, is_taken: bool
 ) -> None:
     assert rules.is_of_issuer(given, ISSUER, names_itself=names_itself) is is_taken
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [
+        (None, NOW),
+        (NOW - 7200, NOW - 7200),
+        (float(NOW - 7200), NOW - 7200),
+        (NOW + 20, NOW),
+        (0, NOW),
+        (-7200, NOW),
+        (float("nan"), NOW),
+        (float("-inf"), NOW),
+    ],
+)
+def test_when_somebody_showed_who_they_are_is_what_the_provider_says(
+    said: float | None, counts: float
+) -> None:
+    claims = Claims(ISSUER, "subject-1", {} if said is None else {"auth_time": said})
+
+    assert claims.authenticated_at(datetime.fromtimestamp(NOW, UTC)).timestamp() == counts
