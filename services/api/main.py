@@ -42,6 +42,7 @@ from shared.web.signpost import Signpost
 ROUTERS = (
     organizations.router,
     people.router,
+    upstream.links_router,
     credentials.router,
     email_codes.router,
     programs.router,
@@ -95,7 +96,7 @@ PRODUCT = Product(
     },
     tags={
         "organization": "The organization a credential belongs to.",
-        "people": "The directory, and who the present credential is.",
+        "people": "The directory, with whose account is whose, and who the present credential is.",
         "connections": "Sources of people data, and the organization's own sign-in.",
         "mappings": "Which column of a file means which field of a person.",
         "sign-in": "Signing in without a password, for front ends with forms of their own.",

@@ -16,6 +16,7 @@ from services.local import postgres
 from tests.support.apps import World, client, found_world
 from tests.support.database import Databases
 from tests.support.document import Operation, every_operation
+from tests.support.identity_links import link_account
 from tests.support.imports import mapping
 from tests.support.mentorships import pair_up
 from tests.support.programs import post
@@ -74,7 +75,10 @@ async def stage(api: FastAPI) -> Stage:
     )
     everybody = await world.as_person(offer.coordinator_id)
     columns = await post(world.org_admin, "/v1/mappings", {"name": "HR", "document": mapping()})
+    hr = await post(world.org_admin, "/v1/connections", {"label": "Directory"})
+    link_id = await link_account(world, person_id=somebody.person["id"], connection_id=hr["id"])
     known = {
+        "identity_link_id": link_id,
         "mapping_id": columns["id"],
         "person_id": somebody.person["id"],
         "program_id": offer.program["id"],

@@ -20,6 +20,7 @@ from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant, TenantSession
 from tests.support.apps import World, client, found_world
+from tests.support.identity_links import link_account
 from tests.support.imports import csv, mapping
 from tests.support.mentorships import compose, matching, member
 from tests.support.participants import Somebody, take_part
@@ -369,6 +370,7 @@ async def _ids(
     oauth_client = await post(
         world.org_admin, "/v1/oauth-clients", {"label": "a machine", "scopes": ["people:read"]}
     )
+    imported = await _import(world)
     return {
         "organization": world.organization_id,
         "person": mentee.person["id"],
@@ -394,7 +396,10 @@ async def _ids(
         "api_key": await _first(world.org_admin, "/v1/api-keys"),
         "oauth_client": oauth_client["id"],
         "event": await _first(world.org_admin, "/v1/events"),
-        **await _import(world),
+        "identity_link": await link_account(
+            world, person_id=mentee.person["id"], connection_id=imported["connection"]
+        ),
+        **imported,
     }
 
 

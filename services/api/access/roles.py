@@ -51,6 +51,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = MappingProxyType(
         "role_assignment.manage": _ADMIN,
         "api_key.manage": _ADMIN,
         "oauth_client.manage": _ADMIN,
+        "identity_link.manage": _ADMIN,
         "me.read": _ANYBODY,
         "me.home": _roles(Role.PERSON),
         "me.sign_out": _roles(Role.PERSON),

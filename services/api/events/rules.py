@@ -52,6 +52,12 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
                 person_id="person",
                 connection_id="connection",
             ),
+            _type(
+                "identity_link.removed",
+                "An account at an identity provider is a person's no more; they were signed out.",
+                person_id="person",
+                connection_id="connection",
+            ),
             _type("program.created", "A program was drafted."),
             _type("program.changed", "A program or one of its parts changed."),
             _type("program.published", "People may see the program."),

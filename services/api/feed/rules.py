@@ -33,7 +33,7 @@ PLACES: Mapping[str, str] = MappingProxyType(
         "api_key": "/api-keys/{id}",
         "oauth_client": "/oauth-clients/{id}",
         "refresh_token": "/people/{person_id}",
-        "identity_link": "/people/{person_id}",
+        "identity_link": "/people/{person_id}/identity-links",
         "connection": "/connections/{id}",
         "import": "/imports/{id}",
         "sync_run": "/sync-runs/{id}",

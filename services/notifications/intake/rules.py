@@ -101,6 +101,7 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
         "person.created": NOBODY,
         "person.updated": NOBODY,
         "identity_link.created": NOBODY,
+        "identity_link.removed": NOBODY,
         "person.activated": NOBODY,
         "person.deactivated": NOBODY,
         "person.reactivated": NOBODY,

@@ -1,4 +1,4 @@
-"""Send somebody to the identity provider, and find out whom its answer means."""
+"""Send somebody to the identity provider, find out whom its answer means, and forget that."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,7 +7,9 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.access import operations as access
 from services.api.access import sealing
+from services.api.access.rules import Actor
 from services.api.events import operations as events
 from services.api.integrations.connections import operations as connections
 from services.api.integrations.connections.rules import Provisioning
@@ -22,6 +24,7 @@ from services.api.sign_in.upstream.rules import Claims, Linked, NotProvisioned, 
 from services.api.sign_in.upstream.schemas import Newcomer
 from services.api.sign_in.upstream.tables import IdentityLink
 from shared import ids
+from shared.web.preconditions import require_match
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,3 +250,38 @@ def _link(
         named={"person_id": person_id, "connection_id": connection.connection_id},
     )
     return link
+
+
+async def remove_link(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    person_id: UUID,
+    link_id: UUID,
+    if_match: str | None,
+    now: datetime,
+    real_now: datetime,
+) -> None:
+    """Take an account away from a person; whoever signed in with it is signed out.
+
+    Every sign-in of the person ends, for a sign-in does not say by which account it came.
+    """
+    link = await queries.lock_link(
+        session,
+        organization_id=actor.organization_id,
+        person_id=person_id,
+        link_id=link_id,
+    )
+    require_match(if_match, version=link.version)
+    await access.end_sessions(
+        session, organization_id=link.organization_id, person_id=link.person_id, now=real_now
+    )
+    await session.delete(link)
+    events.record(
+        session,
+        "identity_link.removed",
+        link,
+        now=now,
+        actor_id=actor.person_id,
+        named={"person_id": link.person_id, "connection_id": link.connection_id},
+    )

@@ -1,5 +1,6 @@
-"""The way to the organization's own identity provider and back, at the root.
+"""The way to the organization's own identity provider and back, and which accounts came of it.
 
+The way lies at the root; what came of it is read and removed behind the door, like all of `/v1`.
 No transaction is open while the provider is asked: what the answer is held against is taken out
 and committed before, so an answer counts once, and whom it means is settled after.
 """
@@ -7,13 +8,14 @@ and committed before, so an answer counts once, and whom it means is settled aft
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
-from services.api.access.rules import CredentialText
+from services.api.access.rules import CredentialText, Scope
 from services.api.clients.identity_providers import (
     Login,
     Provider,
@@ -21,9 +23,21 @@ from services.api.clients.identity_providers import (
     Redeemed,
     authorization_url,
 )
-from services.api.dependencies import admit_stranger
+from services.api.dependencies import (
+    ActorDep,
+    IfMatchDep,
+    NowDep,
+    ReaderDep,
+    ResourcesDep,
+    SessionDep,
+    admit_stranger,
+    allow,
+    door,
+    id_page,
+)
 from services.api.integrations.connections.rules import redirect_uri
 from services.api.issuer.rules import FORM, MAX_FIELDS, TokenRefusal, single
+from services.api.people.schemas import PersonId
 from services.api.resources import Resources
 from services.api.sign_in.requests import operations as requests
 from services.api.sign_in.requests import rules as cookies
@@ -31,10 +45,14 @@ from services.api.sign_in.requests.rules import FIRST_PAGE, Notice
 from services.api.sign_in.upstream import operations, queries, rules
 from services.api.sign_in.upstream.operations import Visit
 from services.api.sign_in.upstream.rules import Claims, Expected, IdTokenError, Linked
+from services.api.sign_in.upstream.schemas import IdentityLinkPage, IdentityLinkView
 from shared import ids
 from shared.errors import LimitedError
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
+from shared.schemas.base import Id
+from shared.web import responses
+from shared.web.pagination import Page
 
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
 ALWAYS: Mapping[str, str] = MappingProxyType(
@@ -42,7 +60,89 @@ ALWAYS: Mapping[str, str] = MappingProxyType(
 )
 
 router = APIRouter(include_in_schema=False)
+links_router = door("people")
 logger = structlog.get_logger()
+
+IdentityLinkId = Annotated[UUID, Id("identity_link"), Path()]
+
+
+def present_link(row: Mapping[str, Any]) -> IdentityLinkView:
+    """Show an account that signs a person in."""
+    return IdentityLinkView(
+        id=ids.format_id("identity_link", row["id"]),
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        person_id=ids.format_id("person", row["person_id"]),
+        connection_id=ids.format_id("connection", row["connection_id"]),
+        issuer=row["issuer"],
+        subject=row["subject"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+@links_router.get(
+    "/people/{person_id}/identity-links",
+    summary="List a person's accounts at identity providers",
+    response_model=IdentityLinkPage,
+    openapi_extra=allow("identity_link.manage", Scope.ADMIN),
+)
+async def list_identity_links(
+    *,
+    request: Request,
+    person_id: PersonId,
+    actor: ActorDep,
+    reader: ReaderDep,
+    query: Annotated[Page, Query()],
+) -> Response:
+    """Return which accounts sign the person in, oldest first, each as its provider names it."""
+    return await id_page(
+        request,
+        query,
+        lambda after, limit: queries.list_links(
+            reader,
+            organization_id=actor.organization_id,
+            person_id=person_id,
+            after=after,
+            limit=limit,
+        ),
+        present_link,
+    )
+
+
+@links_router.delete(
+    "/people/{person_id}/identity-links/{identity_link_id}",
+    summary="Remove an account at an identity provider",
+    status_code=204,
+    response_class=Response,
+    openapi_extra=allow("identity_link.manage", Scope.ADMIN),
+)
+async def remove_identity_link(
+    *,
+    person_id: PersonId,
+    identity_link_id: IdentityLinkId,
+    actor: ActorDep,
+    session: SessionDep,
+    now: NowDep,
+    resources: ResourcesDep,
+    if_match: IfMatchDep = None,
+) -> Response:
+    """Take an account away from a person, such as one that was linked to the wrong one.
+
+    Every token and sign-in of the person ends. The account is not barred: its next sign-in is
+    matched anew, and links it to whom the provider's claims then mean. Correct those first; to
+    keep the account out for good, block it at the provider or deactivate the person.
+    """
+    await operations.remove_link(
+        session,
+        actor=actor,
+        person_id=person_id,
+        link_id=identity_link_id,
+        if_match=if_match,
+        now=now,
+        real_now=resources.clock(),
+    )
+    return responses.no_content()
 
 
 @router.post("/oauth/upstream/{connection_id}")

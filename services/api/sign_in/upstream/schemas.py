@@ -1,10 +1,24 @@
-"""What must be known of somebody before a provider may bring them in."""
+"""What a provider must say of somebody it brings in, and how linked accounts are shown."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypedDict
 
-from pydantic import ConfigDict
+from annotated_types import MaxLen
+from pydantic import ConfigDict, Field
 
-from shared.schemas.base import Body, Email, Line
+from services.api.integrations.connections.schemas import Issuer
+from services.api.sign_in.upstream.rules import LONGEST_SUBJECT
+from shared.schemas.base import Body, Email, Line, PublicId, Timestamp
+
+Version = Annotated[int, Field(ge=1, examples=[1], json_schema_extra={"format": "int32"})]
+Subject = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LONGEST_SUBJECT,
+        description="What the provider calls the account (`sub`); it means nothing elsewhere.",
+        examples=["00u1a2b3c4D5e6F7g8h9"],
+    ),
+]
 
 
 class Newcomer(Body):
@@ -15,3 +29,30 @@ class Newcomer(Body):
     email: Email
     given_name: Annotated[str, Line(120, "Ada")]
     family_name: Annotated[str, Line(120, "Lovelace")]
+
+
+class IdentityLinkView(TypedDict):
+    """An account at an identity provider that signs a person in."""
+
+    id: Annotated[str, PublicId("identity_link")]
+    version: Version
+    created_at: Timestamp
+    updated_at: Timestamp
+    person_id: Annotated[str, PublicId("person")]
+    connection_id: Annotated[
+        Annotated[str, PublicId("connection")],
+        Field(description="Through which connection the account was linked."),
+    ]
+    issuer: Issuer
+    subject: Subject
+    last_used_at: Annotated[
+        Timestamp | None,
+        Field(description="When the account last signed somebody in, to the minute."),
+    ]
+
+
+class IdentityLinkPage(TypedDict):
+    """One page of linked accounts."""
+
+    items: Annotated[list[IdentityLinkView], MaxLen(200)]
+    next_cursor: Annotated[str, Field(max_length=512)] | None

@@ -10,7 +10,7 @@ from shared.persistence.columns import column, instant, personal, reference
 
 
 class IdentityLink(Resource, table=True):
-    """One account at one provider, linked to its person once and for good."""
+    """One account at one provider, linked to its person once, until an org_admin removes it."""
 
     __tablename__ = "identity_link"
     __table_args__ = (
