@@ -346,8 +346,10 @@ async def _knock(reader: Reader, credential: Credential, *, now: datetime) -> Kn
 
 
 async def _credential(request: Request, resources: Resources) -> Credential:
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not value:
+    given = request.headers.getlist("Authorization")
+    scheme, _, value = (given[0] if given else "").partition(" ")
+    # Two of them could be read in two ways, so neither is.
+    if len(given) > 1 or scheme.lower() != "bearer" or not value:
         raise UnauthenticatedError
     if value.startswith("mk_"):
         return rules.parse_key(value)

@@ -36,7 +36,7 @@ LOOK_SECONDS = 5
 # A flood of sign-ins holds up other sign-ins, not those who are signed in.
 STRANGERS_AT_ONCE = 2
 STRANGERS_WAITING = 64
-HOLDS_REAL_DATA = "SELECT EXISTS (SELECT FROM organization_slug WHERE NOT is_demo)"
+HOLDS_OTHERS = "SELECT EXISTS (SELECT FROM organization_slug WHERE is_demo <> $1)"
 
 logger = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Resources:
         """Check role and schema, then load the issuer's keys: nothing is served before."""
         async with self.reads.acquire(timeout=2) as connection:
             await catalogue.refuse_unsafe_database(connection, reviewed=INSTALLATION_TABLES)
-            await _refuse_real_data(connection, self.settings.mode)
+            await _refuse_mixture(connection, self.settings.mode)
             found = await self._read_keys(connection)
         self._issuer = Issuer(
             name=self.settings.issuer,
@@ -305,9 +305,11 @@ def _database_away() -> UnavailableError:
     )
 
 
-async def _refuse_real_data(connection: asyncpg.Connection, mode: Mode) -> None:
-    if mode is Mode.DEMO and await connection.fetchval(HOLDS_REAL_DATA):
+async def _refuse_mixture(connection: asyncpg.Connection, mode: Mode) -> None:
+    # Credentials of a demo lie about in files and mails; none of them may open anything real.
+    is_demo = mode is Mode.DEMO
+    if await connection.fetchval(HOLDS_OTHERS, is_demo):
+        held = "organizations that are no demo" if is_demo else "organizations of a demo"
         raise SettingError(
-            "MENTORING_MODE: this database holds organizations that are no demo;"
-            " a demo needs a database of its own"
+            f"MENTORING_MODE: this database holds {held}; a demo needs a database of its own"
         )

@@ -67,6 +67,20 @@ async def test_a_demo_does_not_start_beside_real_organizations(
             raise AssertionError("it started")
 
 
+async def test_nothing_real_starts_beside_a_demo(databases: Databases, world: World) -> None:
+    """A demo's credentials lie in its state file; on one database they would open both."""
+    mark = "UPDATE organization_slug SET is_demo = $2 WHERE slug = $1"
+    owner = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
+    await owner.execute(mark, world.slug, True)
+    try:
+        with pytest.raises(SettingError, match="organizations of a demo"):
+            async with open_resources(api_settings(databases)):
+                raise AssertionError("it started")
+    finally:
+        await owner.execute(mark, world.slug, False)
+        await owner.close()
+
+
 async def test_a_gap_found_late_is_never_served(
     databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:

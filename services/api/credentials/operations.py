@@ -108,6 +108,17 @@ async def keep_an_org_admin(session: AsyncSession, *, organization_id: UUID, wit
         raise rules.last_org_admin()
 
 
+async def keep_address_of_role_holder(
+    session: AsyncSession, *, organization_id: UUID, person_id: UUID
+) -> None:
+    """Refuse that a machine moves the address of somebody who holds a role.
+
+    Whoever has the address gets the codes that sign in: with it would go the role.
+    """
+    if await queries.holds_a_role(session, organization_id=organization_id, person_id=person_id):
+        raise rules.holds_a_role()
+
+
 async def create_key(
     session: AsyncSession,
     *,

@@ -213,6 +213,19 @@ async def has_grant(
     return bool((await session.execute(statement)).scalar_one())
 
 
+async def holds_a_role(session: AsyncSession, *, organization_id: UUID, person_id: UUID) -> bool:
+    """Tell whether any role was granted to the person that has not ended."""
+    statement = select(func.count()).where(
+        col(RoleAssignment.organization_id) == organization_id,
+        col(RoleAssignment.person_id) == person_id,
+        or_(
+            col(RoleAssignment.expires_at).is_(None),
+            col(RoleAssignment.expires_at) > func.now(),
+        ),
+    )
+    return bool((await session.execute(statement)).scalar_one())
+
+
 async def coordinators_of(
     session: AsyncSession, *, organization_id: UUID, program_id: UUID
 ) -> list[UUID]:

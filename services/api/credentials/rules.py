@@ -46,7 +46,7 @@ def check_grant(role: Role, program_id: UUID | None) -> None:
     if role not in GRANTED:
         raise _invalid("#/role", "not_grantable", "This role follows from facts, not from grants.")
     if role in OF_A_PROGRAM and program_id is None:
-        raise _invalid("#/program_id", "missing", f"A {role} is one of a program.")
+        raise _invalid("#/program_id", "missing", f"The role {role} is held in one program.")
     if role not in OF_A_PROGRAM and program_id is not None:
         raise _invalid("#/program_id", "unexpected", f"A {role} is one of the organization.")
 
@@ -60,6 +60,14 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
 def last_org_admin() -> ConflictError:
     """Refuse to leave an organization with nobody to run it."""
     return ConflictError("Somebody must remain to run the organization.", code="last_org_admin")
+
+
+def holds_a_role() -> ConflictError:
+    """Refuse a change that is a person's to make, as somebody's role hangs on it."""
+    return ConflictError(
+        "This person holds a role, so only an org_admin in person changes their address.",
+        code="holds_a_role",
+    )
 
 
 def check_client(kind: ClientKind, sent: Mapping[str, Any]) -> None:

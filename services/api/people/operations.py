@@ -113,6 +113,10 @@ async def apply(
     if not changed:
         return []
     if "email" in changed:
+        if actor_id is None:
+            await credentials.keep_address_of_role_holder(
+                session, organization_id=person.organization_id, person_id=person.id
+            )
         await _refuse_taken_email(session, person, email=changes["email"])
     if "manager_id" in changed:
         await _refuse_cycle(session, person, manager_id=changes["manager_id"])

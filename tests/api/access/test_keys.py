@@ -66,7 +66,7 @@ class Installation:
 async def no_demo_keys(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the keys of demo mode, which stand beside those of everybody else's tests."""
     # As if the demo had not looked whose database it is.
-    monkeypatch.setattr(api_resources, "HOLDS_REAL_DATA", "SELECT false")
+    monkeypatch.setattr(api_resources, "HOLDS_OTHERS", "SELECT $1 AND false")
     await as_owner(databases, "DELETE FROM signing_key WHERE mode = 'demo'")
 
 

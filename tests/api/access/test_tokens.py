@@ -459,6 +459,16 @@ async def test_whoever_shows_no_token_is_told_that_one_is_needed(address: str, s
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
+async def test_two_credentials_are_none(world: World, address: str) -> None:
+    """A proxy may have judged by the other one."""
+    honest = world.org_admin.headers["Authorization"]
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as caller:
+        for pair in ((honest, "Bearer e30.e30.e30"), (honest, honest)):
+            both = [("Authorization", one) for one in pair]
+            answer = await caller.get("/v1/me/token", headers=both)
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
 async def test_headers_without_end_are_refused_before_anybody_reads_the_token(
     forge: Forge, address: str
 ) -> None:

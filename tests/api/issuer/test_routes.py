@@ -187,7 +187,7 @@ async def test_tokens_of_a_demo_open_nothing_elsewhere_even_on_one_database(
     normal: Resources = world.app.state.resources
     settings: ApiSettings = api_settings(databases, mode=Mode.DEMO)
     # As if the demo had not looked whose database it is.
-    monkeypatch.setattr(api_resources, "HOLDS_REAL_DATA", "SELECT false")
+    monkeypatch.setattr(api_resources, "HOLDS_OTHERS", "SELECT $1 AND false")
     now = normal.clock()
 
     def token_of(resources: Resources) -> str:

@@ -2,7 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from tests.support.apps import World, found_world
+
+PATCH = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
 
 
 async def test_a_person_is_created_with_the_organizations_defaults(world: World) -> None:
@@ -279,3 +283,29 @@ async def test_only_whoever_waits_or_is_away_is_activated(world: World) -> None:
     assert answer.status_code == 409
     assert answer.json()["code"] == "invalid_transition"
     assert "deactivate" in answer.json()["allowed"]
+
+
+@pytest.mark.parametrize("role", ["org_admin", "safeguarding"])
+async def test_no_machine_moves_the_address_that_a_role_signs_in_with(
+    world: World, role: str
+) -> None:
+    person = await world.add_person()
+    path = f"/v1/people/{person['id']}"
+    grant = await world.org_admin.post(
+        "/v1/role-assignments", json={"person_id": person["id"], "role": role}
+    )
+    assert grant.status_code == 201, grant.text
+    machine = await world.add_key("people:write", "people:read")
+    moved = {"email": f"moved-{person['email']}"}
+
+    refused = await machine.patch(path, json=moved | {"title": "Lead"}, headers=PATCH)
+    others = await machine.patch(path, json={"title": "Lead"}, headers=PATCH)
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "holds_a_role")
+    assert (others.status_code, others.json()["email"]) == (200, person["email"])
+    assert (await world.org_admin.patch(path, json=moved, headers=PATCH)).status_code == 200
+    await world.org_admin.delete(
+        f"/v1/role-assignments/{grant.json()['id']}", headers={"If-Match": "*"}
+    )
+    back = {"email": person["email"]}
+    assert (await machine.patch(path, json=back, headers=PATCH)).status_code == 200

@@ -214,3 +214,31 @@ async def test_people_without_the_right_see_nothing_of_it(desk: Importing) -> No
     assert (await foreign.org_admin.get(f"{path}/rows")).status_code == 404
     assert (await foreign.org_admin.post(f"{path}/approve")).status_code == 404
     assert (await client(desk.world.app).get(path)).status_code == 401
+
+
+async def test_a_file_of_a_machine_moves_no_address_that_a_role_signs_in_with(
+    desk: Importing,
+) -> None:
+    await desk.bring(csv(ROW, {"id": "2"}))
+    person = (await desk.people())["1"]
+    granted = await desk.client.post(
+        "/v1/role-assignments", json={"person_id": person["id"], "role": "safeguarding"}
+    )
+    assert granted.status_code == 201, granted.text
+    moved = csv({"id": "1", "mail": "moved@example.org"}, {"id": "2", "mail": "new@example.org"})
+
+    sent = await (await desk.world.add_key("imports:write")).post(
+        "/v1/imports",
+        data={"connection_id": desk.connection_id, "mapping_id": desk.mapping_id},
+        files={"file": ("people.csv", moved, "text/csv")},
+        headers={"Idempotency-Key": "nightly"},
+    )
+    await desk.work()
+
+    (failed,) = await desk.rows(sent.json()["sync_run_id"], outcome="failed")
+    assert (failed["external_id"], failed["errors"][0]["code"]) == ("1", "holds_a_role")
+    now = await desk.people()
+    assert (now["1"]["email"], now["2"]["email"]) == (person["email"], "new@example.org")
+    # Whoever answers for it may.
+    await desk.bring(moved)
+    assert (await desk.people())["1"]["email"] == "moved@example.org"

@@ -379,6 +379,23 @@ async def test_an_app_that_was_withdrawn_meanwhile_gets_no_code(browser: Browser
     assert is_over(await browser.submit(second, CODE, code=code))
 
 
+@pytest.mark.parametrize("form", [CODE, CANCEL])
+async def test_an_address_that_was_taken_back_meanwhile_gets_no_answer(
+    browser: Browser, app: App, form: str
+) -> None:
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
+    moved = await app.world.org_admin.patch(
+        f"/v1/oauth-clients/{ids.format_id('oauth_client', app.id)}",
+        json={"redirect_uris": ["https://moved.example.org/in"]},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert moved.status_code == 200, moved.text
+
+    assert is_over(await browser.submit(second, form, code=code))
+
+
 async def test_a_person_who_was_deactivated_meanwhile_is_not_let_in(
     browser: Browser, app: App
 ) -> None:
