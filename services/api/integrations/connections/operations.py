@@ -12,6 +12,7 @@ from sqlmodel import col
 from services.api.access import sealing
 from services.api.access.rules import Actor
 from services.api.integrations.connections import queries, rules
+from services.api.integrations.connections.rules import ConnectionStatus
 from services.api.integrations.connections.tables import Connection, OidcConnection
 from shared import ids
 from shared.errors import ConflictError, unknown_reference
@@ -28,12 +29,16 @@ async def create(
     sealing_key: str,
     now: datetime,
 ) -> tuple[Connection, OidcConnection | None]:
-    """Add a source of people data, or an identity provider, whose secret is sealed at once."""
+    """Add a source of people data, or an identity provider, whose secret is sealed at once.
+
+    A provider begins paused: an active one may be the only way in, and this one was never tried.
+    """
     connection = Connection(
         organization_id=actor.organization_id,
         id=connection_id or ids.new_id(),
         created_at=now,
         updated_at=now,
+        status=ConnectionStatus.ACTIVE if oidc is None else ConnectionStatus.PAUSED,
         **values,
     )
     if await queries.find(

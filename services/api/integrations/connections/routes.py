@@ -123,7 +123,8 @@ async def create_connection(
     """Add a source of people data, or the identity provider that people sign in at.
 
     A person's id in a source is known per connection. An identity provider needs `oidc`; register
-    the `redirect_uri` of the answer there, and see with `/test` whether all is well.
+    the `redirect_uri` of the answer there, and see with `/test` whether all is well. It begins
+    `paused`, since codes by mail may end once it is `active`.
     """
     values = body.model_dump(exclude={"id", "oidc"}, exclude_none=True)
     rules.check_fields(body.kind, {**values, "oidc": body.oidc}, needs_settings=True)

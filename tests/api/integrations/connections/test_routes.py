@@ -117,6 +117,8 @@ async def test_an_identity_provider_is_kept_and_its_secret_never_shown(world: Wo
         "redirect_uri": "http://127.0.0.1:8000/oauth/callback",
     }
     assert connection["on_missing"] is connection["guard_people"] is None
+    # Codes by mail end where a provider is active; this one was not even tested.
+    assert connection["status"] == "paused"
 
 
 async def test_the_secret_lies_encrypted(world: World) -> None:

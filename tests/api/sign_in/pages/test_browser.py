@@ -394,6 +394,12 @@ async def connect(place: Place, provider: IdentityProvider) -> str:
     body = {"label": "Works login", "kind": "oidc", "oidc": oidc}
     answer = await place.app.world.org_admin.post("/v1/connections", json=body)
     assert answer.status_code == 201, answer.text
+    active = await place.app.world.org_admin.patch(
+        f"/v1/connections/{answer.json()['id']}",
+        json={"status": "active"},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert active.status_code == 200, active.text
     return str(answer.json()["source"])
 
 

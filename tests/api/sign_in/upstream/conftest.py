@@ -92,7 +92,13 @@ async def connect(world: World, issuer: str, **settings: Any) -> Desk:
     body = {"label": "Works login", "kind": "oidc", "oidc": oidc | settings}
     answer = await world.org_admin.post("/v1/connections", json=body)
     assert answer.status_code == 201, answer.text
-    return Desk(world, await add_app(world), answer.json())
+    active = await world.org_admin.patch(
+        f"/v1/connections/{answer.json()['id']}",
+        json={"status": "active"},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert active.status_code == 200, active.text
+    return Desk(world, await add_app(world), active.json())
 
 
 @pytest.fixture
