@@ -159,6 +159,8 @@ def serve(service: ServiceName) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        # Services that only their peers call have no such setting.
+        forwarded_allow_ips=getattr(_settings_of(service)(), "trusted_proxies", None),
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     Server(config).run(sockets=sockets)

@@ -1,6 +1,7 @@
 """What the api service is told by its environment."""
 
 import base64
+from ipaddress import ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -29,6 +30,19 @@ def _places(value: list[str]) -> list[str]:
     except ValueError:
         raise ValueError("should name hosts or networks, such as idp.corp,10.2.0.0/16") from None
     return value
+
+
+def _proxies(value: str) -> str:
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        for part in parts:
+            ip_network(part)
+    except ValueError:
+        # The server would take what is none for a name, and trust nobody without a word.
+        raise ValueError(
+            "should be addresses or networks, such as 127.0.0.1,172.16.0.0/12"
+        ) from None
+    return ",".join(parts)
 
 
 class ApiSettings(ServiceSettings):
@@ -77,6 +91,11 @@ class ApiSettings(ServiceSettings):
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Origins of browser front ends, separated by commas."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+        "127.0.0.1",
+        description="Addresses or networks of the proxies in front, separated by commas. Only"
+        " what they say in `X-Forwarded-For` and `X-Forwarded-Proto` is believed.",
     )
     egress_allow: Annotated[list[str], NoDecode, AfterValidator(_places)] = Field(
         default_factory=list,

@@ -18,8 +18,15 @@ SERVICES = ("api", "matching", "notifications")
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "TZDIR")
 """What a machine may need to find its programs, its libraries, its language and its time zones."""
 
-OF_A_FRONT_END = ("MENTORING_CORS_ORIGINS",)
-"""What whoever builds a page on a local stack may set for it."""
+OF_A_DEVELOPER = (
+    "MENTORING_CORS_ORIGINS",
+    "MENTORING_EGRESS_ALLOW",
+    "MENTORING_RATE_LIMIT",
+    "MENTORING_ORGANIZATION_RATE_LIMIT",
+    "MENTORING_SIGN_IN_RATE_LIMIT",
+    "MENTORING_SIGN_IN_ORGANIZATION_RATE_LIMIT",
+)
+"""What whoever builds on a local stack may set for its api."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Installation:
             "MENTORING_KEY_ENCRYPTION_KEY": self.key_encryption_key,
             "MENTORING_OPERATOR_TOKEN": self.operator_token,
             "MENTORING_DEV_LOGIN": "1",
-            **_set_here(OF_A_FRONT_END),
+            **_set_here(OF_A_DEVELOPER),
         }
 
     def _notifications(self, where: Addresses) -> dict[str, str]:

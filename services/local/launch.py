@@ -74,7 +74,7 @@ def _detached(root: Path, folder: Path, console: Console, options: list[str]) ->
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if (current := state.read(folder)) is not None:
-            stack.screen(console, current)
+            stack.screen(console, current, folder)
             return 0
         if process.poll() is not None:
             return _ended(process.returncode, folder, console)
@@ -88,8 +88,10 @@ def _ended(code: int, folder: Path, console: Console) -> int:
     if code == 0 and _wait_for_other(folder):
         console.print("mentoring is already running in this folder: ./dev status")
         return 0
-    console.print((folder / "up.log").read_text()[-4000:], markup=False)
-    console.print("[red]mentoring did not start; see .mentoring/up.log[/]")
+    log = folder / "up.log"
+    console.print(log.read_text()[-4000:], markup=False)
+    said = f"mentoring did not start; see {log}"
+    console.print(said, style="red", markup=False, soft_wrap=True)
     return 1
 
 
@@ -126,13 +128,14 @@ def down(root: Path) -> int:
 
 def status(root: Path, *, as_json: bool) -> int:
     """Say what runs; the exit code tells scripts whether anything does."""
-    current = state.read(state.folder(root))
+    folder = state.folder(root)
+    current = state.read(folder)
     if as_json:
         print(current.model_dump_json(indent=2) if current else "{}")  # noqa: T201 - for scripts
     elif current is None:
         Console().print("mentoring is not running in this folder: ./dev up")
     else:
-        stack.screen(Console(), current)
+        stack.screen(Console(), current, folder)
     return 0 if current else 3
 
 

@@ -239,8 +239,9 @@ def _page(mailbox: Mailbox) -> str:
     )
     return (
         f"{HEAD}<title>Captured mail</title><h1>Captured mail</h1>"
-        "<p>Nothing here was sent to anybody; these are the newest. "
-        "<a href=/messages>As JSON</a></p>"
+        f"<p>Nothing here was sent to anybody; these are the newest, {SHOWN} at most. "
+        f"<a href=/messages>As JSON</a>, oldest first and {MOST_AT_ONCE} at a time: "
+        "<code>?after=</code> the last id goes on.</p>"
         f"<table><tr><th>Received<th>To<th>Subject</tr>{rows}</table></html>"
     )
 

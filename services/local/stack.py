@@ -77,7 +77,7 @@ async def run(root: Path, console: Console, *, plays_demo: bool) -> None:
         try:
             await _start(supervisor, programs, migrate(root, installation, where))
             current = await _announce(folder, installation, where, supervisor, opened)
-            screen(console, current)
+            screen(console, current, folder)
             if plays_demo:
                 await supervisor.play(_demo())
             await stop.wait()
@@ -253,14 +253,16 @@ def _refresh(folder: Path, current: State, pids: Mapping[str, int]) -> None:
     state.write(folder, current.model_copy(update={"pids": pids}))
 
 
-def screen(console: Console, current: State) -> None:
+def screen(console: Console, current: State, folder: Path) -> None:
     """Say where everything is and what to try next."""
     root = current.api_url.removesuffix("/v1")
     console.print(f"\n[bold]mentoring is running[/] for the organization {current.organization}")
     console.print(f"  API           {current.api_url}")
     console.print(f"  API reference {root}/v1/docs")
     console.print(f"  captured mail {current.mail_url}")
-    console.print("  credentials   .mentoring/state.json, or ./dev token org_admin")
+    kept = f"  credentials   {folder / state.FILE}, or ./dev token org_admin"
+    # A path is to be copied whole, and may hold brackets.
+    console.print(kept, markup=False, soft_wrap=True)
     console.print('\nTry: curl -s -H "Authorization: Bearer $(./dev token org_admin)" \\')
     console.print(f"       {current.api_url}/people?limit=3\n", highlight=False)
 

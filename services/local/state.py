@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 FOLDER = ".mentoring"
+FILE = "state.json"
 NAMED = "MENTORING_STATE"
 
 
 class State(BaseModel):
-    """Contents of `.mentoring/state.json`, readable by its owner only."""
+    """Contents of `state.json` in the state folder, readable by its owner only."""
 
     api_url: str
     matching_url: str
@@ -35,13 +36,13 @@ def folder(root: Path) -> Path:
 
 def write(path: Path, state: State) -> None:
     """Replace the state file in one step, so that no reader sees half of it."""
-    private_file(path / "state.json", state.model_dump_json(indent=2))
+    private_file(path / FILE, state.model_dump_json(indent=2))
 
 
 def read(path: Path) -> State | None:
     """Return the state of the running stack, or None if none is running."""
     try:
-        state = State.model_validate_json((path / "state.json").read_bytes())
+        state = State.model_validate_json((path / FILE).read_bytes())
     except FileNotFoundError:
         return None
     return state if is_alive(state.supervisor_pid) else None
@@ -49,7 +50,7 @@ def read(path: Path) -> State | None:
 
 def forget(path: Path) -> None:
     """Remove the state file: its tokens and addresses are of no use any more."""
-    (path / "state.json").unlink(missing_ok=True)
+    (path / FILE).unlink(missing_ok=True)
 
 
 def is_alive(pid: int) -> bool:

@@ -1,6 +1,7 @@
 """The compose file and the Dockerfile, read as an operator's machine would read them."""
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,41 @@ def test_containers_are_told_only_what_settings_know(name: str) -> None:
     known = {f"mentoring_{field}" for field in SETTINGS[name].model_fields}
 
     assert told(COMPOSE["services"][name]) <= known
+
+
+def usual(name: str) -> str:
+    """Return what the api is told where the operator's environment says nothing."""
+    text = COMPOSE["services"]["api"]["environment"][name]
+    found = re.fullmatch(rf"\$\{{{name}:-(.*)\}}", text)
+    assert found, text
+    return found[1]
+
+
+@pytest.mark.parametrize("gateway", ["172.17.0.1", "172.31.0.1", "192.168.240.1", "127.0.0.1"])
+def test_a_proxy_on_the_machine_is_trusted(gateway: str) -> None:
+    networks = map(ip_network, usual("MENTORING_TRUSTED_PROXIES").split(","))
+
+    assert any(ip_address(gateway) in network for network in networks)
+    assert COMPOSE["services"]["api"]["ports"] == ["127.0.0.1:8000:8000"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rate_limit",
+        "organization_rate_limit",
+        "sign_in_rate_limit",
+        "sign_in_organization_rate_limit",
+    ],
+)
+def test_limits_are_the_usual_ones_unless_the_operator_says_otherwise(name: str) -> None:
+    default = ApiSettings.model_fields[name].default
+
+    assert usual(f"MENTORING_{name.upper()}") == str(default)
+
+
+def test_nothing_inside_may_be_called_unless_the_operator_says_so() -> None:
+    assert usual("MENTORING_EGRESS_ALLOW") == ""
 
 
 def test_every_secret_is_made_by_the_command(tmp_path: Path) -> None:

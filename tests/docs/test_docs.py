@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from services import documents
+from services.api.access.roles import PERMISSIONS, Role
 from services.api.events.rules import EVENT_TYPES
 from services.api.settings import ApiSettings
 from services.cli import app
@@ -99,3 +100,18 @@ def test_event_types_exist(page: Path) -> None:
     assert {one for one in found if not one.endswith((".py", ".md"))} - set(
         EVENT_TYPES
     ) - permissions == set()
+
+
+def test_what_asks_for_admin_is_open_to_no_machine() -> None:
+    """As docs/credentials.md says of API keys and services."""
+    doors = [
+        door["x-access"]
+        for path in API["paths"].values()
+        for door in path.values()
+        if isinstance(door, dict) and door.get("x-access", {}).get("scope") == "admin"
+    ]
+
+    assert doors
+    assert {
+        one["permission"] for one in doors if Role.SERVICE in PERMISSIONS[one["permission"]]
+    } == set()

@@ -111,6 +111,19 @@ async def test_a_browser_reads_a_mail_without_running_it(
     assert "<iframe sandbox" in page
 
 
+async def test_the_page_begins_with_the_newest_and_json_with_the_oldest(
+    mailbox: Mailbox, reader: httpx.AsyncClient
+) -> None:
+    old, new = mailbox.put(mail("Old")), mailbox.put(mail("New"))
+
+    page = (await reader.get("/")).text
+    items = (await reader.get("/messages")).json()["items"]
+
+    assert page.index(new) < page.index(old)
+    assert [one["id"] for one in items] == [old, new]
+    assert "oldest first" in page
+
+
 async def test_gives_a_mail_as_it_was_sent(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
     sent = mail("As it was")
     name = mailbox.put(sent)

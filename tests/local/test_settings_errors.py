@@ -116,6 +116,23 @@ def test_a_demo_does_not_listen_beyond_this_machine() -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("proxies", ["proxy.corp", "127.0.0.1,*", "10.0.0.1/8", "127.0.0.1:80"])
+def test_proxies_are_addresses_or_networks(proxies: str) -> None:
+    ended = run(
+        "serve",
+        "api",
+        MENTORING_API_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/api",
+        MENTORING_KEY_ENCRYPTION_KEY=KEY,
+        MENTORING_TRUSTED_PROXIES=proxies,
+    )
+
+    assert ended.returncode == WRONG_SETTINGS
+    assert ended.stderr == (
+        "MENTORING_TRUSTED_PROXIES: should be addresses or networks, such as"
+        " 127.0.0.1,172.16.0.0/12\n"
+    )
+
+
 @pytest.mark.parametrize(
     "mail",
     [

@@ -119,7 +119,10 @@ async def list_sandbox_messages(
     resources: ResourcesDep,
     query: Annotated[MessagesQuery, Query()],
 ) -> Response:
-    """Return captured messages, oldest first, with headers and parts; none of them left."""
+    """Return captured messages, oldest first, with headers and parts; none of them left.
+
+    Codes to sign in with are among them: in a sandbox, org admins can sign in as anybody.
+    """
     async with reading() as reader:
         await queries.clock(reader, organization_id=actor.organization_id)
     if resources.notifications is None:
