@@ -30,7 +30,8 @@ CLIENT_ID = os.environ["CLIENT_ID"]
 KEPT = Path(os.environ.get("KEPT", "phone.json"))
 TRIES = 3
 
-http = httpx.Client(timeout=30, trust_env=False)
+# A lost answer may be asked for again for 30 seconds: whoever waits that long for it is too late.
+http = httpx.Client(timeout=8, trust_env=False)
 
 
 def sign_in(address: str) -> None:

@@ -313,7 +313,8 @@ async def _of_token(
         fields.get("scope"), _granted_scopes(client, family), ceiling=EVERY_SCOPE
     )
     if successor is not None:
-        successor.dead_at = token.dead_at = now
+        successor.dead_at = now
+    # The first use stays: it is what the time for a lost answer runs from.
     token.used_at = token.used_at or now
     family.idle_expires_at = now + IDLE_LIFETIME
     return _granted(client, family, scopes, _next_token(session, family, token.id, now))

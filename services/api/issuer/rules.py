@@ -102,7 +102,7 @@ class Use(StrEnum):
     """What presenting a refresh token means."""
 
     NEXT = "next"
-    ONCE_MORE = "once_more"
+    AGAIN = "again"
     REUSED = "reused"
 
 
@@ -192,14 +192,15 @@ def judge(
 ) -> Use:
     """Tell what it means that this token is presented now.
 
-    A phone that never got the answer asks the same question again, soon, and has not used the
-    token it did not get. Whatever else presents an old token shows that two hold the sign-in.
+    A phone that never got the answer asks the same question again, soon and maybe more than once,
+    and has used none of the tokens it did not get. Whatever else presents an old token shows that
+    two hold the sign-in.
     """
     if dead_at is None and used_at is None:
         return Use.NEXT
     is_soon = used_at is not None and now <= used_at + LOST_REPLY
     if dead_at is None and is_soon and has_unused_successor:
-        return Use.ONCE_MORE
+        return Use.AGAIN
     return Use.REUSED
 
 

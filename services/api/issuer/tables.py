@@ -58,8 +58,8 @@ class AuthorizationCode(ApiTable, table=True):
 class RefreshToken(ApiTable, table=True):
     """One token of a sign-in; the newest is the only one that is neither used nor dead.
 
-    `dead_at` is set where a token was replaced by another answer to the same question, and where
-    its own second use was granted: from then on it only ever ends its family.
+    `dead_at` is set where a token was replaced by another answer to the same question: from then
+    on it only ever ends its family.
     """
 
     __tablename__ = "refresh_token"

@@ -151,15 +151,15 @@ def test_people_sign_in_at_apps_and_machines_act_for_themselves(grant: GrantType
     [
         (None, False, False, Use.NEXT),
         (None, True, False, Use.REUSED),
-        (0, False, True, Use.ONCE_MORE),
-        (30, False, True, Use.ONCE_MORE),
+        (0, False, True, Use.AGAIN),
+        (30, False, True, Use.AGAIN),
         (30.001, False, True, Use.REUSED),
         (1, False, False, Use.REUSED),
         (1, True, True, Use.REUSED),
         (1, True, False, Use.REUSED),
     ],
 )
-def test_a_token_works_once_and_once_more_for_a_lost_reply(
+def test_a_token_works_once_and_again_for_a_lost_reply(
     *, used_ago: float | None, is_dead: bool, has_unused_successor: bool, use: Use
 ) -> None:
     used_at = None if used_ago is None else NOW - timedelta(seconds=used_ago)
