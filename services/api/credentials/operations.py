@@ -229,7 +229,11 @@ async def rotate_client(
     if_match: str | None,
     now: datetime,
 ) -> tuple[OAuthClient, str]:
-    """Give a service a new secret; the one before works for the grace, and none before that."""
+    """Give a service a new secret; the one before works for the grace, and none before that.
+
+    As a new key does, the service belongs to whoever rotates it from then on.
+    """
+    await _hold_office(session, actor)
     client = await queries.lock(
         session, OAuthClient, organization_id=actor.organization_id, row_id=client_id
     )
@@ -242,6 +246,7 @@ async def rotate_client(
         None if client.secret_digest is None else now + timedelta(hours=grace_hours)
     )
     secret = _give_secret(client)
+    client.created_by = actor.person_id
     client.touch(now)
     await _tell(session, "oauth_client.rotated", client, actor_id=actor.person_id, now=now)
     return client, secret

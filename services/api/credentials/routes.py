@@ -476,6 +476,8 @@ async def rotate_oauth_client(
 
     Two are live at most: rotating again within the grace ends the oldest. If this answer was lost,
     rotate again. A service that signs gets a secret besides.
+
+    The service is yours from then on: it ends when you leave or run the organization no more.
     """
     client, secret = await operations.rotate_client(
         session,

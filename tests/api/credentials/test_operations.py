@@ -15,6 +15,7 @@ from tests.api.credentials.test_routes import (
     new_key,
     opens,
     posted,
+    rotated,
     token,
 )
 from tests.support.apps import World, client
@@ -83,6 +84,80 @@ async def test_what_somebody_made_for_machines_ends_with_their_office(
     assert await opens(world, own["key"]) == 200
     name = ids.format_id("oauth_client", app.id)
     assert (await world.org_admin.get(f"/v1/oauth-clients/{name}")).json()["revoked_at"] is None
+
+
+@pytest.mark.parametrize("loses", [lose_office, leave])
+async def test_what_somebody_else_rotated_is_theirs_and_outlives_its_maker(
+    world: World, loses: Any
+) -> None:
+    person_id, theirs = await second_admin(world)
+    key, service = await new_key(theirs), await new_client(theirs)
+    kept = [
+        await rotated(world, "/v1/api-keys", key),
+        await rotated(world, "/v1/oauth-clients", service),
+    ]
+    assert [one["created_by"] for one in kept] == [world.org_admin_id] * 2
+
+    await loses(world, person_id)
+
+    assert [await opens(world, one["key"]) for one in (key, kept[0])] == [401, 200]
+    given = await token(world, service, kept[1]["client_secret"])
+    assert given.status_code == 200, given.text
+    assert await opens(world, given.json()["access_token"]) == 200
+    # Its old secret is the service's, which has not ended: it goes on until its grace is over.
+    assert (await token(world, service, service["client_secret"])).status_code == 200
+
+
+async def test_what_somebody_rotated_ends_with_their_office_and_not_with_its_makers(
+    world: World,
+) -> None:
+    person_id, theirs = await second_admin(world)
+    service = await new_client(world)
+    taken_over = await rotated(theirs, "/v1/oauth-clients", service)
+
+    await lose_office(world, person_id)
+
+    for one in (service, taken_over):
+        assert (await token(world, service, one["client_secret"])).status_code == 401
+    (event,) = await events_of(world, "oauth_client.revoked")
+    assert event["data"]["ids"] == {"created_by": str(ids.parse_id("person", person_id))}
+
+
+@pytest.mark.parametrize("_attempt", range(3))
+async def test_a_service_is_taken_over_while_its_makers_office_is_taken(
+    world: World, _attempt: int
+) -> None:
+    person_id, theirs = await second_admin(world)
+    service = await new_client(theirs)
+
+    after, _ = await asyncio.gather(
+        world.org_admin.post(f"/v1/oauth-clients/{service['id']}/rotate", json={}),
+        lose_office(world, person_id),
+    )
+
+    # Either it was taken over first and lives, or it ended first and was not taken over.
+    if after.status_code == 200:
+        secret = after.json()["client_secret"]
+        assert (await token(world, service, secret)).status_code == 200
+    else:
+        assert (after.status_code, after.json()["code"]) == (409, "already_ended")
+
+
+async def test_no_service_is_taken_over_by_who_loses_their_office_meanwhile(world: World) -> None:
+    person_id, theirs = await second_admin(world)
+    service = await new_client(world)
+
+    after, _ = await asyncio.gather(
+        theirs.org_admin.post(f"/v1/oauth-clients/{service['id']}/rotate", json={}),
+        lose_office(world, person_id),
+    )
+
+    if after.status_code == 200:
+        secret = after.json()["client_secret"]
+        assert (await token(world, service, secret)).status_code == 401
+    else:
+        assert after.status_code in {401, 403}, after.text
+        assert (await token(world, service, service["client_secret"])).status_code == 200
 
 
 @pytest.mark.parametrize("loses", [lose_office, leave])
