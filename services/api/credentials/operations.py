@@ -130,6 +130,7 @@ async def create_key(
     now: datetime,
 ) -> tuple[ApiKey, str]:
     """Make a key and return it with its full text, which is kept nowhere."""
+    rules.require_held(actor, scopes)
     rules.check_expiry(expires_at, now)
     await _hold_office(session, actor)
     text = KeyText(actor.organization_id, key_id or ids.new_id(), access_rules.new_secret())
@@ -159,6 +160,7 @@ async def rotate_key(
     """Let a second key take over; the old one ends after the grace, and the one before it now."""
     await _hold_office(session, actor)
     old = await queries.lock(session, ApiKey, organization_id=actor.organization_id, row_id=key_id)
+    rules.require_held(actor, old.scopes)
     accept_match(if_match, version=old.version)
     _require_live(old, now)
     if await queries.successor(session, old, now=now):
@@ -202,6 +204,7 @@ async def create_client(
 
     A service gets a secret unless it brings keys to sign with.
     """
+    rules.require_held(actor, values["scopes"])
     await _hold_office(session, actor)
     kind = ClientKind(values["kind"])
     rules.check_client(kind, values)
@@ -237,6 +240,7 @@ async def rotate_client(
     client = await queries.lock(
         session, OAuthClient, organization_id=actor.organization_id, row_id=client_id
     )
+    rules.require_held(actor, client.scopes)
     accept_match(if_match, version=client.version)
     if client.kind == ClientKind.APP:
         raise rules.no_secret()
@@ -267,6 +271,7 @@ async def change[Row: (ApiKey, OAuthClient)](
     require_match(if_match, version=row.version)
     _require_live(row, now)
     if isinstance(row, OAuthClient):
+        rules.require_held(actor, rules.given_by(changes, row))
         _check_change(row, changes)
     changed = [name for name, value in changes.items() if getattr(row, name) != value]
     if changed:

@@ -1,6 +1,6 @@
 """Limits of granted roles and machine credentials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,9 @@ from joserfc.jwk import import_key
 
 from services.api.access import assertions
 from services.api.access.roles import GRANTED, OF_A_PROGRAM, Role
-from services.api.access.rules import SERVICE_SCOPES, ClientKind, Scope
-from shared.errors import ConflictError, InvalidError, Violation
+from services.api.access.rules import SERVICE_SCOPES, Actor, ClientKind, Scope
+from services.api.access.tables import OAuthClient
+from shared.errors import ConflictError, ForbiddenError, InvalidError, Violation
 
 USUAL_GRACE_HOURS = 7 * 24
 LONGEST_GRACE_HOURS = 30 * 24
@@ -55,6 +56,33 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
     """Refuse what would have ended before it began."""
     if expires_at is not None and expires_at <= now:
         raise _invalid("#/expires_at", "out_of_range", "Choose a time to come.")
+
+
+def require_held(actor: Actor, scopes: Iterable[str]) -> None:
+    """Refuse to give scopes that the credential in use does not hold itself.
+
+    Who holds a narrowed token would otherwise make themselves a wider one with it.
+    """
+    missing = sorted(set(scopes) - actor.scopes)
+    if missing:
+        raise ForbiddenError(
+            f"This credential cannot give what it does not hold: {', '.join(missing)}.",
+            code="insufficient_scope",
+        )
+
+
+def given_by(changes: Mapping[str, Any], client: OAuthClient) -> frozenset[str]:
+    """Return the scopes that a change of a client gives to somebody.
+
+    These are the ones it adds. Where it adds a key or a redirect address, they are all that the
+    client has then: whoever holds that key, or is sent people there, gets them.
+    """
+    scopes = frozenset(changes.get("scopes", client.scopes))
+    known_keys, known_redirects = (client.jwks or {}).get("keys", ()), client.redirect_uris
+    is_opened = any(
+        key not in known_keys for key in (changes.get("jwks") or {}).get("keys", ())
+    ) or any(one not in known_redirects for one in changes.get("redirect_uris", ()))
+    return scopes if is_opened else scopes - frozenset(client.scopes)
 
 
 def last_org_admin() -> ConflictError:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -390,6 +391,133 @@ async def test_a_scope_given_to_an_app_comes_with_the_next_sign_in_only(world: W
 
     holder = client(world.app, tokens["access_token"])
     assert (await holder.get("/v1/organization")).status_code == 403
+
+
+async def narrowed(world: World, *scopes: Scope) -> World:
+    """Return the world as the org admin sees it with a token of an app of these scopes."""
+    app = await new_app(world, scopes=list(scopes))
+    tokens = (await app.redeem(await app.code(world.org_admin_id, scopes=scopes))).json()
+    holder = client(world.app, tokens["access_token"])
+    return replace(world, org_admin=holder)
+
+
+async def everything(world: World) -> list[Mapping[str, Any]]:
+    """Return all that is stored of keys and clients, and what was told of them."""
+    rows = [
+        await stored(world, f"SELECT * FROM {table} ORDER BY id")  # noqa: S608
+        for table in ("api_key", "oauth_client", "outbox_message")
+    ]
+    # When the app was used last is not what this is about.
+    return [{**row, "last_used_at": None} for table in rows for row in table]
+
+
+def refused_for(answer: httpx.Response) -> str:
+    """Return which scopes were missing."""
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope"), answer.text
+    detail: str = answer.json()["detail"]
+    return detail.rpartition(": ")[2]
+
+
+PUBLIC = {"keys": [ECKey.generate_key("P-256").as_dict(private=False)]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/api-keys", {}),
+        ("/v1/oauth-clients", {"kind": "service"}),
+        ("/v1/oauth-clients", {"kind": "service", "jwks": PUBLIC}),
+        ("/v1/oauth-clients", {"kind": "app", "redirect_uris": [REDIRECT]}),
+    ],
+)
+async def test_a_narrowed_token_makes_nothing_wider_than_itself(
+    world: World, path: str, body: dict[str, Any]
+) -> None:
+    narrow = await narrowed(world, Scope.ADMIN, Scope.PEOPLE_READ)
+    body = {"label": "Wide", "scopes": ["people:write", "people:read", "events:read"]} | body
+    before = await everything(world)
+
+    answer = await narrow.org_admin.post(path, json=body)
+
+    assert refused_for(answer) == "events:read, people:write."
+    assert await everything(world) == before
+    made = await posted(narrow.org_admin, path, body | {"scopes": ["people:read", "admin"]})
+    assert made["scopes"] == ["people:read", "admin"]
+
+
+async def test_a_narrowed_token_makes_no_app_that_reads_what_pairs_confide(world: World) -> None:
+    narrow = await narrowed(world, Scope.ADMIN)
+    body = {"kind": "app", "label": "Curious", "scopes": ["content:self"]}
+
+    answer = await narrow.org_admin.post("/v1/oauth-clients", json=body)
+
+    assert refused_for(answer) == "content:self."
+
+
+@pytest.mark.parametrize("path", ["/v1/api-keys", "/v1/oauth-clients"])
+async def test_a_narrowed_token_gets_no_new_secret_of_what_is_wider(
+    world: World, path: str
+) -> None:
+    wide = {"label": "Wide", "scopes": ["people:read", "people:write"]}
+    made = await posted(world.org_admin, path, wide)
+    fitting = await posted(world.org_admin, path, wide | {"scopes": ["people:read"]})
+    narrow = await narrowed(world, Scope.ADMIN, Scope.PEOPLE_READ)
+    before = await everything(world)
+
+    answer = await narrow.org_admin.post(f"{path}/{made['id']}/rotate", json={})
+
+    assert refused_for(answer) == "people:write."
+    assert await everything(world) == before
+    await rotated(narrow, path, fitting)
+    await posted(narrow.org_admin, f"{path}/{made['id']}/revoke", {}, 200)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "missing"),
+    [
+        ("service", {"scopes": ["people:read", "people:write", "events:read"]}, "events:read."),
+        ("service", {"jwks": PUBLIC}, "people:write."),
+        ("service", {"jwks": PUBLIC, "scopes": ["people:read"]}, None),
+        ("service", {"scopes": ["people:read", "people:write"], "label": "The same"}, None),
+        ("service", {"scopes": ["people:write", "admin"]}, None),
+        ("service", {"jwks": None}, None),
+        ("app", {"scopes": ["people:read", "content:self"]}, "content:self."),
+        ("app", {"redirect_uris": [REDIRECT, "https://evil.example/"]}, "people:write."),
+        ("app", {"redirect_uris": [REDIRECT]}, None),
+        ("app", {"redirect_uris": []}, None),
+        ("app", {"label": "Renamed"}, None),
+    ],
+)
+async def test_a_narrowed_token_gives_a_client_nothing_that_it_does_not_hold(
+    world: World, kind: str, changes: dict[str, Any], missing: str | None
+) -> None:
+    redirects = [REDIRECT] if kind == "app" else []
+    made = await new_client(
+        world, kind=kind, scopes=["people:read", "people:write"], redirect_uris=redirects
+    )
+    place = f"/v1/oauth-clients/{made['id']}"
+    narrow = await narrowed(world, Scope.ADMIN, Scope.PEOPLE_READ)
+    before = await everything(world)
+
+    answer = await _patched(narrow, place, changes)
+
+    if missing is None:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert refused_for(answer) == missing
+        assert await everything(world) == before
+        assert (await _patched(world, place, changes)).status_code == 200
+
+
+async def test_a_key_that_is_registered_already_gives_nothing_new(world: World) -> None:
+    second = ECKey.generate_key("P-256").as_dict(private=False)
+    both = {"keys": [*PUBLIC["keys"], second]}
+    made = await new_client(world, scopes=["people:write"], jwks=both)
+    narrow = await narrowed(world, Scope.ADMIN)
+
+    answer = await _patched(narrow, f"/v1/oauth-clients/{made['id']}", {"jwks": PUBLIC})
+
+    assert (answer.status_code, answer.json()["jwks"]) == (200, PUBLIC)
 
 
 async def test_a_scope_taken_from_a_service_is_gone_from_its_tokens_at_once(world: World) -> None:
