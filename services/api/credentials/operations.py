@@ -271,7 +271,10 @@ async def change[Row: (ApiKey, OAuthClient)](
     require_match(if_match, version=row.version)
     _require_live(row, now)
     if isinstance(row, OAuthClient):
-        rules.require_held(actor, rules.given_by(changes, row))
+        given = rules.given_by(
+            changes, scopes=row.scopes, jwks=row.jwks, redirect_uris=row.redirect_uris
+        )
+        rules.require_held(actor, given)
         _check_change(row, changes)
     changed = [name for name, value in changes.items() if getattr(row, name) != value]
     if changed:

@@ -12,7 +12,6 @@ from joserfc.jwk import import_key
 from services.api.access import assertions
 from services.api.access.roles import GRANTED, OF_A_PROGRAM, Role
 from services.api.access.rules import SERVICE_SCOPES, Actor, ClientKind, Scope
-from services.api.access.tables import OAuthClient
 from shared.errors import ConflictError, ForbiddenError, InvalidError, Violation
 
 USUAL_GRACE_HOURS = 7 * 24
@@ -71,18 +70,24 @@ def require_held(actor: Actor, scopes: Iterable[str]) -> None:
         )
 
 
-def given_by(changes: Mapping[str, Any], client: OAuthClient) -> frozenset[str]:
+def given_by(
+    changes: Mapping[str, Any],
+    *,
+    scopes: Sequence[str],
+    jwks: Mapping[str, Any] | None,
+    redirect_uris: Sequence[str],
+) -> frozenset[str]:
     """Return the scopes that a change of a client gives to somebody.
 
     These are the ones it adds. Where it adds a key or a redirect address, they are all that the
     client has then: whoever holds that key, or is sent people there, gets them.
     """
-    scopes = frozenset(changes.get("scopes", client.scopes))
-    known_keys, known_redirects = (client.jwks or {}).get("keys", ()), client.redirect_uris
-    is_opened = any(
-        key not in known_keys for key in (changes.get("jwks") or {}).get("keys", ())
-    ) or any(one not in known_redirects for one in changes.get("redirect_uris", ()))
-    return scopes if is_opened else scopes - frozenset(client.scopes)
+    held = frozenset(changes.get("scopes", scopes))
+    known = (jwks or {}).get("keys", ())
+    is_opened = any(key not in known for key in (changes.get("jwks") or {}).get("keys", ())) or any(
+        one not in redirect_uris for one in changes.get("redirect_uris", ())
+    )
+    return held if is_opened else held - frozenset(scopes)
 
 
 def last_org_admin() -> ConflictError:
