@@ -140,14 +140,6 @@ def serve(service: ServiceName) -> None:
     """Serve one service on the socket it was handed, or on 0.0.0.0:8000."""
     import uvicorn  # noqa: PLC0415 - each command loads only what it needs
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            # Routes, document and statements stay as long as the process: a search through them
-            # for garbage would hold up every request for as long as three of them take.
-            gc.collect()
-            gc.freeze()
-
     _require_settings(service)
     handed = os.environ.get("MENTORING_LISTEN_FD")
     sockets = [socket.socket(fileno=int(handed))] if handed else None
@@ -163,7 +155,7 @@ def serve(service: ServiceName) -> None:
         forwarded_allow_ips=getattr(_settings_of(service)(), "trusted_proxies", None),
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    Server(config).run(sockets=sockets)
+    uvicorn.Server(config).run(sockets=sockets)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from tests.support.identity_links import link_account
 from tests.support.identity_provider import IdentityProvider
 from tests.support.pages import sent_to
 
+QUEUED = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 ANY = {"If-Match": "*"}
 
 
@@ -247,8 +248,9 @@ async def test_a_removal_waits_for_a_sign_in_of_the_account_under_way(
     async with desk.app.open() as session:
         await queries.hold_account(session, account)
         removal = asyncio.create_task(desk.world.org_admin.delete(place_of(link), headers=ANY))
-        await asyncio.sleep(0.3)
-        assert not removal.done()
+        async with asyncio.timeout(5):
+            while not await session.scalar(QUEUED):
+                assert not removal.done()
         left = await session.scalar(text("SELECT count(*) FROM identity_link"))
         assert left == 1
 
