@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import CredentialText
 from services.api.dependencies import admit_stranger, admit_to_organization
-from services.api.issuer.rules import matches_redirect
 from services.api.resources import Resources
 from services.api.sign_in.pages import operations, queries, rules, schemas
 from services.api.sign_in.pages.operations import Answered, Begun
@@ -296,10 +295,7 @@ async def _found(request: Request, session: AsyncSession, entry: CredentialText)
     where = await queries.surroundings(
         session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
     )
-    # Asked again: an org_admin may have taken the address back since the app named it.
-    if where is None or not matches_redirect(where.app.redirect_uris, sign_in.redirect_uri):
-        return None
-    return _Shown(request, entry, sign_in, where)
+    return None if where is None else _Shown(request, entry, sign_in, where)
 
 
 async def _just_finished(

@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.api.access import rules as access
 from services.api.access.rules import CredentialKind, CredentialText, Scope
 from services.api.issuer import operations as issuer
-from services.api.issuer.rules import redirect_back
+from services.api.issuer.queries import app_client
+from services.api.issuer.rules import matches_redirect, redirect_back
 from services.api.sign_in.requests import queries, rules
 from services.api.sign_in.requests.rules import LIFETIME
 from services.api.sign_in.requests.tables import SignIn
@@ -58,10 +59,18 @@ async def load(
 ) -> SignIn | None:
     """Find the sign-in of this browser, by its id or else the newest, and lock it.
 
-    None unless it is live, of the organization whose transaction this is, and this browser's own.
+    None unless it is live, of the organization whose transaction this is, this browser's own, and
+    its app may still be answered at the address it named: an org_admin may have taken either back.
     """
     entry = rules.entry_of(cookie, sign_in_id)
-    return None if entry is None else await queries.lock_live(session, entry, now=now)
+    sign_in = None if entry is None else await queries.lock_live(session, entry, now=now)
+    if sign_in is None:
+        return None
+    app = await app_client(
+        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
+    )
+    may_be_answered = app is not None and matches_redirect(app.redirect_uris, sign_in.redirect_uri)
+    return sign_in if may_be_answered else None
 
 
 async def load_finished(

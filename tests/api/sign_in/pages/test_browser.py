@@ -21,7 +21,7 @@ from shared.clock import system_clock
 from tests.support.apps import World, api_settings, client, found_world, running_api
 from tests.support.chromium import CHROMIUM, FLAGS, is_there
 from tests.support.database import Databases
-from tests.support.email_codes import App, add_app
+from tests.support.email_codes import App, add_app, codes_in
 from tests.support.identity_provider import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -201,8 +201,8 @@ async def mailed(place: Place, databases: Databases, email: str) -> str:
         (mail,) = postbox.to(email)
     body = mail.get_body(("plain",))
     assert body is not None
-    (code,) = re.findall(r"(?<!\d)\d{8}(?!\d)", body.get_content())
-    return str(code)
+    (code,) = codes_in(body.get_content())
+    return code
 
 
 async def test_the_keyboard_is_enough(chromium: Browser, place: Place) -> None:

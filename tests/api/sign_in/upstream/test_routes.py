@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
+from shared import ids
 from tests.api.sign_in.upstream.conftest import CANCEL, Desk, connect, local
 from tests.support.apps import World, client, found_world
 from tests.support.email_codes import REDIRECT
@@ -376,6 +377,26 @@ async def test_a_connection_paused_meanwhile_lets_nobody_in(
     )
 
     assert notice(await browser.open(location)) == "provider_failed"
+
+
+async def test_an_app_whose_address_was_taken_back_meanwhile_gets_no_code(
+    desk: Desk, provider: IdentityProvider
+) -> None:
+    await desk.employ("10026")
+    provider.claims = {"employee_id": "10026"}
+    browser = Browser(desk.world.app)
+    location = local(provider.answer_to(await desk.leave(browser)))
+    moved = await desk.world.org_admin.patch(
+        f"/v1/oauth-clients/{ids.format_id('oauth_client', desk.app.id)}",
+        json={"redirect_uris": ["https://moved.example.org/in"]},
+        headers=PATCH,
+    )
+    assert moved.status_code == 200, moved.text
+
+    page = await browser.open(location)
+
+    assert (page.answer.status_code, page.title) == (400, "This sign-in is over")
+    assert await kept(desk, "SELECT count(*) FROM authorization_code") == 0
 
 
 # Wrong answers of a provider, or of another one.
