@@ -356,11 +356,12 @@ async def _swap_two(coordinator: Client, proposals: Sequence[Mapping[str, Any]])
 
 
 async def consent(stage: Stage, program: Program) -> list[dict[str, Any]]:
-    """Let everybody who is asked say yes; return the mentorships that came about."""
-    asked = {
-        one["person_id"]
-        for one in await program.coordinator.all(f"/programs/{program.id}/participants")
-    }
+    """Let everybody who is asked say yes; return the mentorships that came about.
+
+    One side after the other: nobody is told what came of their own answer, so that who answers
+    last decides how much everybody finds in their inbox.
+    """
+    asked = await program.coordinator.all(f"/programs/{program.id}/participants")
 
     async def answer(person_id: str) -> None:
         client = await stage.acting(person_id)
@@ -371,8 +372,13 @@ async def consent(stage: Stage, program: Program) -> list[dict[str, Any]]:
                     intent=intent(proposal["id"], person_id, "consent"),
                 )
 
-    await each(sorted(asked), answer)
+    for role in ("mentor", "mentee"):
+        await each([one["person_id"] for one in asked if _takes(one, role)], answer)
     return await program.coordinator.all("/mentorships", program_id=program.id)
+
+
+def _takes(participant: Mapping[str, Any], role: str) -> bool:
+    return any(one["role"] == role for one in participant["track_roles"])
 
 
 def _is_open(proposal: Mapping[str, Any], person_id: str) -> bool:
@@ -487,11 +493,18 @@ def _entry(mail: Mapping[str, Any]) -> tuple[str, int] | None:
 
 async def read_inboxes(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> int:
     """Let every driver read their inbox; return how many items they found."""
+    drives = Counter(one["driver_person_id"] for one in mentorships)
     counts: list[int] = []
 
     async def read(person_id: str) -> None:
         client = await stage.acting(person_id)
-        items = await client.all("/inbox-items")
+
+        async def look() -> list[Any] | None:
+            items = await client.all("/inbox-items")
+            # They were approved, and asked about every mentorship.
+            return items if len(items) > drives[person_id] else None
+
+        items = await until(look, "what drivers are told")
         for item in items:
             if item["read_at"] is None:
                 await client.post(
@@ -499,7 +512,7 @@ async def read_inboxes(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -
                 )
         counts.append(len(items))
 
-    await each(sorted({one["driver_person_id"] for one in mentorships}), read)
+    await each(sorted(drives), read)
     return sum(counts)
 
 

@@ -40,7 +40,11 @@ def test_every_command_works_in_the_order_it_is_given(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert '"items"' in done.stdout
         assert '"given_name":"Grace"' in done.stdout
-        assert re.search(r"mentorships +\d+", done.stdout)
+        told = dict(re.findall(r"^ +([a-z ]+?)  (\d+)$", done.stdout, re.MULTILINE))
+        assert (told["rows read"], told["rows refused"]) == ("240", "0")
+        assert told["managers resolved"] == "235"
+        assert int(told["mentorships"]) > 40
+        assert told["meetings"] == told["mentorships"]
     finally:
         stack.run("down")
 

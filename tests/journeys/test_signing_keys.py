@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,10 +30,10 @@ KEYS_SEEN = 4
 PATIENCE_SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-async def own_databases(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Databases]:
-    """Run a server whose signing keys are nobody else's; a demo starts on it at any time."""
-    async with migrated(tmp_path_factory.mktemp("keys") / "postgres") as databases:
+@pytest.fixture
+async def own_databases(tmp_path: Path) -> AsyncIterator[Databases]:
+    """Run a server with signing keys and organizations of one test: a demo shares with nobody."""
+    async with migrated(tmp_path / "postgres") as databases:
         yield databases
 
 
