@@ -13,9 +13,17 @@ from tests.support.stack import Stack, running
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 
 
-def test_comes_up_says_where_and_goes_down(tmp_path: Path) -> None:
-    with running(tmp_path / "state") as stack:
+def test_two_ups_at_once_start_one_stack_which_says_where_it_is_and_goes_down(
+    tmp_path: Path,
+) -> None:
+    stack = Stack(tmp_path / "state")
+    both = [stack.start("up", "--detach", "--no-demo") for _ in range(2)]
+    try:
+        for one in both:
+            _output, errors = one.communicate(timeout=120)
+            assert one.returncode == 0, errors
         said = stack.run("status", "--json")
+        again = stack.run("up", "--detach", "--no-demo")
         processes = stack.processes()
 
         state = json.loads(said.stdout)
@@ -25,29 +33,13 @@ def test_comes_up_says_where_and_goes_down(tmp_path: Path) -> None:
             *("postgres", "captured mail", "api", "matching", "notifications"),
             *("api worker", "notifications worker"),
         }
-        assert stack.run("down").returncode == 0
-        assert [one for one in processes if one.is_running()] == []
-        assert stack.run("status", "--json").returncode == 3
-
-
-def test_a_second_up_says_that_it_runs(tmp_path: Path) -> None:
-    with running(tmp_path / "state") as stack:
-        again = stack.run("up", "--detach", "--no-demo")
-
         assert again.returncode == 0
         assert "already running" in again.stderr
-
-
-def test_two_ups_at_once_start_one_stack(tmp_path: Path) -> None:
-    stack = Stack(tmp_path / "state")
-    both = [stack.start("up", "--detach", "--no-demo") for _ in range(2)]
-    try:
-        for one in both:
-            _output, errors = one.communicate(timeout=120)
-            assert one.returncode == 0, errors
-        assert len(stack.state["pids"]) == 7
     finally:
-        stack.run("down")
+        down = stack.run("down")
+    assert down.returncode == 0
+    assert [one for one in processes if one.is_running()] == []
+    assert stack.run("status", "--json").returncode == 3
 
 
 def test_a_killed_supervisor_leaves_no_process_and_no_lost_row(tmp_path: Path) -> None:
