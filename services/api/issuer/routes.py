@@ -4,6 +4,7 @@ from urllib.parse import urljoin
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 
 from services.api.access.assertions import ALGORITHMS
 from services.api.access.rules import EVERY_SCOPE
@@ -27,6 +28,8 @@ CACHE_SECONDS = 600
 # Apps keep no secret: they name themselves, and PKCE ties a sign-in to who began it.
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "none")
 UNCACHED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+# For the log alone: nobody is there to be answered.
+HUNG_UP = 499
 
 router = APIRouter(include_in_schema=False)
 
@@ -73,8 +76,14 @@ async def create_token(request: Request) -> Response:
     # Asked before anything changes: without its keys no answer can be given.
     _ = resources.issuer
     now = resources.clock()
-    async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
-        outcome = await operations.answer(session, wanted, audiences=_audiences(resources), now=now)
+    try:
+        async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
+            outcome = await operations.answer(
+                session, wanted, audiences=_audiences(resources), now=now
+            )
+            await _require_listener(request, wanted)
+    except ClientDisconnect:
+        return Response(status_code=HUNG_UP)
     if isinstance(outcome, TokenRefusal):
         return _refused(outcome)
     await _note_use(resources, outcome.client)
@@ -104,6 +113,17 @@ async def _form(request: Request) -> ClientRequest:
         body=await request.body(),
         authorization=request.headers.get("Authorization"),
     )
+
+
+async def _require_listener(request: Request, wanted: ClientRequest) -> None:
+    """Take back a refresh whose phone has hung up: it asks again, and hears that answer alone.
+
+    Requests wait in one queue while the service starts anew. Of two with one token, the one that
+    nobody listens to may come last, and would end the token that the phone was given.
+    """
+    is_refresh = wanted.fields.get("grant_type") == GrantType.REFRESH_TOKEN
+    if is_refresh and await request.is_disconnected():
+        raise ClientDisconnect
 
 
 async def _note_use(resources: Resources, client: Client) -> None:

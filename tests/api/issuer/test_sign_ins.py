@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import json
-from itertools import product
+from itertools import chain, product, repeat
 from typing import Any
 
 import httpx
 import pytest
+from starlette import types as asgi
 
 from services.api.access import operations as access
 from services.api.access.rules import Scope
@@ -345,6 +346,51 @@ async def test_once_a_successor_was_used_no_reply_was_lost(
 
     assert error_of(await app.refresh(first)) == "invalid_grant"
     assert await ends(world) == ["token_reused"]
+
+
+async def hang_up(app: App, token: str) -> int:
+    """Show a token and hang up before the answer; return what the log says of it."""
+
+    async def impatient(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        messages = chain([await receive()], repeat({"type": "http.disconnect"}))
+
+        async def heard() -> asgi.Message:
+            return next(messages)
+
+        await app.world.app(scope, heard, send)
+
+    transport = httpx.ASGITransport(app=impatient)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as phone:
+        form = {"grant_type": "refresh_token", "client_id": app.name, "refresh_token": token}
+        return (await phone.post("/oauth/token", data=form)).status_code
+
+
+async def test_whoever_hangs_up_has_not_used_the_token(
+    world: World, app: App, clock: MovableClock
+) -> None:
+    token = (await app.sign_in(world.org_admin_id))["refresh_token"]
+
+    assert await hang_up(app, token) == 499
+
+    clock.pass_time(60)
+    assert (await app.refresh(token)).status_code == 200
+    assert await ends(world) == [None]
+
+
+@pytest.mark.parametrize("is_newest_used", [False, True])
+async def test_a_phone_that_hung_up_and_asked_again_is_not_signed_out_by_its_first_request(
+    world: World, app: App, *, is_newest_used: bool
+) -> None:
+    """Both wait while the service starts anew, and the first one may come last."""
+    token = (await app.sign_in(world.org_admin_id))["refresh_token"]
+    newest = (await app.refresh(token)).json()["refresh_token"]
+    if is_newest_used:
+        newest = (await app.refresh(newest)).json()["refresh_token"]
+
+    assert await hang_up(app, token) == 499
+
+    assert await ends(world) == [None]
+    assert (await app.refresh(newest)).status_code == 200
 
 
 async def test_asking_again_gives_no_more_time(world: World, app: App, clock: MovableClock) -> None:
