@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,35 @@ READY_SECONDS = 60
 API = ("-m", "services.cli", "serve", "api")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
-    """A running application process."""
+    """A running application process, and how to start it again on its socket."""
 
     url: str
-    process: psutil.Process
+    child: subprocess.Popen[bytes]
+    _start: Callable[[], subprocess.Popen[bytes]]
+    _probe: str
+    is_killed: bool = False
+
+    @property
+    def process(self) -> psutil.Process:
+        """Return the process that runs now."""
+        return psutil.Process(self.child.pid)
+
+    async def kill(self) -> None:
+        """End the process as `kill -9` does: it does nothing more, and says nothing."""
+        self.is_killed = True
+        self.child.kill()
+        await asyncio.to_thread(self.child.wait)
+
+    async def start_again(self) -> None:
+        """Start the program anew, as the supervisor does; whoever knocked meanwhile has waited."""
+        self.child, self.is_killed = self._start(), False
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until the application answers."""
+        await _ready(self.url + self._probe, self.child)
 
 
 def environment(settings: ApiSettings) -> dict[str, str]:
@@ -57,24 +80,27 @@ async def running(
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
     number = listener.fileno()
-    process = subprocess.Popen(  # noqa: S603, ASYNC220 - our own programs
-        [sys.executable, *(part.format(fd=number) for part in command)],
-        cwd=ROOT,
-        env={**told, "MENTORING_LISTEN_FD": str(number)},
-        pass_fds=[number],
-        stdout=log,
-        stderr=log,
-    )
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own programs
+            [sys.executable, *(part.format(fd=number) for part in command)],
+            cwd=ROOT,
+            env={**told, "MENTORING_LISTEN_FD": str(number)},
+            pass_fds=[number],
+            stdout=log,
+            stderr=log,
+        )
+
+    server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}", start(), start, probe)
     try:
-        await _ready(url + probe, process)
-        yield Server(url, psutil.Process(process.pid))
+        await server.ready()
+        yield server
     finally:
-        ended_with = process.poll()
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, 20)
+        ended_with = server.child.poll()
+        server.child.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(server.child.wait, 20)
         listener.close()
-        if ended_with is not None:
+        if ended_with is not None and not server.is_killed:
             raise RuntimeError(f"the server ended by itself with {ended_with}")
 
 
