@@ -397,10 +397,7 @@ async def rotate_key(scene: Scene) -> None:
 
 
 async def rotate_secret(scene: Scene) -> None:
-    """Rotate the service's secret and use the newest two; one never shown is rotated again.
-
-    As documented, that ends the secret that was in use: the lost one counts as one of two.
-    """
+    """Rotate the service's secret and use the newest two; one never shown is rotated again."""
     path = f"/v1/oauth-clients/{scene.service['id']}/rotate"
     service_id = ids.parse_id("oauth_client", scene.service["id"])
     is_hidden = True
@@ -414,11 +411,16 @@ async def rotate_secret(scene: Scene) -> None:
 
 
 async def use_secrets(scene: Scene) -> None:
-    """Get a token with each of the newest two secrets, as far as they were shown."""
-    for secret in filter(None, scene.secrets[-2:]):
+    """Get a token with each of the newest two secrets that were shown."""
+    for secret in shown_secrets(scene)[-2:]:
         token = told(await show_secret(scene, secret))["access_token"]
         facts = await read(scene, "/v1/me/token", token)
         assert facts["client_id"] == scene.service["client_id"]
+
+
+def shown_secrets(scene: Scene) -> list[str]:
+    """Return the secrets whose answers came, the newest last."""
+    return [one for one in scene.secrets if one is not None]
 
 
 async def show_secret(scene: Scene, secret: str) -> httpx.Response:
@@ -655,7 +657,7 @@ async def test_each_rotation_happened_once(killed: Killed) -> None:
     live = {ids.format_id("api_key", one["id"]) for one in keys if one["revoked_at"] is None}
     assert live == {scene.key["id"], scene.key["rotated_from"]}
     await use_secrets(scene)
-    for secret in filter(None, scene.secrets[-5:-2]):
+    for secret in shown_secrets(scene)[-5:-2]:
         assert (await show_secret(scene, secret)).status_code == 401
 
 

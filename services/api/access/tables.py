@@ -114,6 +114,7 @@ class OAuthClient(Resource, table=True):
     kind: ClientKind = column(one_of(ClientKind), default=ClientKind.SERVICE)
     secret_digest: bytes | None = confidential(LargeBinary, default=None)
     last_four: str | None = column(String(4), default=None)
+    is_secret_used: bool = column(default=False)
     previous_secret_digest: bytes | None = confidential(LargeBinary, default=None)
     previous_secret_expires_at: datetime | None = instant(default=None)
     jwks: dict[str, Any] | None = column(JSONB(none_as_null=True), default=None)

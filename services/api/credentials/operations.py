@@ -234,6 +234,9 @@ async def rotate_client(
 ) -> tuple[OAuthClient, str]:
     """Give a service a new secret; the one before works for the grace, and none before that.
 
+    A secret that nobody used yet may have been lost with its answer: it ends, and the one that is
+    in use works for the grace.
+
     As a new key does, the service belongs to whoever rotates it from then on.
     """
     await _hold_office(session, actor)
@@ -245,9 +248,10 @@ async def rotate_client(
     if client.kind == ClientKind.APP:
         raise rules.no_secret()
     _require_live(client, now)
-    client.previous_secret_digest = client.secret_digest
+    if client.is_secret_used or not _has_previous(client, now):
+        client.previous_secret_digest = client.secret_digest
     client.previous_secret_expires_at = (
-        None if client.secret_digest is None else now + timedelta(hours=grace_hours)
+        None if client.previous_secret_digest is None else now + timedelta(hours=grace_hours)
     )
     secret = _give_secret(client)
     client.created_by = actor.person_id
@@ -383,8 +387,14 @@ def _new_key(
     )
 
 
+def _has_previous(client: OAuthClient, now: datetime) -> bool:
+    ends_at = client.previous_secret_expires_at
+    return ends_at is not None and now < ends_at
+
+
 def _give_secret(client: OAuthClient) -> str:
     secret = access_rules.new_secret()
+    client.is_secret_used = False
     client.secret_digest, client.last_four = access_rules.secret_digest(secret), secret[-4:]
     return secret
 

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -80,7 +81,7 @@ async def end_sign_in(
 
 
 async def note_use(session: AsyncSession, client: Client, *, now: datetime) -> None:
-    """Remember roughly when the client was last used."""
+    """Remember roughly when the client was last used, and that its newest secret is."""
     await access.note_use(
         session,
         OAuthClient,
@@ -88,6 +89,17 @@ async def note_use(session: AsyncSession, client: Client, *, now: datetime) -> N
         row_id=client.id,
         now=now,
     )
+    if client.first_used is not None:
+        await session.execute(
+            update(OAuthClient)
+            .where(
+                col(OAuthClient.organization_id) == client.organization_id,
+                col(OAuthClient.id) == client.id,
+                # Meanwhile there may be a newer one.
+                col(OAuthClient.secret_digest) == client.first_used,
+            )
+            .values(is_secret_used=True)
+        )
 
 
 async def give_code(
@@ -149,7 +161,15 @@ async def _authenticated(
         is_app=row["kind"] == ClientKind.APP,
         scopes=frozenset(map(Scope, row["scopes"])),
         is_use_due=access_rules.is_use_due(row["last_used_at"], now),
+        first_used=_first_used(request, row),
     )
+
+
+def _first_used(request: ClientRequest, row: Mapping[str, Any]) -> bytes | None:
+    if request.secret is None or row["secret_digest"] is None or row["is_secret_used"]:
+        return None
+    is_newest = access_rules.is_same_secret(request.secret, row["secret_digest"])
+    return row["secret_digest"] if is_newest else None
 
 
 def _is_known(request: ClientRequest, row: Mapping[str, Any] | None, now: datetime) -> bool:

@@ -20,6 +20,7 @@ def client_row() -> AnySelect:
         col(OAuthClient.kind),
         col(OAuthClient.scopes),
         col(OAuthClient.secret_digest),
+        col(OAuthClient.is_secret_used),
         col(OAuthClient.previous_secret_digest),
         col(OAuthClient.previous_secret_expires_at),
         # As text: what a driver makes of jsonb differs.

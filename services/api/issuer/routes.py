@@ -128,7 +128,7 @@ async def _require_listener(request: Request, wanted: ClientRequest) -> None:
 
 async def _note_use(resources: Resources, client: Client) -> None:
     # In a transaction of its own: everybody signed in at an app would wait for its row otherwise.
-    if client.is_use_due:
+    if client.is_use_due or client.first_used is not None:
         async with transaction(resources.sessions, Tenant(client.organization_id)) as session:
             await operations.note_use(session, client, now=resources.clock())
 

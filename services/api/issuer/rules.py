@@ -76,13 +76,17 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client that has shown who it is: what it may ask for, and whether its use is noted."""
+    """A client that has shown who it is: what it may ask for, and whether its use is noted.
+
+    `first_used` is the digest of a secret that nobody had used before.
+    """
 
     organization_id: UUID
     id: UUID
     is_app: bool
     scopes: frozenset[Scope]
     is_use_due: bool
+    first_used: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +174,11 @@ def require_own_code(
 ) -> None:
     """Refuse a code whose minute is over, or that was given to somebody else.
 
-    Whoever began the sign-in knows where its answer was sent, and the verifier.
+    Whoever began the sign-in knows the verifier, which is proof enough (OAuth 2.1). Clients of
+    OAuth 2.0 say as well where the answer was sent, and are held to it.
     """
-    is_elsewhere = redirect_uri is not None and fields.get("redirect_uri") != redirect_uri
+    said = fields.get("redirect_uri")
+    is_elsewhere = None not in {said, redirect_uri} and said != redirect_uri
     is_met = is_challenge_met(fields.get("code_verifier"), code_challenge)
     if now >= expires_at or is_elsewhere or not is_met:
         raise unknown_grant()

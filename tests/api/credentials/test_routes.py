@@ -249,6 +249,7 @@ async def test_of_several_that_rotate_a_key_at_once_one_wins(world: World) -> No
 async def test_of_three_secrets_of_a_service_the_newest_two_work(world: World) -> None:
     service = await new_client(world)
     second = await rotated(world, "/v1/oauth-clients", service)
+    assert (await token(world, service, second["client_secret"])).status_code == 200
     third = await rotated(world, "/v1/oauth-clients", service)
 
     answers = [
@@ -257,6 +258,32 @@ async def test_of_three_secrets_of_a_service_the_newest_two_work(world: World) -
 
     assert [one.status_code for one in answers] == [401, 200, 200]
     assert third["last_four"] == third["client_secret"][-4:]
+
+
+async def test_a_secret_that_was_lost_with_its_answer_does_not_end_the_one_in_use(
+    world: World,
+) -> None:
+    service = await new_client(world)
+    lost = await rotated(world, "/v1/oauth-clients", service)
+    found = await rotated(world, "/v1/oauth-clients", service, grace_hours=24)
+
+    answers = [await token(world, service, one["client_secret"]) for one in (service, lost, found)]
+
+    assert [one.status_code for one in answers] == [200, 401, 200]
+    left = datetime.fromisoformat(found["previous_secret_expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23) < left <= timedelta(hours=24)
+
+
+async def test_a_secret_whose_grace_is_over_does_not_come_back(world: World) -> None:
+    service = await new_client(world)
+    second = await rotated(world, "/v1/oauth-clients", service, grace_hours=0)
+    third = await rotated(world, "/v1/oauth-clients", service)
+
+    answers = [
+        await token(world, service, one["client_secret"]) for one in (service, second, third)
+    ]
+
+    assert [one.status_code for one in answers] == [401, 200, 200]
 
 
 async def test_revoking_a_service_ends_both_secrets_and_its_tokens(world: World) -> None:

@@ -90,6 +90,7 @@ def upgrade() -> None:
         ),
         sa.Column("secret_digest", sa.LargeBinary(), nullable=True),
         sa.Column("last_four", sa.String(length=4), nullable=True),
+        sa.Column("is_secret_used", sa.Boolean(), nullable=False),
         sa.Column("previous_secret_digest", sa.LargeBinary(), nullable=True),
         sa.Column("previous_secret_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("jwks", postgresql.JSONB(astext_type=sa.Text()), nullable=True),

@@ -64,21 +64,26 @@ async def load(
     """
     entry = rules.entry_of(cookie, sign_in_id)
     sign_in = None if entry is None else await queries.lock_live(session, entry, now=now)
-    if sign_in is None:
-        return None
-    app = await app_client(
-        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
-    )
-    may_be_answered = app is not None and matches_redirect(app.redirect_uris, sign_in.redirect_uri)
-    return sign_in if may_be_answered else None
+    return await _answerable(session, sign_in)
 
 
 async def load_finished(
     session: AsyncSession, *, cookie: str | None, now: datetime, sign_in_id: UUID
 ) -> SignIn | None:
-    """Find a sign-in of this browser that was finished a moment ago, and lock it."""
+    """Find a sign-in that was finished a moment ago, as `load` finds a live one, and lock it."""
     entry = rules.entry_of(cookie, sign_in_id)
-    return None if entry is None else await queries.lock_just_finished(session, entry, now=now)
+    sign_in = None if entry is None else await queries.lock_just_finished(session, entry, now=now)
+    return await _answerable(session, sign_in)
+
+
+async def _answerable(session: AsyncSession, sign_in: SignIn | None) -> SignIn | None:
+    if sign_in is None:
+        return None
+    app = await app_client(
+        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
+    )
+    is_there = app is not None and matches_redirect(app.redirect_uris, sign_in.redirect_uri)
+    return sign_in if is_there else None
 
 
 async def finish(

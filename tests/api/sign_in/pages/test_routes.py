@@ -379,13 +379,8 @@ async def test_an_app_that_was_withdrawn_meanwhile_gets_no_code(browser: Browser
     assert is_over(await browser.submit(second, CODE, code=code))
 
 
-@pytest.mark.parametrize("form", [CODE, CANCEL])
-async def test_an_address_that_was_taken_back_meanwhile_gets_no_answer(
-    browser: Browser, app: App, form: str
-) -> None:
-    person = await app.world.add_person()
-    second = await asked_for_code(browser, app, person["email"])
-    code = await code_of(app)
+async def withdraw_address(app: App) -> None:
+    """Let the app be answered somewhere else only."""
     moved = await app.world.org_admin.patch(
         f"/v1/oauth-clients/{ids.format_id('oauth_client', app.id)}",
         json={"redirect_uris": ["https://moved.example.org/in"]},
@@ -393,7 +388,29 @@ async def test_an_address_that_was_taken_back_meanwhile_gets_no_answer(
     )
     assert moved.status_code == 200, moved.text
 
+
+@pytest.mark.parametrize("form", [CODE, CANCEL])
+async def test_an_address_that_was_taken_back_meanwhile_gets_no_answer(
+    browser: Browser, app: App, form: str
+) -> None:
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
+    await withdraw_address(app)
+
     assert is_over(await browser.submit(second, form, code=code))
+
+
+async def test_a_form_that_comes_again_leads_to_no_address_that_was_taken_back(
+    browser: Browser, app: App
+) -> None:
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
+    assert "code" in sent_to(await browser.submit(second, CODE, code=code))[1]
+    await withdraw_address(app)
+
+    assert is_over(await browser.submit(second, CODE, code=code))
 
 
 async def test_a_person_who_was_deactivated_meanwhile_is_not_let_in(
