@@ -111,7 +111,7 @@ def _parsed(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 
 def _object(segment: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(_decoded(segment))
+        found = json.loads(_decoded(segment).decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(found, dict):

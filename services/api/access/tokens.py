@@ -224,7 +224,8 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _object(text: bytes) -> dict[str, Any]:
-    found = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_constant)
+    # Read as text, or UTF-16 and the like would be guessed.
+    found = json.loads(text.decode(), object_pairs_hook=_each_once, parse_constant=_no_constant)
     if not isinstance(found, dict):
         raise TypeError("not an object")
     return found

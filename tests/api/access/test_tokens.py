@@ -143,6 +143,12 @@ def twice(forge: Forge, name: str, value: str) -> str:
     return forge.seal({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, body.encode(), forge.key)
 
 
+def written_in(forge: Forge, encoding: str) -> str:
+    """Return a token whose body is JSON in another encoding than UTF-8."""
+    body = json.dumps(dict(forge.claims)).encode(encoding)
+    return forge.seal({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid}, body, forge.key)
+
+
 def twice_in_header(forge: Forge) -> str:
     head = json.dumps({"alg": "ES256", "typ": "at+jwt", "kid": forge.kid})
     text = (
@@ -363,6 +369,8 @@ FORGERIES: Mapping[str, Callable[[Forge], str]] = {
         forge, "org", ids.format_id("organization", ids.new_id())
     ),
     "an algorithm that comes twice": twice_in_header,
+    "claims in UTF-16": lambda forge: written_in(forge, "utf-16"),
+    "claims behind a byte-order mark": lambda forge: written_in(forge, "utf-8-sig"),
     "a token in a token": inside_another,
     "a JSON serialisation": lambda forge: as_json(forge, is_flat=False),
     "a flat JSON serialisation": lambda forge: as_json(forge, is_flat=True),
