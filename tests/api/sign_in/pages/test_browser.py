@@ -7,27 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI, Response
 from playwright.async_api import Browser, Page, async_playwright
+from pytest_iam import Server, iam_configuration, iam_server, iam_server_port
 
 from services.api.access import codes
 from services.api.feed.jobs import Relay, relay
 from services.api.sign_in.requests.rules import COOKIE
 from services.notifications.deliveries import jobs as deliveries
 from shared.clock import system_clock
+from tests.api.sign_in.upstream.conftest import connect
 from tests.support.apps import World, api_settings, client, found_world, running_api
+from tests.support.canaille import account, issuer_of, register_at
 from tests.support.chromium import CHROMIUM, FLAGS, is_there
 from tests.support.database import Databases
 from tests.support.email_codes import App, add_app, codes_in
-from tests.support.identity_provider import (
-    CLIENT_ID,
-    CLIENT_SECRET,
-    IdentityProvider,
-    providing,
-)
 from tests.support.notifications import (
     client_of,
     notifications_settings,
@@ -37,6 +34,8 @@ from tests.support.notifications import (
 from tests.support.pages import STATE, authorize, register
 from tests.support.served import served
 from tests.support.work import bench
+
+__all__ = ["iam_configuration", "iam_server", "iam_server_port"]
 
 PATIENCE = 5_000
 APPS_PAGE = "<!doctype html><title>Back</title><link rel=icon href=data:,><h1>Back</h1>"
@@ -170,16 +169,8 @@ async def test_a_person_signs_in_with_the_code_of_a_real_mail(
 
     assert complaints == []
     assert answer["state"] == STATE
-    form = {
-        "grant_type": "authorization_code",
-        "client_id": place.app.client_id,
-        "redirect_uri": place.redirect_uri,
-        "code": answer["code"],
-        "code_verifier": place.app.verifier,
-    }
-    tokens = await place.app.caller.post("/oauth/token", data=form)
-    assert tokens.status_code == 200, tokens.text
-    me = await client(place.app.world.app, tokens.json()["access_token"]).get("/v1/me")
+    token = await traded(place.app.caller, place, answer["code"])
+    me = await client(place.app.world.app, token).get("/v1/me")
     assert me.json()["person"]["id"] == person["id"]
 
 
@@ -344,63 +335,49 @@ async def test_what_is_read_aloud_makes_sense(chromium: Browser, place: Place) -
 
 
 async def test_the_organizations_own_sign_in_leads_back_to_the_app(
-    chromium: Browser, databases: Databases
+    chromium: Browser, databases: Databases, iam_server: Server
 ) -> None:
     """Browsers hold every redirect behind a form against the policy of its page."""
     async with (
         running_api(api_settings(databases, egress_allow=["localhost"])) as api,
-        providing() as provider,
         placed(await found_world(api)) as place,
-        served(front_of(provider)) as door,
+        httpx.AsyncClient(base_url=place.root, trust_env=False) as outside,
     ):
         resources = place.app.resources
         resources.settings = resources.settings.model_copy(update={"issuer": place.root})
-        elsewhere = door.replace("127.0.0.1", "localhost")
-        provider.metadata["authorization_endpoint"] = f"{elsewhere}/authorize"
-        provider.claims["employee_id"] = "e-1"
-        source = await connect(place, provider)
-        known = {"source": source, "external_id": "e-1"}
-        await place.app.world.add_person(external_ids=[known])
+        at_provider = register_at(iam_server, f"{place.root}/oauth/callback")
+        desk = await connect(place.app.world, issuer_of(iam_server), **at_provider)
+        who = account(iam_server)
+        person = await desk.employ(who.user_name)
+        iam_server.login(who)
+        iam_server.consent(who)
         async with opened(chromium, java_script_enabled=False) as (page, complaints):
             await page.goto(place.authorize())
             await page.get_by_role("button", name="Continue with Works login").click()
             await page.get_by_role("heading", name="Back").wait_for()
             answer = {name: one[0] for name, one in parse_qs(urlsplit(page.url).query).items()}
+        iam_server.logout()
+        token = await traded(outside, place, answer["code"])
+        me = await outside.get("/v1/me", headers={"Authorization": f"Bearer {token}"})
 
     assert complaints == []
     assert (answer["state"], answer["iss"]) == (STATE, place.root)
-    assert answer["code"].startswith("ac_")
+    assert me.json()["person"]["id"] == person["id"]
 
 
-def front_of(provider: IdentityProvider) -> FastAPI:
-    """Return where browsers sign in at a provider that knows them already."""
-    front = FastAPI()
-
-    @front.get("/authorize")
-    async def vouch(request: Request) -> Response:
-        return RedirectResponse(provider.answer_to(str(request.url)), status_code=303)
-
-    return front
-
-
-async def connect(place: Place, provider: IdentityProvider) -> str:
-    """Connect the organization to a provider, and return how its ids are marked."""
-    oidc = {
-        "issuer": provider.issuer,
-        "client_id": CLIENT_ID,
-        "client_secret": CLIENT_SECRET,
-        "external_id_claim": "employee_id",
+async def traded(caller: httpx.AsyncClient, place: Place, code: str) -> str:
+    """Trade a code for tokens as the app does, and return its access token."""
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": place.app.client_id,
+        "redirect_uri": place.redirect_uri,
+        "code": code,
+        "code_verifier": place.app.verifier,
     }
-    body = {"label": "Works login", "kind": "oidc", "oidc": oidc}
-    answer = await place.app.world.org_admin.post("/v1/connections", json=body)
-    assert answer.status_code == 201, answer.text
-    active = await place.app.world.org_admin.patch(
-        f"/v1/connections/{answer.json()['id']}",
-        json={"status": "active"},
-        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
-    )
-    assert active.status_code == 200, active.text
-    return str(answer.json()["source"])
+    tokens = await caller.post("/oauth/token", data=form)
+    assert tokens.status_code == 200, tokens.text
+    access_token: str = tokens.json()["access_token"]
+    return access_token
 
 
 async def test_no_other_page_can_put_ours_into_a_frame(chromium: Browser, place: Place) -> None:

@@ -12,6 +12,7 @@ from pytest_iam import Server, iam_configuration, iam_server, iam_server_port
 from tests.api.sign_in.upstream.conftest import Desk, connect, local
 from tests.api.sign_in.upstream.test_routes import notice, redeemed
 from tests.support.apps import World
+from tests.support.canaille import account, issuer_of, register_at
 from tests.support.pages import Browser, Page, sent_to
 
 __all__ = ["iam_configuration", "iam_server", "iam_server_port"]
@@ -22,30 +23,7 @@ CALLBACK = "http://127.0.0.1:8000/oauth/callback"
 @pytest.fixture
 async def works(world: World, iam_server: Server) -> Desk:
     """Return an organization that is connected to the real provider."""
-    issuer = iam_server.url.rstrip("/")
-    client_id, secret = secrets.token_hex(8), secrets.token_urlsafe(24)
-    registered = iam_server.models.Client(
-        client_id=client_id,
-        client_secret=secret,
-        client_name="Mentoring",
-        redirect_uris=[CALLBACK],
-        scope=["openid", "profile", "email"],
-        grant_types=["authorization_code"],
-        response_types=["code"],
-        token_endpoint_auth_method="client_secret_basic",
-        id_token_signed_response_alg="RS256",
-    )
-    iam_server.backend.save(registered)
-    registered.audience = [registered]
-    iam_server.backend.save(registered)
-    return await connect(
-        world, issuer, client_id=client_id, client_secret=secret, external_id_claim="sub"
-    )
-
-
-def account(server: Server, **values: Any) -> Any:
-    """Register somebody at the provider who has agreed to everything."""
-    return server.random_user(**{"user_name": secrets.token_hex(6), **values})
+    return await connect(world, issuer_of(iam_server), **register_at(iam_server, CALLBACK))
 
 
 async def signed_in(desk: Desk, server: Server, who: Any, browser: Browser | None = None) -> Page:
@@ -126,7 +104,7 @@ async def test_a_code_of_it_works_once_and_for_its_own_sign_in(
     mine_answer = await asyncio.to_thread(answered, iam_server, who, ways[0])
     stolen = parse_qs(urlsplit(mine_answer).query)["code"][0]
     state = parse_qs(urlsplit(ways[1]).query)["state"][0]
-    issuer = iam_server.url.rstrip("/")
+    issuer = issuer_of(iam_server)
 
     injected = f"/oauth/callback?code={stolen}&state={state}&iss={issuer}"
     assert notice(await theirs.open(injected)) == "provider_failed"
