@@ -17,8 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.clients import matching
 from services.api.match_runs import operations, queries, rules
-from services.api.match_runs.operations import Draft, FrozenTask, LeaseLostError
+from services.api.match_runs.operations import Draft, LeaseLostError
 from services.api.match_runs.rules import RunStatus
+from services.api.pools import rules as pool_rules
+from services.api.pools.rules import FrozenTask
 from services.api.programs.rules import TrackRole
 from services.api.timers import queries as timers
 from shared.errors import DomainError, UnavailableError
@@ -146,7 +148,7 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: SolutionLine
                     "participant_id": str(task.participants[one.id]),
                     "role": one.role.value,
                     "free": one.free,
-                    **rules.revealed(one.reason.model_dump(mode="json"), names),
+                    **pool_rules.revealed(one.reason.model_dump(mode="json"), names),
                 }
                 for one in solution.unmatched
             ],
@@ -158,7 +160,7 @@ def _draft(match: Match, task: FrozenTask, names: Mapping[str, str]) -> Draft:
     return Draft(
         members=[(task.participants[one.id], TrackRole(one.role.value)) for one in match.members],
         score=round(match.score),
-        parts=[rules.revealed(part.model_dump(mode="json"), names) for part in match.parts],
+        parts=[pool_rules.revealed(part.model_dump(mode="json"), names) for part in match.parts],
         is_locked=match.is_locked,
     )
 

@@ -34,6 +34,9 @@ from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import Participant
 from services.api.people import queries as people
 from services.api.people.rules import PersonStatus
+from services.api.pools import queries as pools
+from services.api.pools import rules as pool_rules
+from services.api.pools.rules import FrozenTask, PoolOf
 from services.api.programs import operations as program_operations
 from services.api.programs import queries as programs
 from services.api.programs.rules import (
@@ -97,19 +100,6 @@ class Draft:
     score: int
     parts: Sequence[Mapping[str, Any]]
     is_locked: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FrozenTask:
-    """What matching was or is to solve, and whom the opaque ids in it mean."""
-
-    problem: Mapping[str, Any]
-    participants: Mapping[str, UUID]
-
-    @property
-    def names(self) -> dict[str, str]:
-        """Return the public id behind each opaque one."""
-        return {name: ids.format_id("participant", one) for name, one in self.participants.items()}
 
 
 type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
@@ -348,11 +338,11 @@ async def _require_unchanged(session: AsyncSession, run: MatchRun, secret: bytes
         SessionReader(session), organization_id=run.organization_id, run_id=run.id
     )
     frozen = row["snapshot"]["input"]
-    current = await read_input(session, run=run, secret=secret)
+    current = await pools.read(SessionReader(session), of=pool_of(run), secret=secret)
     # Locks and what a coordinator turned down stood fixed when the run began.
     current["input"]["locks"] = frozen["locks"]
     current["input"]["turned_down"] = frozen["turned_down"]
-    if rules.digest(current["input"]) != run.input_hash:
+    if pool_rules.digest(current["input"]) != run.input_hash:
         raise ConflictError(
             "People or places have changed since this run; run it again.",
             code="stale_run",
@@ -403,100 +393,6 @@ def _record_run(
         named={"track_id": run.track_id},
         recipients={"starter": [run.started_by]} if tells and run.started_by else None,
     )
-
-
-# What a run works on
-
-
-async def read_input(session: AsyncSession, *, run: MatchRun, secret: bytes) -> dict[str, Any]:
-    """Return everything a run works on, under opaque ids, and whom those ids mean."""
-    key = rules.organization_secret(secret, run.organization_id)
-    track = await session.get(Track, (run.organization_id, run.track_id))
-    if track is None:
-        raise NotFoundError
-    rows = await queries.pool(session, run=run)
-    organization = await organizations.get(
-        SessionReader(session), organization_id=run.organization_id
-    )
-    forms = await programs.published_forms(
-        session, organization_id=run.organization_id, program_id=run.program_id
-    )
-    matchable = {field["key"] for form in forms for field in form.fields if field.get("matchable")}
-    managers = await queries.managers(session, organization_id=run.organization_id)
-    known = {row["person_id"]: row["participant_id"] for row in rows}
-    past, live = await _history(session, run, list(known), key)
-    names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
-    return {
-        "input": {
-            "track": _terms_of(track),
-            "people": [
-                rules.pool_entry(
-                    row,
-                    key=key,
-                    grade_order=organization["grade_order"],
-                    managers=managers,
-                    matchable=matchable,
-                )
-                for row in rows
-            ],
-            "past": past,
-            "live": live,
-            **await _decided(session, run, names),
-        },
-        "participants": {name: str(one) for one, name in names.items()},
-    }
-
-
-def _terms_of(track: Track) -> dict[str, Any]:
-    return {
-        "format": track.format.value,
-        "seniority": track.seniority.value,
-        "grade_gap_min": track.grade_gap_min,
-        "grade_gap_max": track.grade_gap_max,
-        "min_members": track.min_members,
-        "max_members": track.max_members,
-    }
-
-
-async def _history(
-    session: AsyncSession, run: MatchRun, known: Sequence[UUID], key: bytes
-) -> tuple[list[list[str]], list[list[str]]]:
-    """Return who was together before and who is now, as pairs of opaque ids."""
-    pairs = await queries.together(session, run=run, people=known)
-    hashes = await queries.past_hashes(session, organization_id=run.organization_id)
-    # Hashes outlive the mentorships themselves; only those that no mentorship explains are sought.
-    hashes -= {rules.pair_hash(key, *pair) for pair in pairs}
-    past = set(pairs) | rules.pairs_of_hashes(known, hashes, key)
-
-    def opaque(pair: tuple[UUID, UUID]) -> list[str]:
-        return sorted(rules.opaque_id(key, one) for one in pair)
-
-    return (
-        sorted(opaque(pair) for pair in past),
-        sorted(opaque(pair) for pair, is_live in pairs.items() if is_live),
-    )
-
-
-async def _decided(
-    session: AsyncSession, run: MatchRun, names: Mapping[UUID, str]
-) -> dict[str, list[Any]]:
-    """Return pairs that are not to come again and those that are to stay."""
-    blocked: list[list[str]] = []
-    turned_down: list[list[str]] = []
-    for pair, status in await queries.blocked(session, run=run):
-        if names.keys() >= set(pair):
-            where = turned_down if status is ProposalStatus.REJECTED else blocked
-            where.append(sorted(names[one] for one in pair))
-    kept = [
-        [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
-        for members in (await queries.locked(session, run=run)).values()
-        if names.keys() >= {one["participant_id"] for one in members}
-    ]
-    return {
-        "blocked": sorted(blocked),
-        "turned_down": sorted(turned_down),
-        "locks": rules.without_repeats(kept),
-    }
 
 
 # Proposals
@@ -570,7 +466,7 @@ async def _require_rules(
         )
         if person is None:
             raise NotFoundError
-        rank = rules.grade_rank(person.grade, organization["grade_order"])
+        rank = pool_rules.grade_rank(person.grade, organization["grade_order"])
         candidates.append(Candidate(person.id, participant_id, role, rank))
         if person.status not in MATCHABLE_PERSON or participant.status not in MATCHABLE:
             detail = "Somebody does not take part in matching now."
@@ -582,7 +478,7 @@ async def _require_rules(
         person_ids=sorted({one.person_id for one in candidates}),
     ):
         detail = "Two of them are in one reporting line."
-        broken.append(Violation("#/members", rules.REPORTING_LINE, detail))
+        broken.append(Violation("#/members", pool_rules.REPORTING_LINE, detail))
     if broken:
         raise rules.hard_rule_failed(broken)
 
@@ -1020,12 +916,12 @@ async def _remember_pairs(
     *,
     now: datetime,
 ) -> None:
-    key = rules.organization_secret(secret, proposal.organization_id)
-    for pair in rules.pairs_across([(one.person_id, one.role) for one in members]):
+    key = pool_rules.organization_secret(secret, proposal.organization_id)
+    for pair in pool_rules.pairs_across([(one.person_id, one.role) for one in members]):
         await session.merge(
             PastPair(
                 organization_id=proposal.organization_id,
-                pair_hash=rules.pair_hash(key, *pair),
+                pair_hash=pool_rules.pair_hash(key, *pair),
                 at=now,
             )
         )
@@ -1223,6 +1119,17 @@ def _record(
     )
 
 
+def pool_of(run: MatchRun) -> PoolOf:
+    """Return which pool a run works on."""
+    return PoolOf(
+        organization_id=run.organization_id,
+        program_id=run.program_id,
+        track_id=run.track_id,
+        run_id=run.id,
+        previous_run_id=run.previous_run_id,
+    )
+
+
 # What a worker does to a run it has claimed
 
 
@@ -1245,9 +1152,9 @@ async def begin(session: AsyncSession, *, run: MatchRun, secret: bytes, now: dat
     if run.status is RunStatus.QUEUED:
         advance_run(session, run, RunAction.CLAIM, actor_id=None, now=now)
     if run.input_hash is None:
-        snapshot = await read_input(session, run=run, secret=secret)
+        snapshot = await pools.read(SessionReader(session), of=pool_of(run), secret=secret)
         run.snapshot = {"as_of": now.date().isoformat(), **snapshot}
-        run.input_hash = rules.digest(snapshot["input"])
+        run.input_hash = pool_rules.digest(snapshot["input"])
 
 
 async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) -> FrozenTask:
@@ -1257,7 +1164,7 @@ async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) ->
     if snapshot is None:
         raise NotFoundError("The run has not begun yet.")
     return FrozenTask(
-        problem=rules.problem_of(
+        problem=pool_rules.problem_of(
             snapshot["input"],
             as_of=date.fromisoformat(snapshot["as_of"]),
             policy={name: row[name] for name in ("hard", "soft", "objective", "seed")},
@@ -1359,7 +1266,9 @@ async def _note_proposals(
 async def _hand_over_locks(session: AsyncSession, run: MatchRun, drafts: Sequence[Draft]) -> None:
     """End the locks of earlier proposals that this run's have taken over."""
     kept = {frozenset(one for one, _role in draft.members) for draft in drafts if draft.is_locked}
-    for proposal_id, members in (await queries.locked(session, run=run)).items():
+    for proposal_id, members in (
+        await pools.locked(SessionReader(session), of=pool_of(run))
+    ).items():
         if frozenset(one["participant_id"] for one in members) in kept:
             proposal = await queries.lock_proposal(
                 session, organization_id=run.organization_id, proposal_id=proposal_id

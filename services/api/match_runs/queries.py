@@ -1,6 +1,5 @@
-"""Reads of runs and proposals, of the pool, and of who was together before."""
+"""Reads of runs and proposals."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,18 +15,15 @@ from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
 from services.api.match_runs.rules import (
-    HOLDING,
     OPEN,
     TOLD,
     UNFINISHED,
     ProposalStatus,
     RunMode,
-    pairs_across,
 )
-from services.api.match_runs.tables import MatchRun, PastPair, Proposal, ProposalMember
+from services.api.match_runs.tables import MatchRun, Proposal, ProposalMember
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import Participant, ParticipantTrackRole
-from services.api.programs.rules import TrackRole
 from services.api.programs.tables import MatchPolicy
 from shared.errors import NotFoundError
 from shared.persistence.leases import Claim
@@ -485,221 +481,6 @@ async def run_ids_of_program(
         .order_by(col(MatchRun.id))
     )
     return list((await session.execute(statement)).scalars())
-
-
-# One table each, joined in Python: a plan made before the tables were ever counted would pair
-# every row with every other.
-_SEATS = text(
-    "SELECT participant_id, role, capacity - load - held AS seats FROM participant_track_role"
-    " WHERE organization_id = :organization_id AND track_id = :track_id"
-    " ORDER BY participant_id, role"
-)
-_TAKING_PART = text(
-    "SELECT id, person_id, status, answers FROM participant"
-    " WHERE organization_id = :organization_id AND program_id = :program_id"
-    " AND status IN ('available', 'at_capacity')"
-)
-_PEOPLE = text(
-    "SELECT id, grade, department, country, city, site, timezone, locale, hired_on FROM person"
-    " WHERE organization_id = :organization_id AND id = ANY(:ids)"
-    " AND status IN ('pending', 'active')"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
-_PREFERENCES = text(
-    "SELECT participant_id, values, path_now, path_target, wants, offers, wants_skills,"
-    " offers_skills, languages FROM match_preference"
-    " WHERE organization_id = :organization_id AND participant_id = ANY(:ids)"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
-_MANAGERS = text(
-    "SELECT id, manager_id FROM person"
-    " WHERE organization_id = :organization_id AND manager_id IS NOT NULL"
-)
-_MEMBERSHIPS = text(
-    "SELECT mentorship_id, person_id, role FROM mentorship_member"
-    " WHERE organization_id = :organization_id AND person_id = ANY(:ids)"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
-_MENTORSHIPS = text(
-    "SELECT id, track_id = :track_id"
-    " AND status IN ('pending_start', 'active', 'paused', 'closing') AS is_live FROM mentorship"
-    " WHERE organization_id = :organization_id AND id = ANY(:ids) AND status <> 'cancelled'"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
-_PROPOSALS_OF_TRACK = text(
-    "SELECT id, run_id, status, is_locked, decided_by FROM proposal"
-    " WHERE organization_id = :organization_id AND track_id = :track_id ORDER BY id"
-)
-_MEMBERS_OF_PROPOSALS = text(
-    "SELECT proposal_id, participant_id, role FROM proposal_member"
-    " WHERE organization_id = :organization_id AND proposal_id = ANY(:ids)"
-    " ORDER BY proposal_id, participant_id"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
-
-_NOTHING_SAID: Mapping[str, Any] = dict.fromkeys(
-    ("values", "path_now", "path_target", "wants", "offers", "wants_skills", "offers_skills")
-) | {"languages": None}
-
-
-async def _rows(session: AsyncSession, statement: Any, **values: Any) -> list[Mapping[str, Any]]:
-    await session.flush()
-    connection = await session.connection()
-    return [dict(row) for row in (await connection.execute(statement, values)).mappings()]
-
-
-async def pool(session: AsyncSession, *, run: MatchRun) -> list[Mapping[str, Any]]:
-    """Return who can be matched now, role by role; seats this very run holds count as free."""
-    of = {"organization_id": run.organization_id}
-    held = await _held_by(session, run)
-    freed = {participant_id for participant_id, _role in held}
-    taking_part = {
-        row["id"]: row
-        for row in await _rows(session, _TAKING_PART, **of, program_id=run.program_id)
-        if row["status"] == ParticipantStatus.AVAILABLE or row["id"] in freed
-    }
-    people = {
-        row["id"]: row
-        for row in await _rows(
-            session, _PEOPLE, **of, ids=[row["person_id"] for row in taking_part.values()]
-        )
-    }
-    said = {
-        row["participant_id"]: row
-        for row in await _rows(session, _PREFERENCES, **of, ids=list(taking_part))
-    }
-    found: list[Mapping[str, Any]] = []
-    for seat in await _rows(session, _SEATS, **of, track_id=run.track_id):
-        participant = taking_part.get(seat["participant_id"])
-        person = people.get(participant["person_id"]) if participant else None
-        seats = seat["seats"] + held.get((seat["participant_id"], seat["role"]), 0)
-        if participant and person and seats > 0:
-            found.append(
-                {
-                    **person,
-                    **said.get(participant["id"], _NOTHING_SAID),
-                    "person_id": person["id"],
-                    "participant_id": participant["id"],
-                    "answers": participant["answers"],
-                    "role": seat["role"],
-                    "seats": seats,
-                }
-            )
-    return found
-
-
-async def _held_by(session: AsyncSession, run: MatchRun) -> Counter[tuple[UUID, str]]:
-    """Count the seats that a run's own approved proposals hold."""
-    proposals = {
-        row["id"]
-        for row in await _proposals_of_track(session, run)
-        if row["run_id"] == run.id and row["status"] == ProposalStatus.APPROVED
-    }
-    return Counter(
-        (member["participant_id"], member["role"])
-        for members in (await _told_members(session, run, proposals)).values()
-        for member in members
-    )
-
-
-async def _proposals_of_track(session: AsyncSession, run: MatchRun) -> list[Mapping[str, Any]]:
-    return await _rows(
-        session,
-        _PROPOSALS_OF_TRACK,
-        organization_id=run.organization_id,
-        track_id=run.track_id,
-    )
-
-
-async def _told_members(
-    session: AsyncSession, run: MatchRun, proposals: Iterable[UUID]
-) -> dict[UUID, list[Mapping[str, Any]]]:
-    found: dict[UUID, list[Mapping[str, Any]]] = {}
-    for row in await _rows(
-        session,
-        _MEMBERS_OF_PROPOSALS,
-        organization_id=run.organization_id,
-        ids=sorted(proposals),
-    ):
-        found.setdefault(row["proposal_id"], []).append(row)
-    return found
-
-
-async def managers(session: AsyncSession, *, organization_id: UUID) -> dict[UUID, UUID]:
-    """Return who reports to whom in the whole organization."""
-    rows = await _rows(session, _MANAGERS, organization_id=organization_id)
-    return {row["id"]: row["manager_id"] for row in rows}
-
-
-async def together(
-    session: AsyncSession, *, run: MatchRun, people: Sequence[UUID]
-) -> dict[tuple[UUID, UUID], bool]:
-    """Return pairs of people who were in a mentorship together, and whether they are now."""
-    members: dict[UUID, list[tuple[UUID, TrackRole]]] = {}
-    for row in await _rows(
-        session, _MEMBERSHIPS, organization_id=run.organization_id, ids=list(people)
-    ):
-        members.setdefault(row["mentorship_id"], []).append(
-            (row["person_id"], TrackRole(row["role"]))
-        )
-    found: dict[tuple[UUID, UUID], bool] = {}
-    for row in await _rows(
-        session,
-        _MENTORSHIPS,
-        organization_id=run.organization_id,
-        track_id=run.track_id,
-        ids=list(members),
-    ):
-        for first, second in pairs_across(sorted(members[row["id"]])):
-            found[first, second] = row["is_live"] or found.get((first, second), False)
-    return found
-
-
-async def past_hashes(session: AsyncSession, *, organization_id: UUID) -> set[str]:
-    """Return the keyed hashes of everybody who was matched once."""
-    statement = select(col(PastPair.pair_hash)).where(
-        col(PastPair.organization_id) == organization_id
-    )
-    return set((await session.execute(statement)).scalars())
-
-
-async def blocked(
-    session: AsyncSession, *, run: MatchRun
-) -> list[tuple[tuple[UUID, UUID], ProposalStatus]]:
-    """Return pairs of participants that are not to be proposed, with the state that says so.
-
-    They are held elsewhere, were declined before, or a coordinator turned them down in the run
-    that this one repeats.
-    """
-    states = {
-        row["id"]: ProposalStatus(row["status"])
-        for row in await _proposals_of_track(session, run)
-        if row["run_id"] != run.id and _keeps_apart(row, run)
-    }
-    return [
-        (pair, states[proposal_id])
-        for proposal_id, members in (await _told_members(session, run, states)).items()
-        for pair in pairs_across(
-            [(one["participant_id"], TrackRole(one["role"])) for one in members]
-        )
-    ]
-
-
-def _keeps_apart(row: Mapping[str, Any], run: MatchRun) -> bool:
-    if row["status"] == ProposalStatus.REJECTED:
-        is_of_previous = run.previous_run_id is not None and row["run_id"] == run.previous_run_id
-        return is_of_previous and row["decided_by"] is not None
-    return row["status"] in {*HOLDING, ProposalStatus.DECLINED}
-
-
-async def locked(session: AsyncSession, *, run: MatchRun) -> dict[UUID, list[Mapping[str, Any]]]:
-    """Return the members of earlier proposals that a coordinator wants kept, by proposal."""
-    kept = [
-        row["id"]
-        for row in await _proposals_of_track(session, run)
-        if row["is_locked"] and row["run_id"] != run.id and _may_be_kept(row)
-    ]
-    return await _told_members(session, run, kept)
-
-
-def _may_be_kept(row: Mapping[str, Any]) -> bool:
-    was_put_aside = row["status"] == ProposalStatus.REJECTED and row["decided_by"] is None
-    return row["status"] == ProposalStatus.PROPOSED or was_put_aside
 
 
 async def can_anybody_be_matched(

@@ -55,6 +55,8 @@ from services.api.match_runs.schemas import (
     UnmatchedView,
 )
 from services.api.match_runs.tables import MatchRun, Proposal
+from services.api.pools import rules as pool_rules
+from services.api.pools.rules import FrozenTask
 from services.api.programs import queries as programs
 from services.api.programs.rules import TrackRole
 from services.api.programs.schemas import ProgramId, TrackId
@@ -454,7 +456,7 @@ def _explanation(
     *,
     decides: bool,
 ) -> ExplanationView:
-    shown = rules.revealed(found.model_dump(mode="json"), names)
+    shown = pool_rules.revealed(found.model_dump(mode="json"), names)
     return ExplanationView(
         match_run_id=ids.format_id("match_run", run_id),
         participant_ids=[ids.format_id("participant", one) for one in pair],
@@ -480,7 +482,7 @@ def _alternative(value: Mapping[str, Any]) -> AlternativeView:
     )
 
 
-async def _task(reader: Reader, actor: Actor, run_id: UUID) -> operations.FrozenTask:
+async def _task(reader: Reader, actor: Actor, run_id: UUID) -> FrozenTask:
     """Return what a run worked on, as it was frozen."""
     return await operations.frozen_task(
         reader, organization_id=actor.organization_id, run_id=run_id
@@ -768,7 +770,7 @@ async def _scores_after_swap(
 
 
 def _parts_of(pair: PairScore, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [rules.revealed(part.model_dump(mode="json"), names) for part in pair.parts]
+    return [pool_rules.revealed(part.model_dump(mode="json"), names) for part in pair.parts]
 
 
 def _mount_lock(action: str, summary: str, description: str, *, is_locked: bool) -> None:

@@ -1,0 +1,445 @@
+"""Reads of the pool: who has a place, who was together before, and what was decided.
+
+One table each, joined in Python: a plan made before the tables were ever counted would pair every
+row with every other.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Text, Uuid, bindparam, cast, column, func, select, table
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import col
+
+from services.api.mentorships.queries import MEMBER, MENTORSHIP
+from services.api.organizations import queries as organizations
+from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT
+from services.api.participants.rules import ParticipantStatus
+from services.api.people.queries import TABLE as PERSON
+from services.api.pools import rules
+from services.api.pools.rules import FrozenTask, PoolOf
+from services.api.programs.rules import FormStatus, TrackRole
+from services.api.programs.tables import Form, Track
+from shared.errors import NotFoundError
+from shared.persistence.reads import AnySelect, Reader, once
+
+# Proposals lie above the pool in the stack, so their tables are only named here.
+_PROPOSAL = table(
+    "proposal",
+    *(column(name) for name in ("organization_id", "id", "track_id", "run_id", "status")),
+    *(column(name) for name in ("is_locked", "decided_by")),
+)
+_PROPOSED = table(
+    "proposal_member",
+    *(column(name) for name in ("organization_id", "proposal_id", "participant_id", "role")),
+)
+_PAST = table("past_pair", column("organization_id"), column("pair_hash"))
+TRACK = Track.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
+
+PROPOSED, APPROVED, AWAITING = "proposed", "approved", "awaiting_people"
+REJECTED, DECLINED = "rejected", "declined"
+HELD_OR_DECLINED = frozenset({APPROVED, AWAITING, DECLINED})
+"""States of a proposal that keep its members from being proposed to each other again."""
+
+_ORGANIZATION = bindparam("organization_id", type_=Uuid)
+_IN_MATCHING = (ParticipantStatus.AVAILABLE.value, ParticipantStatus.AT_CAPACITY.value)
+_MATCHABLE_PEOPLE = ("pending", "active")
+_LIVE = ("pending_start", "active", "paused", "closing")
+
+
+def _is_one_of(value: Any) -> Any:
+    return value == func.any(bindparam("ids", type_=ARRAY(Uuid)))
+
+
+@once
+def _track() -> AnySelect:
+    return select(
+        *(TRACK.c[name] for name in ("format", "seniority", "grade_gap_min", "grade_gap_max")),
+        *(TRACK.c[name] for name in ("min_members", "max_members")),
+    ).where(
+        TRACK.c.organization_id == _ORGANIZATION, TRACK.c.id == bindparam("track_id", type_=Uuid)
+    )
+
+
+@once
+def _forms() -> AnySelect:
+    return select(col(Form.fields).label("fields")).where(
+        col(Form.organization_id) == _ORGANIZATION,
+        col(Form.program_id) == bindparam("program_id", type_=Uuid),
+        cast(col(Form.status), Text) == FormStatus.PUBLISHED.value,
+    )
+
+
+@once
+def _seats() -> AnySelect:
+    return (
+        select(
+            SEAT.c.participant_id,
+            cast(SEAT.c.role, Text).label("role"),
+            (SEAT.c.capacity - SEAT.c.load - SEAT.c.held).label("seats"),
+        )
+        .where(
+            SEAT.c.organization_id == _ORGANIZATION,
+            SEAT.c.track_id == bindparam("track_id", type_=Uuid),
+        )
+        .order_by(SEAT.c.participant_id, SEAT.c.role)
+    )
+
+
+@once
+def _taking_part() -> AnySelect:
+    return select(
+        PARTICIPANT.c.id,
+        PARTICIPANT.c.person_id,
+        cast(PARTICIPANT.c.status, Text).label("status"),
+        PARTICIPANT.c.answers,
+    ).where(
+        PARTICIPANT.c.organization_id == _ORGANIZATION,
+        PARTICIPANT.c.program_id == bindparam("program_id", type_=Uuid),
+        cast(PARTICIPANT.c.status, Text) == func.any(bindparam("states", type_=ARRAY(Text))),
+    )
+
+
+@once
+def _people() -> AnySelect:
+    return select(
+        *(PERSON.c[name] for name in ("id", "grade", "department", "country", "city", "site")),
+        *(PERSON.c[name] for name in ("timezone", "locale", "hired_on")),
+    ).where(
+        PERSON.c.organization_id == _ORGANIZATION,
+        _is_one_of(PERSON.c.id),
+        cast(PERSON.c.status, Text) == func.any(bindparam("states", type_=ARRAY(Text))),
+    )
+
+
+@once
+def _preferences() -> AnySelect:
+    return select(
+        *(PREFERENCE.c[name] for name in ("participant_id", "values", "path_now", "path_target")),
+        *(PREFERENCE.c[name] for name in ("wants", "offers", "wants_skills", "offers_skills")),
+        PREFERENCE.c.languages,
+    ).where(PREFERENCE.c.organization_id == _ORGANIZATION, _is_one_of(PREFERENCE.c.participant_id))
+
+
+@once
+def _managers() -> AnySelect:
+    return select(PERSON.c.id, PERSON.c.manager_id).where(
+        PERSON.c.organization_id == _ORGANIZATION, PERSON.c.manager_id.is_not(None)
+    )
+
+
+@once
+def _memberships() -> AnySelect:
+    return select(
+        MEMBER.c.mentorship_id, MEMBER.c.person_id, cast(MEMBER.c.role, Text).label("role")
+    ).where(MEMBER.c.organization_id == _ORGANIZATION, _is_one_of(MEMBER.c.person_id))
+
+
+@once
+def _mentorships() -> AnySelect:
+    return select(
+        MENTORSHIP.c.id, MENTORSHIP.c.track_id, cast(MENTORSHIP.c.status, Text).label("status")
+    ).where(
+        MENTORSHIP.c.organization_id == _ORGANIZATION,
+        _is_one_of(MENTORSHIP.c.id),
+        cast(MENTORSHIP.c.status, Text) != "cancelled",
+    )
+
+
+@once
+def _proposals() -> AnySelect:
+    return (
+        select(
+            *(_PROPOSAL.c[name] for name in ("id", "run_id", "is_locked", "decided_by")),
+            cast(_PROPOSAL.c.status, Text).label("status"),
+        )
+        .where(
+            _PROPOSAL.c.organization_id == _ORGANIZATION,
+            _PROPOSAL.c.track_id == bindparam("track_id", type_=Uuid),
+        )
+        .order_by(_PROPOSAL.c.id)
+    )
+
+
+@once
+def _proposed() -> AnySelect:
+    return (
+        select(
+            _PROPOSED.c.proposal_id,
+            _PROPOSED.c.participant_id,
+            cast(_PROPOSED.c.role, Text).label("role"),
+        )
+        .where(_PROPOSED.c.organization_id == _ORGANIZATION, _is_one_of(_PROPOSED.c.proposal_id))
+        .order_by(_PROPOSED.c.proposal_id, _PROPOSED.c.participant_id)
+    )
+
+
+@once
+def _past_pairs() -> AnySelect:
+    return select(_PAST.c.pair_hash).where(_PAST.c.organization_id == _ORGANIZATION)
+
+
+_NOTHING_SAID: Mapping[str, Any] = dict.fromkeys(
+    ("values", "path_now", "path_target", "wants", "offers", "wants_skills", "offers_skills")
+) | {"languages": None}
+
+
+async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
+    """Return everything a run works on, under opaque ids, and whom those ids mean."""
+    key = rules.organization_secret(secret, of.organization_id)
+    track = await _terms(reader, of)
+    rows = await _pool(reader, of)
+    organization = await organizations.get(reader, organization_id=of.organization_id)
+    forms = await reader.fetch(
+        _forms(), organization_id=of.organization_id, program_id=of.program_id
+    )
+    matchable = {
+        field["key"] for form in forms for field in form["fields"] if field.get("matchable")
+    }
+    managers = await _reporting(reader, of)
+    known = {row["person_id"]: row["participant_id"] for row in rows}
+    past, live = await _history(reader, of, list(known), key)
+    names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
+    return {
+        "input": {
+            "track": track,
+            "people": [
+                rules.pool_entry(
+                    row,
+                    key=key,
+                    grade_order=organization["grade_order"],
+                    managers=managers,
+                    matchable=matchable,
+                )
+                for row in rows
+            ],
+            "past": past,
+            "live": live,
+            **await _decided(reader, of, names),
+        },
+        "participants": {name: str(one) for one, name in names.items()},
+    }
+
+
+async def live_task(
+    reader: Reader,
+    *,
+    of: PoolOf,
+    policy: Mapping[str, Any],
+    seed: int,
+    secret: bytes,
+    as_of: date,
+) -> FrozenTask:
+    """Return what a run that began now would work on."""
+    found = await read(reader, of=of, secret=secret)
+    return FrozenTask(
+        problem=rules.problem_of(found["input"], as_of=as_of, policy=policy, seed=seed),
+        participants={name: UUID(one) for name, one in found["participants"].items()},
+    )
+
+
+async def _terms(reader: Reader, of: PoolOf) -> dict[str, Any]:
+    row = await reader.fetch_one(_track(), organization_id=of.organization_id, track_id=of.track_id)
+    if row is None:
+        raise NotFoundError
+    return {
+        name: row[name]
+        for name in (
+            *("format", "seniority", "grade_gap_min", "grade_gap_max"),
+            *("min_members", "max_members"),
+        )
+    }
+
+
+async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
+    """Return who can be matched now, role by role; seats the run itself holds count as free."""
+    held = await _held_by(reader, of)
+    freed = {participant_id for participant_id, _role in held}
+    taking_part = {
+        row["id"]: row
+        for row in await reader.fetch(
+            _taking_part(),
+            organization_id=of.organization_id,
+            program_id=of.program_id,
+            states=list(_IN_MATCHING),
+        )
+        if row["status"] == ParticipantStatus.AVAILABLE or row["id"] in freed
+    }
+    people = {
+        row["id"]: row
+        for row in await reader.fetch(
+            _people(),
+            organization_id=of.organization_id,
+            ids=[row["person_id"] for row in taking_part.values()],
+            states=list(_MATCHABLE_PEOPLE),
+        )
+    }
+    said = {
+        row["participant_id"]: row
+        for row in await reader.fetch(
+            _preferences(), organization_id=of.organization_id, ids=list(taking_part)
+        )
+    }
+    found: list[Mapping[str, Any]] = []
+    for seat in await reader.fetch(
+        _seats(), organization_id=of.organization_id, track_id=of.track_id
+    ):
+        participant = taking_part.get(seat["participant_id"])
+        person = people.get(participant["person_id"]) if participant else None
+        seats = seat["seats"] + held.get((seat["participant_id"], seat["role"]), 0)
+        if participant and person and seats > 0:
+            found.append(
+                {
+                    **person,
+                    **said.get(participant["id"], _NOTHING_SAID),
+                    "person_id": person["id"],
+                    "participant_id": participant["id"],
+                    "answers": participant["answers"],
+                    "role": seat["role"],
+                    "seats": seats,
+                }
+            )
+    return found
+
+
+async def _held_by(reader: Reader, of: PoolOf) -> Counter[tuple[UUID, str]]:
+    """Count the seats that a run's own approved proposals hold."""
+    proposals = {
+        row["id"]
+        for row in await _proposals_of(reader, of)
+        if of.run_id is not None and row["run_id"] == of.run_id and row["status"] == APPROVED
+    }
+    return Counter(
+        (member["participant_id"], member["role"])
+        for members in (await _members_of(reader, of, proposals)).values()
+        for member in members
+    )
+
+
+async def _proposals_of(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
+    return await reader.fetch(
+        _proposals(), organization_id=of.organization_id, track_id=of.track_id
+    )
+
+
+async def _members_of(
+    reader: Reader, of: PoolOf, proposals: Iterable[UUID]
+) -> dict[UUID, list[Mapping[str, Any]]]:
+    found: dict[UUID, list[Mapping[str, Any]]] = {}
+    for row in await reader.fetch(
+        _proposed(), organization_id=of.organization_id, ids=sorted(proposals)
+    ):
+        found.setdefault(row["proposal_id"], []).append(row)
+    return found
+
+
+async def _reporting(reader: Reader, of: PoolOf) -> dict[UUID, UUID]:
+    """Return who reports to whom in the whole organization."""
+    rows = await reader.fetch(_managers(), organization_id=of.organization_id)
+    return {row["id"]: row["manager_id"] for row in rows}
+
+
+async def _history(
+    reader: Reader, of: PoolOf, known: Sequence[UUID], key: bytes
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return who was together before and who is now, as pairs of opaque ids."""
+    pairs = await _together(reader, of, known)
+    rows = await reader.fetch(_past_pairs(), organization_id=of.organization_id)
+    # Hashes outlive the mentorships themselves; only those that no mentorship explains are sought.
+    hashes = {row["pair_hash"] for row in rows} - {rules.pair_hash(key, *pair) for pair in pairs}
+    past = set(pairs) | rules.pairs_of_hashes(known, hashes, key)
+
+    def opaque(pair: tuple[UUID, UUID]) -> list[str]:
+        return sorted(rules.opaque_id(key, one) for one in pair)
+
+    return (
+        sorted(opaque(pair) for pair in past),
+        sorted(opaque(pair) for pair, is_live in pairs.items() if is_live),
+    )
+
+
+async def _together(
+    reader: Reader, of: PoolOf, people: Sequence[UUID]
+) -> dict[tuple[UUID, UUID], bool]:
+    """Return pairs of people who were in a mentorship together, and whether they are now."""
+    members: dict[UUID, list[tuple[UUID, TrackRole]]] = {}
+    for row in await reader.fetch(
+        _memberships(), organization_id=of.organization_id, ids=list(people)
+    ):
+        members.setdefault(row["mentorship_id"], []).append(
+            (row["person_id"], TrackRole(row["role"]))
+        )
+    found: dict[tuple[UUID, UUID], bool] = {}
+    for row in await reader.fetch(
+        _mentorships(), organization_id=of.organization_id, ids=list(members)
+    ):
+        is_live = row["track_id"] == of.track_id and row["status"] in _LIVE
+        for first, second in rules.pairs_across(sorted(members[row["id"]])):
+            found[first, second] = is_live or found.get((first, second), False)
+    return found
+
+
+async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dict[str, list[Any]]:
+    """Return pairs that are not to come again and those that are to stay."""
+    blocked: list[list[str]] = []
+    turned_down: list[list[str]] = []
+    for pair, status in await _blocked(reader, of):
+        if names.keys() >= set(pair):
+            where = turned_down if status == REJECTED else blocked
+            where.append(sorted(names[one] for one in pair))
+    kept = [
+        [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
+        for members in (await locked(reader, of=of)).values()
+        if names.keys() >= {one["participant_id"] for one in members}
+    ]
+    return {
+        "blocked": sorted(blocked),
+        "turned_down": sorted(turned_down),
+        "locks": rules.without_repeats(kept),
+    }
+
+
+async def _blocked(reader: Reader, of: PoolOf) -> list[tuple[tuple[UUID, UUID], str]]:
+    """Return pairs of participants that are not to be proposed, with the state that says so.
+
+    They are held elsewhere, were declined before, or a coordinator turned them down in the run
+    that this one repeats.
+    """
+    states = {
+        row["id"]: row["status"]
+        for row in await _proposals_of(reader, of)
+        if (of.run_id is None or row["run_id"] != of.run_id) and _keeps_apart(row, of)
+    }
+    return [
+        (pair, states[proposal_id])
+        for proposal_id, members in (await _members_of(reader, of, states)).items()
+        for pair in rules.pairs_across(
+            [(one["participant_id"], TrackRole(one["role"])) for one in members]
+        )
+    ]
+
+
+def _keeps_apart(row: Mapping[str, Any], of: PoolOf) -> bool:
+    if row["status"] == REJECTED:
+        is_of_previous = of.previous_run_id is not None and row["run_id"] == of.previous_run_id
+        return is_of_previous and row["decided_by"] is not None
+    return row["status"] in HELD_OR_DECLINED
+
+
+async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, Any]]]:
+    """Return the members of earlier proposals that a coordinator wants kept, by proposal."""
+    kept = [
+        row["id"]
+        for row in await _proposals_of(reader, of)
+        if row["is_locked"] and (of.run_id is None or row["run_id"] != of.run_id)
+        if _may_be_kept(row)
+    ]
+    return await _members_of(reader, of, kept)
+
+
+def _may_be_kept(row: Mapping[str, Any]) -> bool:
+    was_put_aside = row["status"] == REJECTED and row["decided_by"] is None
+    return row["status"] == PROPOSED or was_put_aside

@@ -1,0 +1,260 @@
+"""What matching works on: people under keyed names, frozen as the organization knows them."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from itertools import combinations, product
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from services.api.programs.rules import MENTEE_SIDE, TrackRole
+from shared import ids
+
+OPAQUE_LENGTH = 24
+LONGEST_LINE = 50
+REPORTING_LINE = "reporting_line_distance"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOf:
+    """Which pool is meant: a track's, as it is to one run or, without one, to nobody's."""
+
+    organization_id: UUID
+    program_id: UUID
+    track_id: UUID
+    run_id: UUID | None = None
+    previous_run_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenTask:
+    """What matching was or is to solve, and whom the opaque ids in it mean."""
+
+    problem: Mapping[str, Any]
+    participants: Mapping[str, UUID]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Return the public id behind each opaque one."""
+        return {name: ids.format_id("participant", one) for name, one in self.participants.items()}
+
+
+def pairs_across(members: Sequence[tuple[UUID, TrackRole]]) -> list[tuple[UUID, UUID]]:
+    """Return the pairs that a proposal matches; two of the mentee side are merely in one room."""
+    return [
+        (first, second)
+        for (first, first_role), (second, second_role) in combinations(members, 2)
+        if not {first_role, second_role} <= MENTEE_SIDE
+    ]
+
+
+def mentor_first(
+    members: Sequence[tuple[str, TrackRole]],
+) -> list[tuple[str, str]]:
+    """Return each of a mentor side with each of its mentee side, or two peers as they stand."""
+    below = [one for one, role in members if role in MENTEE_SIDE]
+    above = [one for one, role in members if role not in MENTEE_SIDE]
+    if not below:
+        return list(combinations(sorted(above), 2))
+    return list(product(above, below))
+
+
+# Names and digests that leave the organization's own tables.
+
+
+def organization_secret(secret: bytes, organization_id: UUID) -> bytes:
+    """Return the key under which one organization's ids are hidden, the same for ever."""
+    return hmac.digest(secret, b"match_runs\x1f" + organization_id.bytes, hashlib.sha256)
+
+
+def opaque_id(key: bytes, person_id: UUID) -> str:
+    """Return the name matching knows a person by: stable, and meaningless elsewhere."""
+    return hmac.digest(key, person_id.bytes, hashlib.sha256).hex()[:OPAQUE_LENGTH]
+
+
+def pair_hash(key: bytes, first: UUID, second: UUID) -> str:
+    """Return the keyed hash of two people, whichever comes first."""
+    low, high = sorted((first, second))
+    return hmac.digest(key, b"pair" + low.bytes + high.bytes, hashlib.sha256).hex()
+
+
+def pairs_of_hashes(
+    people: Sequence[UUID], hashes: Collection[str], key: bytes
+) -> set[tuple[UUID, UUID]]:
+    """Return the pairs of people that the hashes stand for."""
+    if not hashes:
+        return set()
+    return {pair for pair in combinations(sorted(people), 2) if pair_hash(key, *pair) in hashes}
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+# What a run works on: frozen as the organization knows it, told to matching in columns.
+
+
+def grade_rank(grade: str | None, grade_order: Sequence[str]) -> int | None:
+    """Return the place of a grade in the organization's order; unlisted is unknown."""
+    return grade_order.index(grade) if grade in grade_order else None
+
+
+def pool_entry(
+    row: Mapping[str, Any],
+    *,
+    key: bytes,
+    grade_order: Sequence[str],
+    managers: Mapping[UUID, UUID],
+    matchable: Collection[str],
+) -> dict[str, Any]:
+    """Return what a run freezes of one participant in one role: no names, no addresses."""
+    place = [row[name] for name in ("site", "city", "country") if row[name]]
+    wants, offers = row["wants"] or {}, row["offers"] or {}
+    return {
+        "id": opaque_id(key, row["person_id"]),
+        "role": row["role"],
+        "seats": int(row["seats"]),
+        "line": [opaque_id(key, one) for one in line_above(row["person_id"], managers)],
+        "grade_rank": grade_rank(row["grade"], grade_order),
+        "department": row["department"],
+        "location": ", ".join(place)[:200] or None,
+        "timezone": row["timezone"],
+        "hired_on": row["hired_on"].isoformat() if row["hired_on"] else None,
+        "languages": row["languages"] or [row["locale"].partition("-")[0]],
+        "values": row["values"] or [],
+        "path_now": row["path_now"],
+        "path_target": row["path_target"],
+        "wants": {"encouragement": wants.get("encouragement"), "challenge": wants.get("challenge")},
+        "offers": {
+            "encouragement": offers.get("encouragement"),
+            "challenge": offers.get("challenge"),
+        },
+        "wants_skills": row["wants_skills"] or [],
+        "offers_skills": row["offers_skills"] or [],
+        "attributes": {
+            name: value for name, value in sorted(row["answers"].items()) if name in matchable
+        },
+    }
+
+
+def line_above(person_id: UUID, managers: Mapping[UUID, UUID]) -> list[UUID]:
+    """Return everybody above a person, nearest first."""
+    line: list[UUID] = []
+    above = managers.get(person_id)
+    while above is not None and above not in line and len(line) < LONGEST_LINE:
+        line.append(above)
+        above = managers.get(above)
+    return line
+
+
+def without_repeats(groups: Sequence[list[dict[str, str]]]) -> list[list[dict[str, str]]]:
+    """Return groups of locked members in a fixed order, each once."""
+    ordered = [sorted(group, key=lambda one: (one["id"], one["role"])) for group in groups]
+    return sorted(
+        (group for index, group in enumerate(ordered) if group not in ordered[:index]),
+        key=lambda group: [one["id"] for one in group],
+    )
+
+
+def problem_of(
+    frozen: Mapping[str, Any], *, as_of: date, policy: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Return the problem matching is given: the frozen input in columns."""
+    entries: Sequence[Mapping[str, Any]] = frozen["people"]
+    people = list({one["id"]: one for one in entries}.values())
+    rows = {one["id"]: index for index, one in enumerate(people)}
+    track = frozen["track"]
+    return {
+        "format": track["format"],
+        "policy": policy_of(policy),
+        "track": {name: value for name, value in track.items() if name != "format"},
+        "participants": {
+            "id": [one["id"] for one in people],
+            "reporting_line": [one["line"] for one in people],
+            "skills_offered": [one["offers_skills"] for one in people],
+            "skills_wanted": [one["wants_skills"] for one in people],
+            "languages": [one["languages"] for one in people],
+            "utc_offset_minutes": [offset_minutes(one["timezone"], as_of) for one in people],
+            "grade_rank": [one["grade_rank"] for one in people],
+            "department": [one["department"] for one in people],
+            "location": [one["location"] for one in people],
+            "tenure_months": [tenure_months(one["hired_on"], as_of) for one in people],
+            "values": [one["values"] for one in people],
+            "path_now": [one["path_now"] for one in people],
+            "path_target": [one["path_target"] for one in people],
+            "wants_encouragement": [one["wants"]["encouragement"] for one in people],
+            "wants_challenge": [one["wants"]["challenge"] for one in people],
+            "offers_encouragement": [one["offers"]["encouragement"] for one in people],
+            "offers_challenge": [one["offers"]["challenge"] for one in people],
+            "attributes": _attribute_columns(people),
+        },
+        "places": {
+            "participant": [rows[one["id"]] for one in entries],
+            "role": [one["role"] for one in entries],
+            "capacity": [one["seats"] for one in entries],
+        },
+        "locks": _columns(
+            pair
+            for group in frozen["locks"]
+            for pair in mentor_first([(one["id"], TrackRole(one["role"])) for one in group])
+        ),
+        "blocks": _columns(
+            sorted({*map(tuple, (*frozen["live"], *frozen["blocked"], *frozen["turned_down"]))})
+        ),
+        "past_pairs": _columns(map(tuple, frozen["past"])),
+        "seed": seed,
+    }
+
+
+def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a policy as matching takes it; nobody is matched inside one reporting line."""
+    hard = list(policy["hard"])
+    if not any(one["rule"] == REPORTING_LINE and not one["params"] for one in hard):
+        hard.append({"rule": REPORTING_LINE, "params": {}})
+    return {
+        "hard": hard,
+        "soft": policy["soft"],
+        "objective": policy["objective"],
+        "seed": policy["seed"],
+    }
+
+
+def _columns(pairs: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
+    listed = list(pairs)
+    return {"first": [one[0] for one in listed], "second": [one[1] for one in listed]}
+
+
+def _attribute_columns(people: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = sorted({name for one in people for name in one["attributes"]})
+    return {name: [one["attributes"].get(name) for one in people] for name in names}
+
+
+def offset_minutes(timezone: str, day: date) -> int | None:
+    """Return how far a time zone is from UTC at noon of a day."""
+    offset = datetime.combine(day, time(12), ZoneInfo(timezone)).utcoffset()
+    return None if offset is None else int(offset.total_seconds() // 60)
+
+
+def tenure_months(hired_on: str | None, day: date) -> int | None:
+    """Return for how many months somebody has been there, 0 when they have yet to start."""
+    if hired_on is None:
+        return None
+    since = date.fromisoformat(hired_on)
+    return max(0, (day.year - since.year) * 12 + day.month - since.month)
+
+
+def revealed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a JSON value with opaque ids replaced by what the organization calls them."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, dict):
+        return {key: revealed(one, names) for key, one in value.items()}
+    if isinstance(value, list):
+        return [revealed(one, names) for one in value]
+    return value
