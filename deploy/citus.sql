@@ -40,6 +40,7 @@ SELECT create_distributed_table('proposal_member', 'organization_id', colocate_w
 SELECT create_distributed_table('refresh_family', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('refresh_token', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('role_assignment', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('shortlist_entry', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sign_in', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_row', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_run', 'organization_id', colocate_with => 'organization');

@@ -130,7 +130,12 @@ class CallingRoute(DoorRoute):
             resources: Resources = request.app.state.resources
             credential = await _credential(request, resources)
             async with read_transaction(resources.reads, _tenant(credential)) as reader:
-                await _enter(request, resources, credential, reader, self.declaration)
+                actor = await _enter(request, resources, credential, reader, self.declaration)
+            if self.takes_id:
+                # Before another system is asked: the intent may have been fulfilled already.
+                answer = await _answered(request, credential, actor, operation)
+                if answer is not None:
+                    return answer
             request.state.reading = partial(read_transaction, resources.reads, _tenant(credential))
             request.state.writing = _writing(request, self.declaration, operation)
             return await handler(request)
@@ -375,6 +380,22 @@ def _intents(request: Request, credential: Credential, body: bytes) -> list[Inte
         media_type=request.headers.get("Content-Type", ""),
         body=body,
     )
+
+
+async def _answered(
+    request: Request, credential: Credential, actor: Actor, operation: str
+) -> Response | None:
+    """Return what an intent was answered, or None; whoever is to fulfil it looks once more."""
+    resources: Resources = request.app.state.resources
+    intents = _intents(request, credential, await request.body())
+    async with transaction(resources.sessions, _tenant(credential)) as session:
+        for intent in intents:
+            remembered = await access.recall(
+                SessionReader(session), actor, operation=operation, key=intent.key
+            )
+            if remembered is not None:
+                return idempotency.replay(remembered, intent)
+    return None
 
 
 async def _recall(

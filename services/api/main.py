@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
 from services.api.feed import routes as feed
+from services.api.forecasts import routes as forecasts
 from services.api.home import routes as home
 from services.api.integrations.connections import routes as connections
 from services.api.integrations.imports import routes as imports
@@ -24,11 +25,15 @@ from services.api.participants import routes as participants
 from services.api.people import routes as people
 from services.api.programs import routes as programs
 from services.api.resources import Resources, open_resources
+from services.api.run_diffs import routes as run_diffs
 from services.api.sandbox import routes as sandbox
 from services.api.settings import ApiSettings
+from services.api.shortlists import routes as shortlists
 from services.api.sign_in.email_codes import routes as email_codes
 from services.api.sign_in.pages import routes as sign_in_pages
 from services.api.sign_in.upstream import routes as upstream
+from services.api.simulations import routes as simulations
+from services.api.suggestions import routes as suggestions
 from shared import logs
 from shared.clock import system_clock
 from shared.settings import Mode
@@ -47,8 +52,13 @@ ROUTERS = (
     email_codes.router,
     programs.router,
     participants.router,
+    shortlists.router,
     match_runs.router,
     match_runs.calling_router,
+    suggestions.calling_router,
+    simulations.calling_router,
+    run_diffs.calling_router,
+    forecasts.calling_router,
     mentorships.router,
     meetings.router,
     home.router,

@@ -29,6 +29,15 @@ BODIES: Mapping[str, Callable[[Known], Any]] = MappingProxyType(
             "coordinator_ids": [known["person"]],
         },
         "pause_mentorship": lambda known: {"to_on": known["later"][:10]},
+        "check_policy": lambda _known: {"policy": {"soft": [{"rule": "path_fit", "weight": 100}]}},
+        "simulate_policy": lambda known: {
+            "track_id": known["track"],
+            "policy_id": known["match_policy"],
+        },
+        "compare_match_runs": lambda known: {
+            "base_run_id": known["match_run"],
+            "other_run_id": known["other_match_run"],
+        },
         "swap_proposals": lambda known: {"with_proposal_id": known["other_proposal"]},
     }
 )

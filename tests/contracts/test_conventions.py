@@ -77,6 +77,12 @@ async def stage(api: FastAPI) -> Stage:
     columns = await post(world.org_admin, "/v1/mappings", {"name": "HR", "document": mapping()})
     hr = await post(world.org_admin, "/v1/connections", {"label": "Directory"})
     link_id = await link_account(world, person_id=somebody.person["id"], connection_id=hr["id"])
+    marked = await somebody.client.put(
+        f"{somebody.path}/shortlist/{pair.mentor.participant['id']}",
+        json={"mark": "favorite"},
+        headers={"If-None-Match": "*"},
+    )
+    assert marked.status_code == 201, marked.text
     known = {
         "identity_link_id": link_id,
         "mapping_id": columns["id"],
@@ -84,6 +90,7 @@ async def stage(api: FastAPI) -> Stage:
         "program_id": offer.program["id"],
         "track_id": offer.track["id"],
         "participant_id": somebody.participant["id"],
+        "other_participant_id": pair.mentor.participant["id"],
         "role_assignment_id": grant["id"],
         "mentorship_id": pair.mentorship["id"],
         "meeting_id": meeting["id"],

@@ -211,7 +211,8 @@ async def send(
     """Send one operation about known things."""
     path = "/v1" + operation.path
     for name, kind in operation.named("path"):
-        path = path.replace(f"{{{name}}}", known.get(kind) or missing(kind))
+        one = known.get(name.removesuffix("_id")) or known.get(kind) or missing(kind)
+        path = path.replace(f"{{{name}}}", one)
     headers = {"If-Match": "*"} if operation.needs_match else {}
     if operation.method == "POST":
         headers["Idempotency-Key"] = f"matrix-{next(_number)}"
@@ -353,6 +354,11 @@ async def _ids(
     run = await post(
         coordinator, f"/v1/programs/{program}/match-runs", {"track_id": offer.track["id"]}
     )
+    other_run = await post(
+        coordinator,
+        f"/v1/programs/{program}/match-runs",
+        {"track_id": offer.track["id"], "mode": "dry_run"},
+    )
     mentor, *waiting = others
     first, second = [
         await post(
@@ -367,6 +373,12 @@ async def _ids(
         f"/v1/mentorships/{mentorship['id']}/meetings",
         {"starts_at": next_monday(), "location": "confided-room"},
     )
+    marked = await mentee.client.put(
+        f"{mentee.path}/shortlist/{mentor.participant['id']}",
+        json={"mark": "favorite"},
+        headers={"If-None-Match": "*"},
+    )
+    assert marked.status_code == 201, marked.text
     oauth_client = await post(
         world.org_admin, "/v1/oauth-clients", {"label": "a machine", "scopes": ["people:read"]}
     )
@@ -385,10 +397,12 @@ async def _ids(
         "mentorship": mentorship["id"],
         "member": mentorship["members"][0]["id"],
         "match_run": run["id"],
+        "other_match_run": other_run["id"],
         "meeting": meeting["id"],
         "proposal": first["id"],
         "other_proposal": second["id"],
         "partner": others[0].participant["id"],
+        "other_participant": others[0].participant["id"],
         "later": next_monday(),
         "role_assignment": await _first(
             world.org_admin, f"/v1/role-assignments?person_id={world.org_admin_id}"

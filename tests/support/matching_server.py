@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import uvicorn
+from fastapi import FastAPI
 from joserfc.jwk import ECKey
 
 from services.matching.main import create_app
+from services.matching.pool import Pool
 from services.matching.settings import MatchingSettings
 from shared.clock import system_clock
 from shared.http import ServiceClient
@@ -23,6 +25,15 @@ class Matching:
 
     url: str
     api_key: str
+    app: FastAPI
+
+    @property
+    def busy(self) -> list[int]:
+        """Return the processes that work on something now."""
+        # There once it has begun to serve.
+        pool: Pool = self.app.state.pool
+        resting = {worker.pid for worker in pool._idle}
+        return [pid for pid in pool.pids if pid not in resting]
 
     def client(self, *, url: str | None = None) -> ServiceClient:
         """Return a caller of it, or of nobody at another address."""
@@ -60,7 +71,8 @@ async def running_matching() -> AsyncIterator[Matching]:
         listening.listen()
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
-            yield Matching(_address(listening), json.dumps(key.as_dict(private=True)))
+            key_text = json.dumps(key.as_dict(private=True))
+            yield Matching(_address(listening), key_text, app)
         finally:
             server.should_exit = True
             await serving

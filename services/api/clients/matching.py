@@ -31,6 +31,17 @@ type OnProgress = Callable[[ProgressLine], Awaitable[None]]
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)
 
 
+def required(client: ServiceClient | None) -> ServiceClient:
+    """Return the caller of matching; refused where none is set up."""
+    if client is None:
+        raise UnavailableError(
+            "Matching is not set up here.",
+            code="matching_unavailable",
+            headers={"Retry-After": "60"},
+        )
+    return client
+
+
 async def solve(
     client: ServiceClient,
     *,
@@ -70,12 +81,28 @@ async def score(
     pairs: Mapping[str, Any],
 ) -> ScoresAnswer:
     """Score pairs of a problem."""
+    return await _scores(client, organization_id, subject, {"problem": problem, "pairs": pairs})
+
+
+async def best_of(
+    client: ServiceClient,
+    *,
+    organization_id: UUID,
+    subject: str,
+    problem: Mapping[str, Any],
+    about: str,
+    limit: int,
+) -> ScoresAnswer:
+    """Score everybody whom the rules let somebody meet, the best first."""
+    body = {"problem": problem, "about": about, "limit": limit}
+    return await _scores(client, organization_id, subject, body)
+
+
+async def _scores(
+    client: ServiceClient, organization_id: UUID, subject: str, body: Mapping[str, Any]
+) -> ScoresAnswer:
     answer = await _call(
-        client,
-        "/v1/scores",
-        organization_id=organization_id,
-        subject=subject,
-        body={"problem": problem, "pairs": pairs},
+        client, "/v1/scores", organization_id=organization_id, subject=subject, body=body
     )
     return ScoresAnswer.model_validate_json(answer.content)
 
@@ -100,15 +127,20 @@ async def explain(
 
 
 async def check_policy(
-    client: ServiceClient, *, organization_id: UUID, subject: str, policy: Mapping[str, Any]
+    client: ServiceClient,
+    *,
+    organization_id: UUID,
+    subject: str,
+    policy: Mapping[str, Any],
+    problem: Mapping[str, Any] | None = None,
 ) -> PolicyCheckAnswer:
-    """Judge a policy by itself."""
+    """Judge a policy by itself, or by what it does to the pool of a problem."""
     answer = await _call(
         client,
         "/v1/policy-checks",
         organization_id=organization_id,
         subject=subject,
-        body={"policy": policy},
+        body={"policy": policy, "problem": problem},
     )
     return PolicyCheckAnswer.model_validate_json(answer.content)
 

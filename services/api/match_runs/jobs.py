@@ -5,6 +5,7 @@ what it found is written in another, which only the holder of the lease may do. 
 anywhere leaves a run that the next one repeats from the same frozen input.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,6 +40,7 @@ MOST_ATTEMPTS = 3
 RETRYING = Backoff(first=1, ceiling=60)
 WAITING = Backoff(first=1, ceiling=60)
 TELL_EVERY = timedelta(seconds=2)
+LOOK_SECONDS = 0.5
 
 logger = structlog.get_logger()
 
@@ -97,7 +99,7 @@ async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
 
 
 async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
-    """Let matching solve the task; its progress prolongs the lease."""
+    """Let matching solve the task; its progress prolongs the lease, and losing it ends the work."""
     told_at, told_phase = desk.database.clock(), ""
 
     async def on_progress(line: ProgressLine) -> None:
@@ -107,12 +109,35 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
             told_at, told_phase = now, line.phase
             await _tell(desk, claimed, line, now=now)
 
-    return await matching.solve(
-        desk.matching,
-        organization_id=claimed.organization_id,
-        problem=task.problem,
-        on_progress=on_progress,
+    solving = asyncio.create_task(
+        matching.solve(
+            desk.matching,
+            organization_id=claimed.organization_id,
+            problem=task.problem,
+            on_progress=on_progress,
+        )
     )
+    watching = asyncio.create_task(_until_lost(desk, claimed))
+    try:
+        await asyncio.wait({solving, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if solving.done():
+            return solving.result()
+        watching.result()
+        raise LeaseLostError
+    finally:
+        # Hanging up is how matching learns that nobody waits for it any more.
+        solving.cancel()
+        watching.cancel()
+        await asyncio.gather(solving, watching, return_exceptions=True)
+
+
+async def _until_lost(desk: Desk, claimed: Claim) -> None:
+    """Return once a run is no longer ours: matching may be silent for seconds, so it is asked."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+            if not await queries.is_claimed(session, claimed=claimed):
+                return
 
 
 async def _tell(desk: Desk, claimed: Claim, line: ProgressLine, *, now: datetime) -> None:

@@ -47,6 +47,7 @@ from services.api.programs.rules import (
     TrackRole,
 )
 from services.api.programs.tables import MatchPolicy, Program, Track
+from services.api.shortlists import queries as shortlists
 from services.api.timers import operations as timers
 from shared import ids
 from shared.errors import (
@@ -100,6 +101,15 @@ class Draft:
     score: int
     parts: Sequence[Mapping[str, Any]]
     is_locked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What matching said of people put together by hand, where it was asked."""
+
+    score: int | None = None
+    parts: Sequence[Mapping[str, Any]] = ()
+    broken: Sequence[Mapping[str, Any]] = ()
 
 
 type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
@@ -259,7 +269,7 @@ async def rerun(
 async def discard(
     session: AsyncSession, *, actor: Actor, run_id: UUID, if_match: str | None, now: datetime
 ) -> MatchRun:
-    """Put a run aside; seats its proposals held are free again."""
+    """Put a run aside; seats its proposals held are free again, and whoever works on it stops."""
     run = await _load_run(session, actor, run_id, if_match)
     await _put_aside(session, run, RunAction.DISCARD, actor_id=actor.person_id, now=now)
     return run
@@ -274,6 +284,8 @@ async def _put_aside(
     session: AsyncSession, run: MatchRun, action: RunAction, *, actor_id: UUID | None, now: datetime
 ) -> None:
     advance_run(session, run, action, actor_id=actor_id, now=now)
+    run.progress = {}
+    _end_lease(run)
     proposals = await queries.lock_proposals(
         session, organization_id=run.organization_id, run_id=run.id, statuses=OPEN
     )
@@ -404,10 +416,12 @@ async def compose(
     actor: Actor,
     track_id: UUID,
     members: Members,
+    judged: Judged,
+    is_forced: bool,
     proposal_id: UUID | None,
     now: datetime,
 ) -> Proposal:
-    """Put people together by hand; always-on rules hold here too."""
+    """Put people together by hand; always-on rules hold here too, forced or not."""
     track = await programs.find_part(
         session, Track, organization_id=actor.organization_id, part_id=track_id
     )
@@ -418,13 +432,16 @@ async def compose(
     found = await _participants(session, track, members)
     await _require_rules(session, track, members, found)
     await _require_seats(session, track, members)
+    if judged.broken and not is_forced:
+        raise rules.broken_policy(judged.broken)
     proposal = await add_proposal(
         session,
         track=track,
         run_id=None,
         members=[(found[one].id, found[one].person_id, role) for one, role in members],
-        score=None,
-        parts=[],
+        score=judged.score,
+        parts=judged.parts,
+        forced=judged.broken,
         proposal_id=proposal_id,
         now=now,
     )
@@ -479,6 +496,13 @@ async def _require_rules(
     ):
         detail = "Two of them are in one reporting line."
         broken.append(Violation("#/members", pool_rules.REPORTING_LINE, detail))
+    if await shortlists.are_apart(
+        SessionReader(session),
+        organization_id=track.organization_id,
+        participant_ids=sorted(found),
+    ):
+        # The word of every reason to keep two apart: who ignores whom is told to nobody.
+        broken.append(Violation("#/members", "not_blocked", "Somebody here is kept apart."))
     if broken:
         raise rules.hard_rule_failed(broken)
 
@@ -518,6 +542,7 @@ async def add_proposal(
     members: Sequence[tuple[UUID, UUID, TrackRole]],
     score: int | None,
     parts: Sequence[Mapping[str, Any]],
+    forced: Sequence[Mapping[str, Any]] = (),
     is_locked: bool = False,
     proposal_id: UUID | None = None,
     now: datetime,
@@ -533,6 +558,7 @@ async def add_proposal(
         run_id=run_id,
         score=score,
         parts=[dict(part) for part in parts],
+        forced=[dict(one) for one in forced],
         is_locked=is_locked,
     )
     session.add(proposal)
@@ -625,16 +651,20 @@ async def swap(
     other_id: UUID,
     role: TrackRole | None,
     scored: Scored,
+    broken: Sequence[Mapping[str, Any]],
     if_match: str | None,
     now: datetime,
 ) -> tuple[Proposal, Proposal]:
     """Exchange the members of two proposals, which makes two new ones to decide on.
 
-    `scored` holds what matching said of the new pairs; where it said nothing there is no score.
+    `scored` holds what matching said of the new pairs, `broken` the policy's rules that forbid
+    them; where it said nothing there is no score.
     """
     first, second = await _load_two(session, actor, proposal_id, other_id, if_match)
     track = await _track(session, first[0])
     _require_decidable(await _run_of(session, first[0]))
+    if broken:
+        raise rules.broken_policy(broken)
     new_members = exchange(_pairs(first[1]), _pairs(second[1]), role)
     people_of = {one.participant_id: one.person_id for one in [*first[1], *second[1]]}
     for proposal, members in (first, second):
@@ -888,7 +918,7 @@ async def _accept(
         track_id=proposal.track_id,
         members=[NewMember(one.participant_id, one.role) for one in members],
         source=MentorshipSource.PROPOSAL,
-        because=proposal.parts,
+        because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
         actor_id=actor_id,
         holds_seats=True,
         now=now,

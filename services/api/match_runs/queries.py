@@ -533,6 +533,16 @@ async def people_of_participants(
     return {row[0]: row[1] for row in rows}
 
 
+async def is_claimed(session: AsyncSession, *, claimed: Claim) -> bool:
+    """Tell whether a run is still worked on under this lease."""
+    statement = select(col(MatchRun.id)).where(
+        col(MatchRun.organization_id) == claimed.organization_id,
+        col(MatchRun.id) == claimed.id,
+        col(MatchRun.lease_token) == claimed.lease_token,
+    )
+    return (await session.execute(statement)).first() is not None
+
+
 async def note_progress(
     session: AsyncSession, *, claimed: Claim, progress: Mapping[str, Any], leased_until: datetime
 ) -> bool:

@@ -1,6 +1,7 @@
 """Match runs, the proposals they make, and people's answers to them."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -55,16 +56,16 @@ from services.api.match_runs.schemas import (
     UnmatchedView,
 )
 from services.api.match_runs.tables import MatchRun, Proposal
+from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
-from services.api.pools.rules import FrozenTask
+from services.api.pools.rules import FrozenTask, PoolOf
 from services.api.programs import queries as programs
 from services.api.programs.rules import TrackRole
 from services.api.programs.schemas import ProgramId, TrackId
-from services.api.programs.tables import Track
+from services.api.programs.tables import MatchPolicy, Track
 from services.api.resources import Resources
 from shared import ids
 from shared.errors import InvalidError, NotFoundError, UnavailableError, Violation
-from shared.http import ServiceClient
 from shared.persistence.reads import Reader, SessionReader
 from shared.schemas.matching import Explanation, PairScore
 from shared.web import responses
@@ -188,7 +189,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         run_id=ids.format_optional("match_run", row["run_id"]) if decides else None,
         members=[_member(one, actor, decides=decides) for one in _in_order(row["members"])],
         score=row["score"],
-        parts=[_part(one) for one in row["parts"]],
+        parts=_parts(row["parts"], decides=decides),
         status=status,
         allowed=access.offered(
             actor,
@@ -196,6 +197,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
             rules.PROPOSAL_NEEDS,
             facts | {Role.MEMBER} if is_asked else facts,
         ),
+        forced=[_reason(one) for one in row["forced"]] if decides else None,
         is_locked=row["is_locked"] if decides else None,
         holds_until=row["holds_until"],
         mentorship_id=ids.format_optional("mentorship", row["mentorship_id"]),
@@ -220,11 +222,19 @@ def _member(value: Mapping[str, Any], actor: Actor, *, decides: bool) -> Proposa
     )
 
 
+def _parts(values: Sequence[Mapping[str, Any]], *, decides: bool) -> list[PartView]:
+    """Show what gave the points; whom somebody favors is their own secret, and its effect staff's.
+
+    A member could tell from the part who marked whom.
+    """
+    return [_part(one) for one in values if decides or one["rule"] != pool_rules.SHORTLISTED]
+
+
 def _part(value: Mapping[str, Any]) -> PartView:
     return PartView(
         rule=value["rule"],
         key=value["key"],
-        params=value["params"],
+        params={} if value["rule"] == pool_rules.SHORTLISTED else value["params"],
         points=value["points"],
         weight=value["weight"],
         value=value["value"],
@@ -408,7 +418,7 @@ async def explain_pair(
     if not opaque.keys() >= set(wanted):
         raise NotFoundError("Somebody of this pair was not in the run.")
     answer = await matching.explain(
-        _matching(resources),
+        matching.required(resources.matching),
         organization_id=actor.organization_id,
         subject=actor.principal,
         problem=task.problem,
@@ -463,7 +473,7 @@ def _explanation(
         is_matched=shown["matched"],
         is_allowed=shown["allowed"],
         score=shown["score"],
-        parts=[_part(one) for one in shown["parts"]],
+        parts=_parts(shown["parts"], decides=decides),
         broken=[_reason(one) for one in shown["broken"]],
         why_not=[_reason(one) for one in shown["why_not"]] if decides else [],
         alternatives=[_alternative(one) for one in shown["alternatives"]] if decides else [],
@@ -487,16 +497,6 @@ async def _task(reader: Reader, actor: Actor, run_id: UUID) -> FrozenTask:
     return await operations.frozen_task(
         reader, organization_id=actor.organization_id, run_id=run_id
     )
-
-
-def _matching(resources: Resources) -> ServiceClient:
-    if resources.matching is None:
-        raise UnavailableError(
-            "Matching is not set up here.",
-            code="matching_unavailable",
-            headers={"Retry-After": "60"},
-        )
-    return resources.matching
 
 
 @router.post(
@@ -538,7 +538,10 @@ async def rerun_match_run(
 async def discard_match_run(
     *, run_id: RunId, actor: ActorDep, session: SessionDep, now: NowDep, if_match: IfMatchDep = None
 ) -> Response:
-    """Put a run aside; nobody was told of it, and the places it held are free again."""
+    """Put a run aside; nobody was told of it, and the places it held are free again.
+
+    One that waits or runs is cancelled: its work stops within seconds, and another may start.
+    """
     run = await operations.discard(session, actor=actor, run_id=run_id, if_match=if_match, now=now)
     view = await _run_view(session, actor, run)
     return responses.one(view, version=view["version"])
@@ -575,7 +578,7 @@ async def publish_match_run(
     return responses.one(view, version=view["version"])
 
 
-@router.post(
+@calling_router.post(
     "/tracks/{track_id}/proposals",
     summary="Compose a proposal",
     status_code=201,
@@ -586,22 +589,110 @@ async def compose_proposal(
     *,
     track_id: TrackId,
     actor: ActorDep,
-    session: SessionDep,
     now: NowDep,
+    reading: ReadingDep,
+    writing: WritingDep,
+    resources: ResourcesDep,
     body: ProposalCreate,
 ) -> Response:
-    """Put people together by hand. Rules that always hold are checked, wishes are not."""
-    await programs.get_part(SessionReader(session), Track, actor=actor, part_id=track_id)
-    proposal = await operations.compose(
-        session,
-        actor=actor,
-        track_id=track_id,
-        members=[(one.participant_id, one.role) for one in body.members],
-        proposal_id=body.id,
-        now=now,
+    """Put people together by hand. A pair that a hard rule forbids is refused by the rule's name.
+
+    Hard rules of the policy are judged by matching, which also says how well two people fit; with
+    `force` they give way. Rules that always hold are checked here: one's own reporting line, the
+    format, and people who are kept apart.
+    """
+    members = [(one.participant_id, one.role) for one in body.members]
+    judged = await _judged(reading, resources, actor, track_id, members, now=now)
+
+    async def work(session: SessionDep) -> Response:
+        proposal = await operations.compose(
+            session,
+            actor=actor,
+            track_id=track_id,
+            members=members,
+            judged=judged,
+            is_forced=body.force,
+            proposal_id=body.id,
+            now=now,
+        )
+        view = await _proposal_view(session, actor, proposal)
+        return responses.created(
+            view, version=view["version"], location=f"/v1/proposals/{view['id']}"
+        )
+
+    return await writing(work)
+
+
+async def _judged(
+    reading: Reading,
+    resources: Resources,
+    actor: Actor,
+    track_id: UUID,
+    members: operations.Members,
+    *,
+    now: datetime,
+) -> operations.Judged:
+    """Ask matching about people put together by hand, where only it can judge a rule."""
+    async with reading() as reader:
+        task = await _task_by_hand(reader, resources, actor, track_id, now=now)
+    opaque = {one: name for name, one in task.participants.items()} if task else {}
+    if task is None or not all(
+        role is TrackRole.FACILITATOR
+        or role in pool_rules.roles_of(task.problem, opaque.get(one, ""))
+        for one, role in members
+    ):
+        # Whoever has no place now is refused by name when the proposal itself is tried.
+        return operations.Judged()
+    roles: dict[str, set[TrackRole]] = {}
+    for one, role in members:
+        if one in opaque:
+            roles.setdefault(opaque[one], set()).add(role)
+    pairs = rules.pairs_to_judge([(opaque[one], role) for one, role in members if one in opaque])
+    if not pairs:
+        return operations.Judged()
+    problem = pool_rules.narrowed(task.problem, roles)
+    # Who is kept apart is looked up anew where the proposal is made.
+    problem["blocks"] = {"first": [], "second": []}
+    answer = await matching.score(
+        matching.required(resources.matching),
+        organization_id=actor.organization_id,
+        subject=actor.principal,
+        problem=problem,
+        pairs={"first": [one for one, _ in pairs], "second": [other for _, other in pairs]},
     )
-    view = await _proposal_view(session, actor, proposal)
-    return responses.created(view, version=view["version"], location=f"/v1/proposals/{view['id']}")
+    judges = rules.only_matching_judges(task.problem["policy"]["hard"])
+    return operations.Judged(
+        score=round(answer.pairs[0].score) if len(answer.pairs) == 1 else None,
+        parts=_parts_of(answer.pairs[0], task.names) if len(answer.pairs) == 1 else (),
+        broken=[
+            pool_rules.revealed(one.model_dump(mode="json"), task.names)
+            for pair in answer.pairs
+            for one in pair.broken
+            if one.rule in judges
+        ],
+    )
+
+
+async def _task_by_hand(
+    reader: Reader, resources: Resources, actor: Actor, track_id: UUID, *, now: datetime
+) -> FrozenTask | None:
+    """Return the pool of a track whose policy has rules only matching can judge."""
+    track = await programs.get_part(reader, Track, actor=actor, part_id=track_id)
+    facts = actor.facts(program_id=track["program_id"])
+    is_solved = track["format"] in pool_rules.SOLVED
+    if track["policy_id"] is None or not is_solved or not access.holds("proposal.decide", facts):
+        return None
+    policy = await programs.get_part(reader, MatchPolicy, actor=actor, part_id=track["policy_id"])
+    if not rules.only_matching_judges(policy["hard"]):
+        return None
+    return await pools.live_task(
+        reader,
+        of=PoolOf(actor.organization_id, track["program_id"], track_id),
+        policy=policy,
+        seed=policy["seed"],
+        secret=resources.cursor_secret,
+        as_of=now.date(),
+    )
 
 
 @router.get(
@@ -701,9 +792,10 @@ async def swap_proposals(
 ) -> Response:
     """Exchange members of two proposals of one run and return the two new ones to decide on.
 
-    The new proposals carry scores when matching answers; otherwise they have none.
+    The new proposals carry scores when matching answers, and a pair that a hard rule forbids is
+    refused by the rule's name; without matching they carry none.
     """
-    scored = await _scores_after_swap(
+    scored, broken = await _scores_after_swap(
         reading, resources, actor, (proposal_id, body.with_proposal_id), body.role
     )
 
@@ -715,6 +807,7 @@ async def swap_proposals(
             other_id=body.with_proposal_id,
             role=body.role,
             scored=scored,
+            broken=broken,
             if_match=if_match,
             now=now,
         )
@@ -731,8 +824,11 @@ async def _scores_after_swap(
     actor: Actor,
     proposal_ids: tuple[UUID, UUID],
     role: TrackRole | None,
-) -> operations.Scored:
-    """Ask matching what the new pairs are worth; nothing when there is nobody to ask."""
+) -> tuple[operations.Scored, list[dict[str, Any]]]:
+    """Ask matching what the new pairs are worth and which rules forbid them.
+
+    Nothing when there is nobody to ask.
+    """
     async with reading() as reader:
         rows = [
             await queries.find_proposal(reader, actor=actor, proposal_id=one)
@@ -741,11 +837,11 @@ async def _scores_after_swap(
         pairs = operations.pairs_after_swap(rows, role)
         run_id = rows[0]["run_id"] if rows[0] else None
         if not pairs or run_id is None or resources.matching is None:
-            return {}
+            return {}, []
         task = await _task(reader, actor, run_id)
     opaque = {participant: name for name, participant in task.participants.items()}
     if not opaque.keys() >= {one for pair in pairs for one in pair}:
-        return {}
+        return {}, []
     try:
         answer = await matching.score(
             resources.matching,
@@ -759,14 +855,22 @@ async def _scores_after_swap(
         )
     except (UnavailableError, InvalidError):
         # A score is welcome but not needed: the coordinator may swap without it.
-        return {}
-    return {
+        return {}, []
+    judges = rules.only_matching_judges(task.problem["policy"]["hard"])
+    scored = {
         frozenset(task.participants[one] for one in (pair.first, pair.second)): (
             round(pair.score),
             _parts_of(pair, task.names),
         )
         for pair in answer.pairs
     }
+    broken = [
+        one.model_dump(mode="json")
+        for pair in answer.pairs
+        for one in pair.broken
+        if one.rule in judges
+    ]
+    return scored, broken
 
 
 def _parts_of(pair: PairScore, names: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -4,10 +4,18 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
-from services.api.programs.rules import MENTEE_SIDE, ConsentSides, ProgramStatus, TrackRole
+from services.api.pools.rules import REPORTING_LINE, mentor_first
+from services.api.programs.rules import (
+    MENTEE_SIDE,
+    MENTOR_SIDE,
+    ConsentSides,
+    ProgramStatus,
+    TrackRole,
+)
 from shared.errors import ConflictError, Violation
 
 
@@ -80,9 +88,11 @@ RUN_TRANSITIONS: Mapping[tuple[RunStatus, RunAction], RunStatus] = MappingProxyT
     {
         (_R.QUEUED, _D.CLAIM): _R.RUNNING,
         (_R.QUEUED, _D.FAIL): _R.FAILED,
+        (_R.QUEUED, _D.DISCARD): _R.DISCARDED,
         (_R.RUNNING, _D.FINISH): _R.REVIEW,
         (_R.RUNNING, _D.SIMULATE): _R.SIMULATED,
         (_R.RUNNING, _D.FAIL): _R.FAILED,
+        (_R.RUNNING, _D.DISCARD): _R.DISCARDED,
         (_R.REVIEW, _D.RERUN): _R.DISCARDED,
         (_R.REVIEW, _D.DISCARD): _R.DISCARDED,
         (_R.REVIEW, _D.PUBLISH): _R.PUBLISHED,
@@ -134,6 +144,7 @@ TOLD = frozenset({_S.AWAITING_PEOPLE, _S.ACCEPTED, _S.DECLINED, _S.EXPIRED})
 
 MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 
+CHECKED_HERE = frozenset({"not_oneself", "not_blocked", "not_ignored"})
 REMIND_AFTER = timedelta(days=3)
 EXPIRE_AFTER = timedelta(days=7)
 
@@ -238,6 +249,36 @@ def hard_rule_failed(broken: Sequence[Violation]) -> ConflictError:
         "These people cannot be put together; each rule is listed in errors.",
         code="hard_rule_failed",
         errors=broken,
+    )
+
+
+def only_matching_judges(hard: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the hard rules of a policy that are not checked here whoever is put together."""
+    return frozenset(
+        one["rule"]
+        for one in hard
+        if one["rule"] not in CHECKED_HERE and (one["rule"] != REPORTING_LINE or one["params"])
+    )
+
+
+def pairs_to_judge(members: Sequence[tuple[str, TrackRole]]) -> list[tuple[str, str]]:
+    """Return the pairs that matching can judge; none where a side is missing, which is refused."""
+    sides = [one for one in members if one[1] is not TrackRole.FACILITATOR]
+    has_both = any(role in MENTEE_SIDE for _one, role in sides) and any(
+        role in MENTOR_SIDE for _one, role in sides
+    )
+    if has_both or all(role is TrackRole.PEER for _one, role in sides):
+        return mentor_first(sides)
+    return []
+
+
+def broken_policy(broken: Sequence[Mapping[str, Any]]) -> ConflictError:
+    """Refuse members whom the policy keeps apart, naming each of its rules once."""
+    return hard_rule_failed(
+        [
+            Violation("#/members", rule, f"The policy keeps two of them apart: {rule}.")
+            for rule in dict.fromkeys(one["rule"] for one in broken)
+        ]
     )
 
 

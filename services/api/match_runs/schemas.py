@@ -67,6 +67,13 @@ class ProposalCreate(Body):
 
     id: ProposalId | None = None
     members: Annotated[list[ProposedMember], MinLen(2), MaxLen(101)]
+    force: Annotated[
+        bool,
+        Field(
+            description="Set hard rules of the policy aside; the proposal then names them in"
+            " `forced`. Rules that always hold are never set aside.",
+        ),
+    ] = False
 
 
 class Swap(Body):
@@ -254,6 +261,16 @@ class ProposalView(TypedDict):
     parts: Annotated[list[PartView], MaxLen(50)]
     status: ProposalStatus
     allowed: Actions
+    forced: (
+        Annotated[
+            list[ReasonView],
+            MaxLen(50),
+            Field(
+                description="Hard rules of the policy that a coordinator set aside for this pair."
+            ),
+        ]
+        | None
+    )
     is_locked: bool | None
     holds_until: Timestamp | None
     mentorship_id: Annotated[str, PublicId("mentorship")] | None

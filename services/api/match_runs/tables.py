@@ -79,6 +79,7 @@ class Proposal(Resource, table=True):
     score: int | None = column(SmallInteger, default=None)
     parts: list[dict[str, Any]] = document(default_factory=list)
     status: ProposalStatus = column(one_of(ProposalStatus), default=ProposalStatus.PROPOSED)
+    forced: list[dict[str, Any]] = document(default_factory=list)
     is_locked: bool = column(default=False)
     decided_by: UUID | None = reference(default=None)
     holds_until: datetime | None = instant(default=None)

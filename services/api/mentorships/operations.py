@@ -44,6 +44,7 @@ from services.api.programs.rules import (
     TrackRole,
 )
 from services.api.programs.tables import Program, Track
+from services.api.shortlists import queries as shortlists
 from services.api.timers import operations as timers
 from shared import ids
 from shared.errors import (
@@ -127,6 +128,7 @@ async def create(
     found = await _newcomers(session, track, members)
     if not holds_seats:
         _require_places(found, members)
+        await _require_not_apart(session, organization_id, sorted(found))
     candidates = await _candidates(session, organization_id, found, members)
     await _require_composition(session, track, candidates, common_ground=common_ground)
     await _require_no_line(session, organization_id, candidates)
@@ -303,6 +305,21 @@ async def _require_no_line(
             detail,
             code="reporting_line",
             errors=[Violation("#/members", "reporting_line", detail)],
+        )
+
+
+async def _require_not_apart(
+    session: AsyncSession, organization_id: UUID, participant_ids: Sequence[UUID]
+) -> None:
+    """Refuse people of whom one wants to be kept apart from another; nobody is told which."""
+    if await shortlists.are_apart(
+        SessionReader(session), organization_id=organization_id, participant_ids=participant_ids
+    ):
+        detail = "Somebody here is kept apart."
+        raise ConflictError(
+            detail,
+            code="excluded_pair",
+            errors=[Violation("#/members", "not_blocked", detail)],
         )
 
 

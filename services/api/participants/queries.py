@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -455,6 +455,36 @@ def _blocked() -> AnySelect:
     )
 
 
+@once
+def _unanswered() -> AnySelect:
+    """Everybody in matching who owes an answer to a form that was published after they sent theirs.
+
+    Empty answers count as none, as they do when a registration is handed in.
+    """
+    question = func.jsonb_array_elements(col(Form.fields), type_=JSONB).column_valued("question")
+    answer = PARTICIPANT.c.answers.op("->>")(question.op("->>")("key"))
+    owed: AnySelect = (
+        select(literal_column("1"))
+        .select_from(SEAT, Form, question.scalar_alias)
+        .where(
+            SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+            SEAT.c.participant_id == PARTICIPANT.c.id,
+            col(Form.organization_id) == PARTICIPANT.c.organization_id,
+            col(Form.program_id) == PARTICIPANT.c.program_id,
+            cast(col(Form.role), Text) == cast(SEAT.c.role, Text),
+            cast(col(Form.status), Text) == "published",
+            question.op("->>")("required") == "true",
+            or_(answer.is_(None), answer == "", answer == "[]"),
+        )
+        .correlate(PARTICIPANT)
+    )
+    return (
+        select(PARTICIPANT.c.id, literal_column("'missing_answers'").label("reason"))
+        .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING), owed.exists())
+        .order_by(PARTICIPANT.c.id)
+    )
+
+
 async def seat_counts(
     reader: Reader, *, organization_id: UUID, program_id: UUID
 ) -> list[Mapping[str, Any]]:
@@ -467,8 +497,9 @@ async def seat_counts(
 async def blocked(
     reader: Reader, *, organization_id: UUID, program_id: UUID
 ) -> list[Mapping[str, Any]]:
-    """Return who cannot be matched yet, and why."""
-    return await reader.fetch(_blocked(), organization_id=organization_id, program_id=program_id)
+    """Return who cannot be matched yet, and why; for two reasons twice."""
+    named = {"organization_id": organization_id, "program_id": program_id}
+    return [*await reader.fetch(_blocked(), **named), *await reader.fetch(_unanswered(), **named)]
 
 
 async def count_by_status(

@@ -226,7 +226,7 @@ async def invite_participants(
     openapi_extra=allow("program.readiness", READ),
 )
 async def get_readiness(*, program_id: ProgramId, actor: ActorDep, reader: ReaderDep) -> Response:
-    """Return seats and people per track, and who cannot be matched yet and why."""
+    """Return seats and people per track with their ratio, and who cannot be matched yet and why."""
     program = await programs.get(reader, actor=actor, program_id=program_id)
     access.require("program.readiness", actor.facts(program_id=program_id))
     counts = await queries.seat_counts(
@@ -259,10 +259,13 @@ def _present_tracks(counts: Sequence[Mapping[str, Any]]) -> list[TrackReadinessV
                 track_id=ids.format_id("track", row["track_id"]),
                 participants_by_role={},
                 free_seats_by_role={},
+                ratio=None,
             ),
         )
         view["participants_by_role"][row["role"]] = row["participants"]
         view["free_seats_by_role"][row["role"]] = row["free_seats"]
+    for view in tracks.values():
+        view["ratio"] = rules.ratio(view["free_seats_by_role"])
     return list(tracks.values())
 
 

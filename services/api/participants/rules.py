@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from services.api.access.rules import Declaration, Scope
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE
 from shared.errors import ConflictError, Violation
 
 
@@ -290,6 +291,13 @@ _JUDGES = MappingProxyType(
         "language_list": _are_texts,
     }
 )
+
+
+def ratio(free_seats: Mapping[str, int]) -> float | None:
+    """Return how many places are sought for each that is offered."""
+    offered = sum(seats for role, seats in free_seats.items() if role in MENTOR_SIDE)
+    sought = sum(seats for role, seats in free_seats.items() if role in MENTEE_SIDE)
+    return round(sought / offered, 2) if offered else None
 
 
 def capacity_reached() -> ConflictError:

@@ -210,7 +210,10 @@ class PreferencesView(TypedDict):
 
 
 class BlockedView(TypedDict):
-    """Why some participants cannot be matched yet."""
+    """Why some participants cannot be matched yet.
+
+    `paused`, `no_preferences`, or `missing_answers` to a form published after they sent theirs.
+    """
 
     reason: Annotated[str, Field(max_length=40, examples=["no_preferences"])]
     participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(200)]
@@ -223,6 +226,16 @@ class TrackReadinessView(TypedDict):
     track_id: Annotated[str, PublicId("track")]
     participants_by_role: Annotated[dict[str, Count], Field(max_length=10)]
     free_seats_by_role: Annotated[dict[str, Count], Field(max_length=10)]
+    ratio: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1e12,
+            json_schema_extra={"format": "double"},
+            description="Places sought per place offered; above 1 somebody finds nobody. Null"
+            " where nobody offers one, and among peers.",
+        ),
+    ]
 
 
 class ReadinessView(TypedDict):

@@ -23,6 +23,8 @@ from services.api.pools import rules
 from services.api.pools.rules import FrozenTask, PoolOf
 from services.api.programs.rules import FormStatus, TrackRole
 from services.api.programs.tables import Form, Track
+from services.api.shortlists import queries as shortlists
+from services.api.shortlists.rules import Mark
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, once
 
@@ -41,11 +43,10 @@ TRACK = Track.__table__  # type: ignore[attr-defined]  # SQLModel hides it from 
 
 PROPOSED, APPROVED, AWAITING = "proposed", "approved", "awaiting_people"
 REJECTED, DECLINED = "rejected", "declined"
-HELD_OR_DECLINED = frozenset({APPROVED, AWAITING, DECLINED})
-"""States of a proposal that keep its members from being proposed to each other again."""
+TOLD_AND_APART = frozenset({AWAITING, DECLINED})
+"""States of a proposal, known to its members, that keep them from being proposed again."""
 
 _ORGANIZATION = bindparam("organization_id", type_=Uuid)
-_IN_MATCHING = (ParticipantStatus.AVAILABLE.value, ParticipantStatus.AT_CAPACITY.value)
 _MATCHABLE_PEOPLE = ("pending", "active")
 _LIVE = ("pending_start", "active", "paused", "closing")
 
@@ -79,7 +80,7 @@ def _seats() -> AnySelect:
         select(
             SEAT.c.participant_id,
             cast(SEAT.c.role, Text).label("role"),
-            (SEAT.c.capacity - SEAT.c.load - SEAT.c.held).label("seats"),
+            *(SEAT.c.capacity, SEAT.c.load, SEAT.c.held),
         )
         .where(
             SEAT.c.organization_id == _ORGANIZATION,
@@ -190,7 +191,7 @@ _NOTHING_SAID: Mapping[str, Any] = dict.fromkeys(
 async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     """Return everything a run works on, under opaque ids, and whom those ids mean."""
     key = rules.organization_secret(secret, of.organization_id)
-    track = await _terms(reader, of)
+    track = await terms(reader, organization_id=of.organization_id, track_id=of.track_id)
     rows = await _pool(reader, of)
     organization = await organizations.get(reader, organization_id=of.organization_id)
     forms = await reader.fetch(
@@ -219,6 +220,7 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
             "past": past,
             "live": live,
             **await _decided(reader, of, names),
+            **await _marked(reader, of, names),
         },
         "participants": {name: str(one) for one, name in names.items()},
     }
@@ -241,8 +243,9 @@ async def live_task(
     )
 
 
-async def _terms(reader: Reader, of: PoolOf) -> dict[str, Any]:
-    row = await reader.fetch_one(_track(), organization_id=of.organization_id, track_id=of.track_id)
+async def terms(reader: Reader, *, organization_id: UUID, track_id: UUID) -> dict[str, Any]:
+    """Return what the format and its track demand of every match."""
+    row = await reader.fetch_one(_track(), organization_id=organization_id, track_id=track_id)
     if row is None:
         raise NotFoundError
     return {
@@ -264,9 +267,9 @@ async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
             _taking_part(),
             organization_id=of.organization_id,
             program_id=of.program_id,
-            states=list(_IN_MATCHING),
+            states=list(of.states),
         )
-        if row["status"] == ParticipantStatus.AVAILABLE or row["id"] in freed
+        if row["status"] != ParticipantStatus.AT_CAPACITY or row["id"] in freed
     }
     people = {
         row["id"]: row
@@ -289,7 +292,9 @@ async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
     ):
         participant = taking_part.get(seat["participant_id"])
         person = people.get(participant["person_id"]) if participant else None
-        seats = seat["seats"] + held.get((seat["participant_id"], seat["role"]), 0)
+        seats = seat["capacity"] - seat["load"]
+        if not of.as_told:
+            seats += held.get((seat["participant_id"], seat["role"]), 0) - seat["held"]
         if participant and person and seats > 0:
             found.append(
                 {
@@ -402,6 +407,24 @@ async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dic
     }
 
 
+async def _marked(
+    reader: Reader, of: PoolOf, names: Mapping[UUID, str]
+) -> dict[str, list[list[str]]]:
+    """Return who ignores whom, whichever of the two said so, and who favors whom."""
+    ignored, favorites = set(), []
+    for row in await shortlists.of_program(
+        reader, organization_id=of.organization_id, program_id=of.program_id
+    ):
+        by, about = names.get(row["participant_id"]), names.get(row["other_id"])
+        if by is None or about is None:
+            continue
+        if row["mark"] == Mark.IGNORE:
+            ignored.add((min(by, about), max(by, about)))
+        else:
+            favorites.append([by, about])
+    return {"ignored": sorted(map(list, ignored)), "favorites": sorted(favorites)}
+
+
 async def _blocked(reader: Reader, of: PoolOf) -> list[tuple[tuple[UUID, UUID], str]]:
     """Return pairs of participants that are not to be proposed, with the state that says so.
 
@@ -426,7 +449,9 @@ def _keeps_apart(row: Mapping[str, Any], of: PoolOf) -> bool:
     if row["status"] == REJECTED:
         is_of_previous = of.previous_run_id is not None and row["run_id"] == of.previous_run_id
         return is_of_previous and row["decided_by"] is not None
-    return row["status"] in HELD_OR_DECLINED
+    if row["status"] == APPROVED:
+        return not of.as_told
+    return row["status"] in TOLD_AND_APART
 
 
 async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, Any]]]:

@@ -6,28 +6,47 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from services.api.programs.rules import MENTEE_SIDE, TrackRole
+from services.api.participants.rules import ParticipantStatus
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, TrackRole
 from shared import ids
 
 OPAQUE_LENGTH = 24
 LONGEST_LINE = 50
 REPORTING_LINE = "reporting_line_distance"
+SOLVED = frozenset(
+    {Format.ONE_TO_ONE, Format.REVERSE, Format.PEER, Format.GROUP, Format.SPONSORSHIP}
+)
+"""Formats that matching solves as one problem."""
+MOST_PAIRS = 1_000_000
+"""Most pairs of a problem that a request asks about; a run has no such bound."""
+KEPT_APART = ("live", "blocked", "turned_down", "ignored")
+"""Parts of a frozen input whose pairs nobody may be matched as."""
+SHORTLISTED = "shortlisted"
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOf:
-    """Which pool is meant: a track's, as it is to one run or, without one, to nobody's."""
+    """Which pool is meant: a track's, as it is to one run or, without one, to nobody's.
+
+    `as_told` shows it as people know it: of what was approved and told nobody nothing is seen.
+    `states` are those of participants who count.
+    """
 
     organization_id: UUID
     program_id: UUID
     track_id: UUID
     run_id: UUID | None = None
     previous_run_id: UUID | None = None
+    as_told: bool = False
+    states: tuple[ParticipantStatus, ...] = (
+        ParticipantStatus.AVAILABLE,
+        ParticipantStatus.AT_CAPACITY,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +223,108 @@ def problem_of(
             for group in frozen["locks"]
             for pair in mentor_first([(one["id"], TrackRole(one["role"])) for one in group])
         ),
+        # Who ignores whom is told to nobody, so it looks like every other reason to keep apart.
         "blocks": _columns(
-            sorted({*map(tuple, (*frozen["live"], *frozen["blocked"], *frozen["turned_down"]))})
+            sorted({*map(tuple, chain.from_iterable(frozen[name] for name in KEPT_APART))})
         ),
         "past_pairs": _columns(map(tuple, frozen["past"])),
+        "preferences": {
+            "by": [by for by, _about in frozen["favorites"]],
+            "about": [about for _by, about in frozen["favorites"]],
+            "mark": ["favorite"] * len(frozen["favorites"]),
+        },
         "seed": seed,
     }
+
+
+def narrowed(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Return a problem of some of its people, each in some of their roles, and free of locks."""
+    people, places = problem["participants"], problem["places"]
+    kept = [row for row, name in enumerate(people["id"]) if name in roles]
+    rows = {row: index for index, row in enumerate(kept)}
+
+    def column(values: Sequence[Any]) -> list[Any]:
+        return [values[row] for row in kept]
+
+    held = [
+        index
+        for index, (row, role) in enumerate(zip(places["participant"], places["role"], strict=True))
+        if row in rows and role in roles[people["id"][row]]
+    ]
+    return {
+        **problem,
+        "participants": {
+            **{name: column(one) for name, one in people.items() if name != "attributes"},
+            "attributes": {name: column(one) for name, one in people["attributes"].items()},
+        },
+        "places": {
+            "participant": [rows[places["participant"][one]] for one in held],
+            "role": [places["role"][one] for one in held],
+            "capacity": [places["capacity"][one] for one in held],
+        },
+        "locks": _columns(()),
+        "blocks": _among(problem["blocks"], roles),
+        "past_pairs": _among(problem["past_pairs"], roles),
+    }
+
+
+def count_pairs(problem: Mapping[str, Any]) -> int:
+    """Count the pairs of a problem: everybody who might face whom, rules aside."""
+    roles: Sequence[str] = problem["places"]["role"]
+    peers = sum(role == TrackRole.PEER for role in roles)
+    below = sum(role in MENTEE_SIDE for role in roles)
+    return peers**2 + below * sum(role in MENTOR_SIDE for role in roles)
+
+
+def roles_of(problem: Mapping[str, Any], name: str) -> list[TrackRole]:
+    """Return the roles in which somebody has a free place."""
+    names, places = problem["participants"]["id"], problem["places"]
+    return [
+        TrackRole(role)
+        for row, role in zip(places["participant"], places["role"], strict=True)
+        if names[row] == name
+    ]
+
+
+def _among(pairs: Mapping[str, Sequence[str]], names: Collection[str]) -> dict[str, list[str]]:
+    return _columns(
+        pair
+        for pair in zip(pairs["first"], pairs["second"], strict=True)
+        if pair[0] in names and pair[1] in names
+    )
+
+
+type Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of pairs: the same, with somebody else instead, alone now, or matched at last."""
+
+    kept: frozenset[Pair]
+    changed: frozenset[Pair]
+    lost: frozenset[Pair]
+    new: frozenset[Pair]
+
+
+def difference(base: Collection[Pair], other: Collection[Pair], *, is_peer: bool) -> Difference:
+    """Compare two ways to match, seen from those who seek: the second of a pair, or both peers.
+
+    `changed` holds the pairs as they are in `other`.
+    """
+    gone, come = set(base) - set(other), set(other) - set(base)
+
+    def seeking(pairs: Collection[Pair]) -> set[str]:
+        return {one for pair in pairs for one in (pair if is_peer else pair[1:])}
+
+    moved = seeking(gone) & seeking(come)
+    changed = frozenset(pair for pair in come if seeking([pair]) & moved)
+    return Difference(
+        kept=frozenset(set(base) & set(other)),
+        changed=changed,
+        lost=frozenset(pair for pair in gone if not seeking([pair]) & moved),
+        new=frozenset(come - changed),
+    )
 
 
 def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:

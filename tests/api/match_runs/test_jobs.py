@@ -1,6 +1,7 @@
 """Runs with the real matching: what they find, and what becomes of them when something dies."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,8 @@ from shared.schemas.matching import ProgressLine
 from tests.support.apps import World
 from tests.support.match_runs import Pool, waiting
 from tests.support.matching_server import Matching
-from tests.support.participants import take_part
+from tests.support.participants import PREFERENCES, Somebody, take_part
+from tests.support.pools import peers, until
 from tests.support.programs import open_registration, post
 from tests.support.work import Bench, WorkerDiedError
 
@@ -572,7 +574,8 @@ async def _spoil(work: Bench, claimed: Claim) -> None:
         "'as_of', '2026-11-24', 'participants', '{}'::jsonb, 'input', jsonb_build_object("
         "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
         "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
-        "'turned_down', '[]'::jsonb, 'locks', '[]'::jsonb)) WHERE id = :id RETURNING id",
+        "'turned_down', '[]'::jsonb, 'locks', '[]'::jsonb, 'ignored', '[]'::jsonb,"
+        "'favorites', '[]'::jsonb)) WHERE id = :id RETURNING id",
         id=claimed.id,
     )
 
@@ -604,3 +607,171 @@ async def test_a_sandbox_that_is_ahead_does_not_keep_its_runs_waiting(
 
     assert run["status"] == "review"
     assert run["updated_at"] > (desk.database.clock() + timedelta(hours=23)).isoformat()
+
+
+async def _mark(by: Somebody, about: Somebody, mark: str) -> None:
+    answer = await by.client.put(
+        f"{by.path}/shortlist/{about.participant['id']}",
+        json={"mark": mark},
+        headers={"If-None-Match": "*"},
+    )
+    assert answer.status_code == 201, answer.text
+
+
+async def test_whom_somebody_ignores_is_never_proposed_to_them(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    before = await reviewed(desk, pool, mode="dry_run")
+    await _mark(mentor, mentee, "ignore")
+
+    run = await reviewed(desk, pool, mode="dry_run")
+
+    apart = (mentor.participant["id"], mentee.participant["id"])
+    proposed = pairs(await proposals_of(pool, run))
+    assert run["input_hash"] != before["input_hash"]
+    assert len(proposed) == 2
+    assert apart not in proposed
+    explained = await pool.coordinator.get(
+        f"/v1/match-runs/{run['id']}/explanations", params={"pair": ",".join(apart)}
+    )
+    assert [one["rule"] for one in explained.json()["broken"]] == ["not_blocked"]
+
+
+async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Wishes",
+            "soft": [{"rule": "shortlisted", "weight": 50}, {"rule": "path_fit", "weight": 50}],
+        },
+    )
+    wish = (pool.mentors[1], pool.mentees[0])
+    await _mark(wish[1], wish[0], "favorite")
+
+    run = await reviewed(desk, pool, policy_id=policy["id"])
+
+    proposals = await proposals_of(pool, run)
+    found = next(
+        one for one in proposals if one["members"][1]["participant_id"] == wish[1].participant["id"]
+    )
+    assert found["members"][0]["participant_id"] == wish[0].participant["id"]
+    parts = {one["rule"]: one for one in found["parts"]}
+    assert parts["shortlisted"]["points"] > 0
+    assert parts["shortlisted"]["params"] == {}
+    await pool.act(found, "approve")
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+    asked = (await wish[0].client.get(f"/v1/proposals/{found['id']}")).json()
+    assert {one["rule"] for one in asked["parts"]} == {"path_fit"}
+    assert asked["score"] == found["score"]
+    explained = await wish[0].client.get(
+        f"/v1/match-runs/{run['id']}/explanations",
+        params={"pair": ",".join(one.participant["id"] for one in wish)},
+    )
+    assert {one["rule"] for one in explained.json()["parts"]} == {"path_fit"}
+    for one in wish:
+        answered = await post(one.client, f"/v1/proposals/{found['id']}/consent", {})
+    mentorship = await wish[0].client.get(f"/v1/mentorships/{answered['mentorship_id']}")
+    assert "shortlisted" not in mentorship.text
+
+
+async def test_a_mark_made_after_a_run_makes_it_stale(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await reviewed(desk, pool)
+    await _mark(pool.mentees[0], pool.mentors[0], "favorite")
+
+    answer = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale_run")
+
+
+async def test_a_run_that_waits_is_cancelled_and_makes_room_for_another(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+
+    discarded = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+
+    assert (run["allowed"], discarded["status"], discarded["allowed"]) == (
+        ["discard"],
+        "discarded",
+        [],
+    )
+    assert await turn(desk) == 0
+    assert (await reviewed(desk, pool))["status"] == "review"
+
+
+async def test_a_run_that_is_cancelled_stops_matching_within_two_seconds(
+    world: World, desk: Desk, matching: Matching
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    claimed = await claim(desk)
+    task = await jobs.read(desk, claimed)
+    assert task is not None
+    calling = asyncio.create_task(jobs.call(desk, claimed, replace(task, problem=peers(2000))))
+    await until(lambda: bool(matching.busy))
+    before = (await run_of(pool, run))["status"]
+    [worker] = matching.busy
+
+    began = time.monotonic()
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+    with pytest.raises(LeaseLostError):
+        await calling
+    await until(lambda: worker not in matching.busy)
+
+    assert time.monotonic() - began < 2
+    assert before == "running"
+    after = await run_of(pool, run)
+    assert (after["status"], after["progress"]["phase"]) == ("discarded", None)
+    assert (await pool.start())["status"] == "queued"
+
+
+async def test_what_a_cancelled_run_has_found_is_not_stored(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    claimed = await claim(desk)
+    task = await jobs.read(desk, claimed)
+    assert task is not None
+    line = await jobs.call(desk, claimed, task)
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+
+    with pytest.raises(LeaseLostError):
+        await jobs.write(desk, claimed, task, line)
+
+    assert await proposals_of(pool, run) == []
+
+
+async def test_a_swap_into_a_pair_that_the_policy_forbids_is_refused(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Strict",
+            "hard": [{"rule": "shared_language"}],
+            "soft": [{"rule": "path_fit", "weight": 100}],
+        },
+    )
+    for one in (pool.mentors[0], pool.mentees[0]):
+        spoken = await one.client.put(
+            f"{one.path}/preferences",
+            json=PREFERENCES | {"languages": ["fr"]},
+            headers={"If-Match": "*"},
+        )
+        assert spoken.status_code == 200, spoken.text
+    run = await reviewed(desk, pool, policy_id=policy["id"])
+    first, second = await proposals_of(pool, run)
+
+    answer = await pool.coordinator.post(
+        f"/v1/proposals/{first['id']}/swap", json={"with_proposal_id": second["id"]}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "hard_rule_failed")
+    assert [one["code"] for one in answer.json()["errors"]] == ["shared_language"]

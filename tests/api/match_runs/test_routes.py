@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from services.api.match_runs import jobs
 from shared import ids
@@ -11,7 +12,8 @@ from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World, found_world
 from tests.support.match_runs import Pool, members, waiting
-from tests.support.participants import take_part
+from tests.support.matching_server import Matching
+from tests.support.participants import PREFERENCES, Somebody, take_part
 from tests.support.programs import open_registration, post
 
 ADMITTED = 20
@@ -545,3 +547,138 @@ async def test_a_queued_run_is_neither_published_nor_explained(world: World) -> 
     assert explained.status_code == 404
     assert malformed.status_code == 400
     assert fairness.status_code == 404
+
+
+async def strict(world: World, **options: Any) -> Pool:
+    """Return a pool whose policy wants a language that two have in common."""
+    pool = await waiting(world, **options)
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Strict",
+            "hard": [{"rule": "shared_language"}],
+            "soft": [{"rule": "path_fit", "weight": 100}],
+        },
+    )
+    changed = await pool.coordinator.patch(
+        f"/v1/tracks/{pool.offer.track['id']}",
+        json={"policy_id": policy["id"]},
+        headers={"If-Match": "*", "Content-Type": "application/merge-patch+json"},
+    )
+    assert changed.status_code == 200, changed.text
+    spoken = await pool.mentees[0].client.put(
+        f"{pool.mentees[0].path}/preferences",
+        json=PREFERENCES | {"languages": ["fr"]},
+        headers={"If-Match": "*"},
+    )
+    assert spoken.status_code == 200, spoken.text
+    return pool
+
+
+async def test_a_pair_that_the_policy_forbids_is_refused_by_the_name_of_the_rule(
+    world: World,
+) -> None:
+    pool = await strict(world)
+    body = {"members": members(pool.mentors[0], pool.mentees[0])}
+
+    refused = await pool.coordinator.post(
+        f"/v1/tracks/{pool.offer.track['id']}/proposals", json=body
+    )
+    fitting = await pool.compose(pool.mentors[0], pool.mentees[1])
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "hard_rule_failed")
+    assert [(one["pointer"], one["code"]) for one in refused.json()["errors"]] == [
+        ("#/members", "shared_language")
+    ]
+    assert fitting["forced"] == []
+    assert isinstance(fitting["score"], int)
+    assert [one["rule"] for one in fitting["parts"]] == ["path_fit"]
+
+
+async def test_a_forced_pair_says_so_to_those_who_decide(world: World) -> None:
+    pool = await strict(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+
+    forced = await post(
+        pool.coordinator,
+        f"/v1/tracks/{pool.offer.track['id']}/proposals",
+        {"members": members(mentor, mentee), "force": True},
+    )
+    await pool.act(forced, "approve")
+
+    assert [one["rule"] for one in forced["forced"]] == ["shared_language"]
+    asked = (await mentee.client.get(f"/v1/proposals/{forced['id']}")).json()
+    assert (asked["status"], asked["forced"]) == ("awaiting_people", None)
+
+
+async def test_force_moves_no_rule_that_always_holds(world: World) -> None:
+    pool = await strict(world)
+    mentor = pool.mentors[0]
+    report = await standing_under(pool, manager_id=mentor.person["id"])
+
+    answer = await pool.coordinator.post(
+        f"/v1/tracks/{pool.offer.track['id']}/proposals",
+        json={"members": members(mentor, report), "force": True},
+    )
+
+    assert answer.status_code == 409
+    assert [one["code"] for one in answer.json()["errors"]] == ["reporting_line_distance"]
+
+
+async def standing_under(pool: Pool, **person: Any) -> Somebody:
+    """Make somebody of the pool stand under somebody else."""
+    mentee = pool.mentees[1]
+    changed = await pool.world.org_admin.patch(
+        f"/v1/people/{mentee.person['id']}",
+        json=person,
+        headers={"If-Match": "*", "Content-Type": "application/merge-patch+json"},
+    )
+    assert changed.status_code == 200, changed.text
+    return mentee
+
+
+async def test_a_rule_only_matching_can_judge_waits_for_it_and_others_do_not(
+    world: World, matching: Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, plain = await strict(world), await waiting(world)
+    nobody = matching.client_of_nobody()
+    monkeypatch.setattr(world.app.state.resources, "matching", nobody)
+
+    judged = await pool.coordinator.post(
+        f"/v1/tracks/{pool.offer.track['id']}/proposals",
+        json={"members": members(pool.mentors[0], pool.mentees[1])},
+    )
+    unjudged = await plain.compose(plain.mentors[0], plain.mentees[0])
+
+    assert (judged.status_code, judged.json()["code"]) == (503, "matching_unavailable")
+    assert unjudged["status"] == "proposed"
+    await nobody.close()
+
+
+async def test_what_is_wrong_before_any_policy_is_told_first(world: World) -> None:
+    pool = await strict(world, mentors=3)
+    path = f"/v1/tracks/{pool.offer.track['id']}/proposals"
+    full = await pool.compose(pool.mentors[1], pool.mentees[1])
+    await pool.act(full, "approve")
+    two_mentors = [members(one, pool.mentees[0])[0] for one in (pool.mentors[0], pool.mentors[2])]
+    other_role = [
+        members(pool.mentors[0], pool.mentees[0])[0],
+        {"participant_id": pool.mentors[2].participant["id"], "role": "mentee"},
+    ]
+
+    answers = [
+        await pool.coordinator.post(path, json={"members": one})
+        for one in (two_mentors, other_role, members(pool.mentors[1], pool.mentees[0]))
+    ]
+
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [
+        (409, "hard_rule_failed"),
+        (409, "hard_rule_failed"),
+        (409, "seat_taken"),
+    ]
+    assert [{one["code"] for one in two.json()["errors"]} for two in answers[:2]] == [
+        {"members_1_1"},
+        {"role"},
+    ]

@@ -53,7 +53,7 @@ def test_a_proposal_moves_only_as_its_table_says(
 def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
     assert rules.allowed_proposal_actions(ProposalStatus.APPROVED) == ["reject", "swap"]
     assert rules.allowed_proposal_actions(ProposalStatus.AWAITING_PEOPLE) == ["consent", "decline"]
-    assert rules.allowed_run_actions(RunStatus.RUNNING) == []
+    assert rules.allowed_run_actions(RunStatus.RUNNING) == ["discard"]
 
 
 @pytest.mark.parametrize("status", ProgramStatus)
@@ -117,3 +117,23 @@ def test_a_swap_needs_somebody_else_in_the_role() -> None:
     assert refused.value.code == "hard_rule_failed"
     with pytest.raises(ConflictError):
         rules.exchanged([(ann, MENTOR)], [(cem, MENTOR)], role=MENTEE)
+
+
+def test_only_pairs_of_both_sides_are_judged() -> None:
+    facilitator = ("f", TrackRole.FACILITATOR)
+
+    assert rules.pairs_to_judge([("b", MENTEE), ("a", MENTOR), facilitator]) == [("a", "b")]
+    assert rules.pairs_to_judge([("y", PEER), ("x", PEER)]) == [("x", "y")]
+    assert rules.pairs_to_judge([("a", MENTOR), ("b", MENTOR)]) == []
+
+
+def test_rules_that_always_hold_are_checked_here() -> None:
+    hard = [
+        {"rule": "reporting_line_distance", "params": {}},
+        {"rule": "not_blocked", "params": {}},
+        {"rule": "reporting_line_distance", "params": {"levels": 1}},
+        {"rule": "shared_language", "params": {}},
+    ]
+
+    assert rules.only_matching_judges(hard[:2]) == frozenset()
+    assert rules.only_matching_judges(hard) == {"reporting_line_distance", "shared_language"}

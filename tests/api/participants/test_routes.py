@@ -10,7 +10,7 @@ from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.participants import PREFERENCES, Somebody, register, submit, take_part
-from tests.support.programs import draft, open_registration, post
+from tests.support.programs import ONE_QUESTION, draft, open_registration, post
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 
@@ -348,6 +348,31 @@ async def test_a_leaver_is_taken_out_of_every_program(world: World) -> None:
     assert after.json()["status"] == "removed"
 
 
+async def test_readiness_names_who_owes_an_answer_to_a_newer_form(world: World) -> None:
+    offer = await open_registration(world)
+    mentee = await take_part(world, offer, "mentee")
+    await take_part(world, offer, "mentor")
+    form = await post(
+        offer.coordinator,
+        f"/v1/programs/{offer.program['id']}/forms",
+        {"role": "mentee", "fields": [ONE_QUESTION, ONE_QUESTION | {"key": "when"}]},
+    )
+    path = f"/v1/programs/{offer.program['id']}/readiness"
+    before = (await offer.coordinator.get(path)).json()
+    await post(offer.coordinator, f"/v1/forms/{form['id']}/publish", {})
+
+    owed = (await offer.coordinator.get(path)).json()
+    await mentee.client.patch(
+        mentee.path, json={"answers": {"when": "Mornings."}}, headers=PATCH | {"If-Match": "*"}
+    )
+    after = (await offer.coordinator.get(path)).json()
+
+    assert before["blocked"] == after["blocked"] == []
+    assert owed["blocked"] == [
+        {"reason": "missing_answers", "participant_ids": [mentee.participant["id"]], "count": 1}
+    ]
+
+
 async def test_readiness_counts_seats_and_names_who_is_not_ready(world: World) -> None:
     offer = await open_registration(world)
     await take_part(world, offer, "mentor", capacity=3)
@@ -365,6 +390,7 @@ async def test_readiness_counts_seats_and_names_who_is_not_ready(world: World) -
             "track_id": offer.track["id"],
             "participants_by_role": {"mentee": 1, "mentor": 1},
             "free_seats_by_role": {"mentee": 1, "mentor": 3},
+            "ratio": 0.33,
         }
     ]
     assert readiness["not_submitted"] == 1

@@ -97,6 +97,8 @@ def frozen(*people: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "blocked": [],
         "turned_down": [],
         "locks": [],
+        "ignored": [],
+        "favorites": [],
         **changes,
     }
 
@@ -144,6 +146,21 @@ def test_who_is_together_was_declined_or_turned_down_is_kept_apart() -> None:
     assert told["blocks"] == {"first": ["a", "a", "b"], "second": ["b", "c", "c"]}
     assert told["past_pairs"] == {"first": ["a"], "second": ["d"]}
     assert told["locks"] == {"first": ["f"], "second": ["e"]}
+
+
+def test_whom_somebody_ignores_looks_like_any_other_block_and_a_favorite_is_a_wish() -> None:
+    told = problem(
+        frozen(
+            entry("a", "mentor"),
+            entry("b", "mentee"),
+            ignored=[["a", "b"]],
+            blocked=[["a", "b"]],
+            favorites=[["b", "a"]],
+        )
+    )
+
+    assert told["blocks"] == {"first": ["a"], "second": ["b"]}
+    assert told["preferences"] == {"by": ["b"], "about": ["a"], "mark": ["favorite"]}
 
 
 def test_no_policy_lets_two_of_one_reporting_line_meet() -> None:

@@ -1383,6 +1383,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("forced", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("is_locked", sa.Boolean(), nullable=False),
         sa.Column("decided_by", sa.Uuid(), nullable=True),
         sa.Column("holds_until", sa.DateTime(timezone=True), nullable=True),
@@ -1895,6 +1896,49 @@ def upgrade() -> None:
     op.create_index(
         "ix_sign_in_age", "sign_in", ["organization_id", "created_at"], unique=False
     )
+    op.create_table(
+        "shortlist_entry",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("participant_id", sa.Uuid(), nullable=False),
+        sa.Column("other_id", sa.Uuid(), nullable=False),
+        sa.Column("program_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "mark",
+            sa.Enum(
+                "favorite",
+                "ignore",
+                name="mark",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "other_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_shortlist_entry_organization_id_other_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "participant_id"],
+            ["participant.organization_id", "participant.id"],
+            name=op.f("fk_shortlist_entry_organization_id_participant_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "participant_id", "other_id", name=op.f("pk_shortlist_entry")
+        ),
+    )
+    op.create_index(
+        "ix_shortlist_entry_other", "shortlist_entry", ["organization_id", "other_id"], unique=False
+    )
+    op.create_index(
+        "ix_shortlist_entry_program",
+        "shortlist_entry",
+        ["organization_id", "program_id"],
+        unique=False,
+    )
     for statement in security():
         op.execute(statement)
 
@@ -1939,6 +1983,7 @@ TENANT_TABLES = (
     "refresh_family",
     "refresh_token",
     "role_assignment",
+    "shortlist_entry",
     "sign_in",
     "sync_row",
     "sync_run",

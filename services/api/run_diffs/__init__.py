@@ -1,0 +1,1 @@
+"""Two runs of one track side by side: what changed, for whom, and why."""

@@ -1,0 +1,1 @@
+"""What a match policy would do: judged by itself, on a pool, and against the present one."""

@@ -1,0 +1,1 @@
+"""Who would fit somebody: a ranked list with the ground they share."""

@@ -1,0 +1,242 @@
+"""Policies tried over HTTP, on the real matching."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from services.api.simulations import rules
+from tests.support.apps import World
+from tests.support.match_runs import Pool, waiting
+from tests.support.matching_server import Matching
+from tests.support.participants import PREFERENCES, Somebody
+from tests.support.pools import until
+from tests.support.programs import draft, post
+
+PLAIN = {"soft": [{"rule": "path_fit", "weight": 100}]}
+
+
+async def check(pool: Pool, policy: dict[str, Any], **body: Any) -> dict[str, Any]:
+    """Judge a policy on the pool."""
+    return await post(
+        pool.coordinator,
+        "/v1/policy-checks",
+        {"track_id": pool.offer.track["id"], "policy": policy, **body},
+    )
+
+
+async def simulate(pool: Pool, **body: Any) -> httpx.Response:
+    """Try a policy on the track."""
+    return await pool.coordinator.post(
+        "/v1/policy-simulations", json={"track_id": pool.offer.track["id"], **body}
+    )
+
+
+async def simulated(pool: Pool, **body: Any) -> dict[str, Any]:
+    """Return what a policy would do."""
+    answer = await simulate(pool, **body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def speaks(somebody: Somebody, *languages: str) -> None:
+    answer = await somebody.client.put(
+        f"{somebody.path}/preferences",
+        json=PREFERENCES | {"languages": languages},
+        headers={"If-Match": "*"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def told(answer: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(one["kind"], one["key"], one["pointer"]) for one in answer["findings"]]
+
+
+async def test_a_policy_is_judged_by_itself(world: World) -> None:
+    offer = await draft(world)
+    policy = {
+        "hard": [{"rule": "shares_a_hobby"}, {"rule": "timezone_overlap", "params": {"hours": 99}}],
+        "soft": [{"rule": "path_fit", "weight": 10, "params": {"speed": 1}}],
+    }
+
+    wrong = await post(offer.coordinator, "/v1/policy-checks", {"policy": policy})
+    right = await post(offer.coordinator, "/v1/policy-checks", {"policy": PLAIN})
+    idle = await post(
+        offer.coordinator,
+        "/v1/policy-checks",
+        {"policy": {"soft": [*PLAIN["soft"], {"rule": "style_fit", "weight": 0}]}},
+    )
+
+    assert not wrong["valid"]
+    assert told(wrong) == [
+        ("fault", "fault.unknown_rule", "#/policy/hard/0/rule"),
+        ("fault", "fault.out_of_range", "#/policy/hard/1/params/hours"),
+        ("fault", "fault.unknown_parameter", "#/policy/soft/0/params/speed"),
+    ]
+    assert (right["valid"], right["findings"], right["pairs"]) == (True, [], None)
+    assert told(idle) == [("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight")]
+
+
+async def test_what_contradicts_itself_or_cannot_matter_is_found_on_the_pool(world: World) -> None:
+    pool = await waiting(world)
+    same, other = (
+        {"rule": rule, "params": {"attribute": "department", "unknown": "fails"}}
+        for rule in ("attribute_equal", "attribute_different")
+    )
+    policy = {
+        "hard": [{"rule": "shared_language"}, same, other],
+        "soft": [*PLAIN["soft"], {"rule": "style_fit", "weight": 0}],
+    }
+
+    answer = await check(pool, policy)
+
+    found = told(answer)
+    assert answer["valid"]
+    assert ("doubt", "doubt.contradiction", "#/policy/hard/2") in found
+    assert ("doubt", "doubt.nobody_left", "#/policy/hard") in found
+    assert ("doubt", "doubt.forbids_nothing", "#/policy/hard/0") in found
+    assert ("doubt", "doubt.same_for_everybody", "#/policy/soft/0") in found
+    assert ("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight") in found
+    assert (answer["pairs"], answer["allowed_pairs"]) == (4, 0)
+    assert {one["pointer"] for one in answer["effects"] if one["rule"] == "shared_language"} == {
+        "#/policy/hard/0"
+    }
+
+
+async def test_a_policy_runs_its_own_tests(world: World) -> None:
+    pool = await waiting(world, mentees=3)
+    mentor, mentee, full = pool.mentors[0], pool.mentees[0], pool.mentees[2]
+    await speaks(mentee, "fr")
+    proposal = await pool.compose(pool.mentors[1], full)
+    await pool.act(proposal, "approve")
+
+    def test(name: str, who: Somebody, **expect: Any) -> dict[str, Any]:
+        people = [mentor.participant["id"], who.participant["id"]]
+        return {"name": name, "people": people, "expect": expect}
+
+    policy = {
+        "hard": [{"rule": "shared_language"}],
+        **PLAIN,
+        "tests": [
+            test("apart", mentee, allowed=False),
+            test("together", mentee, allowed=True),
+            test("full", full, allowed=True),
+        ],
+    }
+
+    answer = await check(pool, policy)
+
+    assert [one["passed"] for one in answer["tests"]] == [True, False, False]
+    failed = [one for one in answer["findings"] if one["kind"] == "test"]
+    assert [(one["key"], one["pointer"]) for one in failed] == [
+        ("test.failed", "#/policy/tests/1"),
+        ("test.not_in_pool", "#/policy/tests/2"),
+    ]
+    assert failed[0]["params"]["people"] == [mentor.participant["id"], mentee.participant["id"]]
+    assert failed[0]["params"]["found"]["allowed"] is False
+
+
+async def test_tests_need_people_who_are_known(world: World) -> None:
+    pool, elsewhere = await waiting(world), await waiting(world, mentors=1, mentees=0)
+    people = [pool.mentors[0].participant["id"], elsewhere.mentors[0].participant["id"]]
+    policy = {**PLAIN, "tests": [{"name": "abroad", "people": people, "expect": {}}]}
+
+    nowhere = await pool.coordinator.post("/v1/policy-checks", json={"policy": policy})
+    abroad = await pool.coordinator.post(
+        "/v1/policy-checks", json={"track_id": pool.offer.track["id"], "policy": policy}
+    )
+
+    assert nowhere.json()["errors"][0]["pointer"] == "#/track_id"
+    assert abroad.json()["errors"][0]["pointer"] == "#/policy/tests/0/people/1"
+
+
+async def test_a_simulation_says_what_would_become_of_the_present_pairs(world: World) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    await speaks(pool.mentees[0], "fr")
+    strict = {"hard": [{"rule": "shared_language"}], **PLAIN}
+    before = await pool.coordinator.get(pool.runs)
+
+    answer = await simulated(pool, policy=strict)
+    again = await simulated(pool, policy_id=pool.offer.track["policy_id"])
+
+    assert (answer["people"], answer["matched"], answer["proposals"]) == (6, 4, 2)
+    assert {(one["role"], one["rule"]): one["count"] for one in answer["unmatched"]} == {
+        ("mentee", "shared_language"): 1,
+        ("mentor", "capacity"): 1,
+    }
+    assert answer["certificate"]["kind"] == "optimal"
+    assert set(answer["scores"]) == {"minimum", "fifth_percentile", "median", "mean", "gini"}
+    counts = answer["present"]["pairs"]
+    assert answer["present"]["matched"] == 6
+    assert (counts["kept"] + counts["changed"], counts["lost"], counts["new"]) == (2, 1, 0)
+    assert again["present"]["pairs"] == {"kept": 3, "changed": 0, "lost": 0, "new": 0}
+    assert again["policy_id"] == pool.offer.track["policy_id"]
+    assert (await pool.coordinator.get(pool.runs)).json() == before.json()
+
+
+async def test_invented_people_are_the_same_for_the_same_seed(world: World) -> None:
+    pool = await waiting(world, mentors=0, mentees=0)
+    size = {"mentors": 12, "mentees": 20, "seed": 5}
+
+    first = await simulated(pool, policy=PLAIN, synthetic=size)
+    second = await simulated(pool, policy=PLAIN, synthetic=size)
+    other = await simulated(pool, policy=PLAIN, synthetic=size | {"seed": 6})
+
+    assert first == second
+    assert (first["people"], first["is_synthetic"]) == (32, True)
+    assert first["matched"] > 12
+    assert other["input_hash"] != first["input_hash"]
+
+
+async def test_a_pool_too_large_for_a_request_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await waiting(world)
+    monkeypatch.setattr(rules, "MOST_PAIRS", 3)
+
+    answer = await simulate(pool, policy=PLAIN)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "limit_reached")
+    assert answer.json()["errors"][0]["code"] == "too_many_pairs"
+
+
+async def test_what_takes_too_long_is_given_up(
+    world: World, matching: Matching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await waiting(world)
+    monkeypatch.setattr(rules, "SECONDS", 0.001)
+
+    answer = await simulate(pool, policy=PLAIN)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "limit_reached")
+    assert answer.json()["errors"][0]["code"] == "too_long"
+    await until(lambda: not matching.busy)
+
+
+async def test_exactly_one_policy_of_the_same_program_is_tried(world: World) -> None:
+    pool, elsewhere = await waiting(world), await waiting(world)
+
+    none = await simulate(pool)
+    both = await simulate(pool, policy=PLAIN, policy_id=pool.offer.track["policy_id"])
+    other = await simulate(pool, policy_id=elsewhere.offer.track["policy_id"])
+    wrong = await simulate(pool, policy={"soft": [{"rule": "luck", "weight": 1}]})
+
+    assert [one.json()["errors"][0]["pointer"] for one in (none, both, other)] == [
+        "#/policy_id"
+    ] * 3
+    assert wrong.json()["errors"][0]["pointer"] == "#/policy/soft/0/rule"
+
+
+async def test_only_coordinators_try_policies(world: World) -> None:
+    pool = await waiting(world)
+    other = await draft(world)
+    body = {"track_id": pool.offer.track["id"], "policy": PLAIN}
+
+    answers = [
+        await one.post(path, json=body)
+        for one in (world.org_admin, pool.mentors[0].client, other.coordinator)
+        for path in ("/v1/policy-checks", "/v1/policy-simulations")
+    ]
+
+    assert {one.status_code for one in answers} == {403}

@@ -1,0 +1,87 @@
+"""Invented people, and what becomes of pairs."""
+
+from typing import Any
+
+import pytest
+
+from services.api.pools import rules as pools
+from services.api.programs.rules import TrackRole
+from services.api.simulations import rules
+from shared.errors import ConflictError, InvalidError
+from shared.schemas.matching import Problem
+
+TERMS = {"format": "one_to_one", "seniority": "none"}
+POLICY: dict[str, Any] = {
+    "hard": [{"rule": "attribute_different", "params": {"attribute": "site"}}],
+    "soft": [{"rule": "path_fit", "weight": 100, "params": {}}],
+    "objective": "most_matched",
+    "seed": 3,
+}
+
+
+def invented(**changes: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {
+        "mentors": 3,
+        "mentees": 4,
+        "attributes": rules.attributes_of(POLICY),
+        "policy": POLICY,
+        "seed": 1,
+    }
+    return rules.invented(TERMS | changes.pop("terms", {}), **usual | changes)
+
+
+def test_the_same_numbers_make_the_same_people_and_a_valid_problem() -> None:
+    assert invented() == invented()
+    assert invented(seed=2)["participants"] != invented()["participants"]
+    problem = Problem.model_validate(invented())
+    assert len(problem.participants.id) == 7
+    assert problem.participants.attributes.keys() == {"site"}
+
+
+@pytest.mark.parametrize(
+    ("format_", "roles"),
+    [
+        ("peer", {TrackRole.PEER}),
+        ("sponsorship", {TrackRole.SPONSOR, TrackRole.PROTEGE}),
+        ("reverse", {TrackRole.MENTOR, TrackRole.MENTEE}),
+    ],
+)
+def test_invented_people_take_the_roles_of_the_format(format_: str, roles: set[TrackRole]) -> None:
+    assert set(invented(terms={"format": format_})["places"]["role"]) == roles
+
+
+def test_more_pairs_than_a_request_may_try_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_PAIRS", 12)
+    rules.require_bounded(invented(), "#/synthetic")
+
+    for larger in (invented(mentors=4), invented(terms={"format": "peer"})):
+        with pytest.raises(ConflictError) as refused:
+            rules.require_bounded(larger, "#/synthetic")
+        assert [(one.pointer, one.code) for one in refused.value.errors] == [
+            ("#/synthetic", "too_many_pairs")
+        ]
+
+
+def test_a_format_without_one_pool_is_not_tried() -> None:
+    with pytest.raises(InvalidError):
+        rules.require_solved("flash")
+    rules.require_solved("group")
+
+
+def test_pairs_are_kept_changed_lost_or_new_for_who_seeks() -> None:
+    base = {("m1", "a"), ("m2", "b"), ("m3", "c")}
+    other = {("m1", "a"), ("m3", "b"), ("m2", "d")}
+
+    found = pools.difference(base, other, is_peer=False)
+
+    assert found.kept == {("m1", "a")}
+    assert found.changed == {("m3", "b")}
+    assert found.lost == {("m3", "c")}
+    assert found.new == {("m2", "d")}
+
+
+def test_among_peers_both_seek() -> None:
+    found = pools.difference({("a", "b"), ("c", "d")}, {("a", "c")}, is_peer=True)
+
+    assert found.changed == {("a", "c")}
+    assert found.lost | found.new == set()
