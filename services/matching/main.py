@@ -12,6 +12,7 @@ from shared import logs
 from shared.clock import system_clock
 from shared.security import ServiceVerifier
 from shared.web.bodies import BodyMiddleware
+from shared.web.callers import Callers
 from shared.web.health import Health, health_router
 from shared.web.problems import install_problem_handlers
 from shared.web.requests import RequestMiddleware
@@ -47,7 +48,9 @@ def create_app(settings: MatchingSettings | None = None) -> FastAPI:
     app.include_router(health_router(Health(checks={}, clock=system_clock)))
     app.include_router(routes.router)
     limit = settings.matching_max_bytes
-    app.add_middleware(BodyMiddleware, streamed=dict.fromkeys(routes.PATHS, limit))
+    app.add_middleware(
+        BodyMiddleware, callers=Callers.none_yet(), larger=dict.fromkeys(routes.PATHS, limit)
+    )
     app.add_middleware(RequestMiddleware)
     return app
 

@@ -49,7 +49,7 @@ def create_app(settings: NotificationsSettings | None = None) -> FastAPI:
     equip_internal(
         app,
         connections=settings.notifications_connections * ADMITTED_PER_CONNECTION,
-        streamed={"/internal/events": MAX_BYTES},
+        larger={"/internal/events": MAX_BYTES},
     )
     app.include_router(health_router(_health(app)))
     for router in ROUTERS:

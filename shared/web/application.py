@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web.admission import AdmissionMiddleware
-from shared.web.bodies import BodyMiddleware
+from shared.web.bodies import BodyMiddleware, JsonMiddleware
 from shared.web.caching import CompressionMiddleware, ConditionalMiddleware
 from shared.web.callers import Callers
 from shared.web.limits import Buckets, QuotaMiddleware, Quotas
@@ -48,8 +48,8 @@ class CrossOriginMiddleware(CORSMiddleware):
 class Frame:
     """What the layers of one service are set to.
 
-    `connections` bounds what is worked on at once; `streamed` names paths whose bodies may be
-    larger, each with its limit in bytes; `taken` says what a broken unique index means; `banner`
+    `connections` bounds what is worked on at once; `larger` names paths whose bodies may be larger,
+    each with its limit in bytes; `taken` says what a broken unique index means; `banner`
     holds headers that go with every answer; `own_pages` are paths whose answers are pages for
     people, which no page of another origin may read.
     """
@@ -58,7 +58,7 @@ class Frame:
     cors_origins: tuple[str, ...] = ()
     rate_limit: int = 600
     organization_rate_limit: int = 6000
-    streamed: Mapping[str, int] = field(default_factory=dict)
+    larger: Mapping[str, int] = field(default_factory=dict)
     taken: Taken = NOTHING_NAMED
     banner: Headers = ()
     own_pages: tuple[str, ...] = ()
@@ -75,24 +75,28 @@ def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
         # Before the limits: a page on another origin must be able to read that it was refused.
         (CrossOriginMiddleware, _cross_origin(frame)),
         (QuotaMiddleware, {"quotas": quotas, "callers": callers}),
+        # Before admission: a body that is still on its way takes no place from anybody.
+        (BodyMiddleware, {"callers": callers, "larger": frame.larger}),
         (AdmissionMiddleware, {"connections": frame.connections, "callers": callers}),
         (MethodsMiddleware, {"document": public.openapi, "prefix": prefix}),
         (CompressionMiddleware, {}),
-        (BodyMiddleware, {"streamed": frame.streamed}),
+        (JsonMiddleware, {"unread": frame.larger}),
         (ConditionalMiddleware, {}),
     )
 
 
 def equip_internal(
-    app: FastAPI, *, connections: int, streamed: Mapping[str, int] | None = None
+    app: FastAPI, *, connections: int, larger: Mapping[str, int] | None = None
 ) -> None:
     """Put around a service that only its siblings call what makes sense there."""
     install_problem_handlers(app)
+    callers = Callers.none_yet()
     _surround(
         app,
         (RequestMiddleware, {}),
-        (AdmissionMiddleware, {"connections": connections, "callers": Callers.none_yet()}),
-        (BodyMiddleware, {"streamed": streamed or {}}),
+        (BodyMiddleware, {"callers": callers, "larger": larger}),
+        (AdmissionMiddleware, {"connections": connections, "callers": callers}),
+        (JsonMiddleware, {"unread": larger or {}}),
     )
 
 

@@ -4,11 +4,10 @@ Limits come first: how many bytes, how soon, how deep, in which coding. Plain fr
 of 50 MB and recurse into brackets nested 900 deep.
 """
 
-import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -17,15 +16,18 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.errors import DomainError, InvalidError, UnavailableError, Violation
+from shared.errors import DomainError, InvalidError, Violation
 from shared.web import codes, problems
+from shared.web.arrivals import BUDGET_BYTES, Arrivals
+from shared.web.callers import Callers
 
 MAX_BODY_BYTES = 1024 * 1024
+# So many of the largest kind are waited for at once, however large they may be.
+LARGEST_AT_ONCE = 4
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADER_VALUE = 8 * 1024
 MAX_DEPTH = 32
 MAX_DIGITS = 1000
-BODY_SECONDS = 10.0
 SEVERAL = frozenset({list, tuple, set, frozenset})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -44,23 +46,21 @@ _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 
 
 class BodyMiddleware:
-    """Refuses what is too large, too slow, too deep, coded or not UTF-8.
+    """Refuses what is too large, too slow or coded, and hands on only what is here as a whole.
 
-    A body is read whole before the application starts, so a slow sender holds nothing inside. On
-    the paths with a larger limit of their own it is passed on as it comes and counted on the way.
+    It stands outside of admission: whoever sends slowly takes no place from anybody. What it holds
+    meanwhile is bounded, for each sender and for all together.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        streamed: Mapping[str, int] | None = None,
-        body_seconds: float = BODY_SECONDS,
+        self, app: ASGIApp, *, callers: Callers, larger: Mapping[str, int] | None = None
     ) -> None:
-        """Take the paths whose bodies are streamed, each with its limit in bytes."""
+        """Take the paths whose bodies may be larger, each with its limit in bytes."""
         self.app = app
-        self._streamed = dict(streamed or {})
-        self._body_seconds = body_seconds
+        self._callers = callers
+        self._larger = dict(larger or {})
+        largest = max(self._larger.values(), default=0)
+        self._arrivals = Arrivals(budget=max(BUDGET_BYTES, LARGEST_AT_ONCE * largest))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it unread."""
@@ -72,25 +72,47 @@ class BodyMiddleware:
         except DomainError as error:
             await problems.refuse_with(scope, receive, send, error)
             return
-        await self.app(scope, guarded, send)
+        # Without its sender nobody is there to be answered, and half a body is none.
+        if guarded is not None:
+            await self.app(scope, guarded, send)
 
-    async def _guarded(self, scope: Scope, receive: Receive) -> Receive:
+    async def _guarded(self, scope: Scope, receive: Receive) -> Receive | None:
         _check_query(scope["query_string"])
         headers = _check_headers(scope["headers"])
         if scope["method"] not in WITH_BODY:
             return receive
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise _unsupported("Send the body as it is, without a Content-Encoding.")
-        limit = self._streamed.get(scope["path"])
-        if limit is not None:
-            return _counted(receive, headers, limit)
+        limit = self._larger.get(scope["path"], MAX_BODY_BYTES)
+        counted = _counted(receive, headers, limit)
+        body = await self._arrivals.whole(counted, self._callers.of(scope))
+        return None if body is None else _given(body, receive)
+
+
+class JsonMiddleware:
+    """Refuses JSON that is too deep, not UTF-8 or not the same to every reader.
+
+    It stands inside of admission, as reading takes time, and of `BodyMiddleware`.
+    """
+
+    def __init__(self, app: ASGIApp, *, unread: Collection[str] = ()) -> None:
+        """Take the paths whose bodies are large, and are files or come from a sibling."""
+        self.app = app
+        self._unread = frozenset(unread)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it before anybody parses it."""
+        is_read = scope["type"] == "http" and scope["method"] in WITH_BODY
+        if not is_read or scope["path"] in self._unread:
+            await self.app(scope, receive, send)
+            return
+        body = (await receive())["body"]
         try:
-            async with asyncio.timeout(self._body_seconds):
-                body = await _whole(_counted(receive, headers, MAX_BODY_BYTES))
-        except TimeoutError:
-            raise _too_slow() from None
-        _check_json(body, headers.get("Content-Type", ""))
-        return _given(body, receive)
+            _check_json(body, Headers(scope=scope).get("Content-Type", ""))
+        except DomainError as error:
+            await problems.refuse_with(scope, receive, send, error)
+            return
+        await self.app(scope, _given(body, receive), send)
 
 
 def _check_query(query: bytes) -> None:
@@ -126,15 +148,6 @@ def _counted(receive: Receive, headers: Headers, limit: int) -> Receive:
         return message
 
     return count
-
-
-async def _whole(receive: Receive) -> bytes:
-    chunks = []
-    while True:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return b"".join(chunks)
 
 
 def _given(body: bytes, receive: Receive) -> Receive:
@@ -294,14 +307,6 @@ def _too_large(limit: int) -> InvalidError:
     return InvalidError(
         f"The body is larger than {limit} bytes.",
         code="content_too_large",
-        headers={"Connection": "close"},
-    )
-
-
-def _too_slow() -> UnavailableError:
-    return UnavailableError(
-        "The body did not arrive in time.",
-        code="deadline_exceeded",
         headers={"Connection": "close"},
     )
 

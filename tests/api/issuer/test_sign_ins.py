@@ -352,7 +352,10 @@ async def hang_up(app: App, token: str) -> int:
     """Show a token and hang up before the answer; return what the log says of it."""
 
     async def impatient(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        messages = chain([await receive()], repeat({"type": "http.disconnect"}))
+        body = [await receive()]
+        while body[-1]["more_body"]:
+            body.append(await receive())
+        messages = chain(body, repeat({"type": "http.disconnect"}))
 
         async def heard() -> asgi.Message:
             return next(messages)

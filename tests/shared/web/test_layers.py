@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.web import problems, requests, responses
 from shared.web.admission import AdmissionMiddleware
 from shared.web.application import CORS_EXPOSED, Frame, equip
-from shared.web.bodies import MAX_BODY_BYTES, BodyMiddleware
+from shared.web.bodies import MAX_BODY_BYTES
 from shared.web.callers import Callers
 from shared.web.openapi import Product, publish
 from shared.web.reference import install_reference
 
 ORIGIN = "https://app.example.org"
-STREAMED_BYTES = 3 * MAX_BODY_BYTES
+LARGER_BYTES = 3 * MAX_BODY_BYTES
 
 
 def small_app(**frame: Any) -> FastAPI:
@@ -49,11 +49,11 @@ def small_app(**frame: Any) -> FastAPI:
     publish(public, Product("an-id", "Small.", "Small.", {}, {"things": "Things."}))
     install_reference(public)
     root = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    streamed = {"/v1/thing/upload": STREAMED_BYTES}
+    larger = {"/v1/thing/upload": LARGER_BYTES}
     options: dict[str, Any] = {
         "connections": 10,
         "cors_origins": (ORIGIN,),
-        "streamed": streamed,
+        "larger": larger,
     } | frame
     equip(root, public, prefix="/v1", frame=Frame(**options))
 
@@ -231,14 +231,26 @@ async def test_an_upload_may_be_larger_but_not_endless(http: httpx.AsyncClient) 
     assert (refused.status_code, code_of(refused)) == (413, "content_too_large")
 
 
-async def test_a_body_that_does_not_arrive_is_not_waited_for(held: Held) -> None:
-    async def silence() -> AsyncIterator[bytes]:
-        await held.go.wait()
-        yield b""
+async def test_a_body_on_its_way_takes_no_place_from_anybody() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
 
-    app = BodyMiddleware(held, body_seconds=0.01)
-    answer = await calling(app).post("/v1/thing", content=silence())
-    assert (answer.status_code, code_of(answer)) == (503, "deadline_exceeded")
+    async def slowly() -> AsyncIterator[bytes]:
+        begun.set()
+        yield b"half"
+        await go.wait()
+        yield b" of it"
+
+    http = calling(small_app(connections=1))
+    slow = [asyncio.create_task(http.post("/v1/thing", content=slowly())) for _ in range(20)]
+    await begun.wait()
+    for _ in range(3):
+        assert (await http.get("/v1/thing")).status_code == 200
+        assert (await http.post("/v1/thing", content=b"all of it")).json() == {"bytes": 9}
+    go.set()
+    # All at once, they are more than have places; those that have one were read whole.
+    answers = [one for one in await asyncio.gather(*slow) if one.status_code == 200]
+    assert answers
+    assert all(one.json() == {"bytes": 10} for one in answers)
 
 
 async def test_a_coded_body_is_refused(http: httpx.AsyncClient) -> None:
