@@ -135,6 +135,7 @@ def _frame(settings: ApiSettings) -> Frame:
         cors_origins=tuple(settings.cors_origins),
         rate_limit=settings.rate_limit,
         organization_rate_limit=settings.organization_rate_limit,
+        network_rate_limit=settings.network_rate_limit,
         larger={f"{PREFIX}/imports": settings.import_max_bytes},
         taken=TAKEN,
         banner=DEMO_BANNER if settings.mode is Mode.DEMO else (),

@@ -107,6 +107,13 @@ class ApiSettings(ServiceSettings):
     organization_rate_limit: int = Field(
         6000, ge=1, description="Requests per minute of one organization."
     )
+    network_rate_limit: int = Field(
+        1200,
+        ge=1,
+        description="Requests per minute of one network that show no credential, or none that was"
+        " found to be good: an office whose five hundred phones come back at once shows as many"
+        " expired tokens, and refreshes as many.",
+    )
     sign_in_rate_limit: int = Field(
         60, ge=1, description="Requests per minute of one network at the doors of signing in."
     )

@@ -58,6 +58,7 @@ class Frame:
     cors_origins: tuple[str, ...] = ()
     rate_limit: int = 600
     organization_rate_limit: int = 6000
+    network_rate_limit: int = 1200
     larger: Mapping[str, int] = field(default_factory=dict)
     taken: Taken = NOTHING_NAMED
     banner: Headers = ()
@@ -68,7 +69,11 @@ def equip(root: FastAPI, public: FastAPI, *, prefix: str, frame: Frame) -> None:
     """Put every convention of the public API around it, once for all operations."""
     install_problem_handlers(root, taken=frame.taken)
     callers = Callers.none_yet()
-    quotas = Quotas(Buckets(frame.rate_limit), Buckets(frame.organization_rate_limit))
+    quotas = Quotas(
+        principals=Buckets(frame.rate_limit),
+        organizations=Buckets(frame.organization_rate_limit),
+        networks=Buckets(frame.network_rate_limit),
+    )
     _surround(
         root,
         (RequestMiddleware, {"banner": frame.banner}),

@@ -103,9 +103,7 @@ class Arrivals:
         under_way = [one for siblings in self._of_sender.values() for one in siblings]
         for one in under_way:
             held[_group(one.sender)] += one.size
-        return max(
-            under_way, key=lambda one: (one.sender.organization is None, held[_group(one.sender)])
-        )
+        return max(under_way, key=lambda one: (one.sender.is_stranger, held[_group(one.sender)]))
 
     def _give_up(self, arrival: _Arrival) -> None:
         self._end(arrival)

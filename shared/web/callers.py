@@ -1,15 +1,15 @@
 """Whose request this is, as far as it is known before anybody has read the credential.
 
-The door authenticates deep inside the application. Out here a digest of the credential stands for
-its holder; once the door has opened for it, the digest is known to belong to a principal and an
-organization, so that all tokens of one holder share one quota. A forged token never gets that far
-and spends nobody's quota but its own.
+The door authenticates deep inside the application. Out here somebody is a stranger and counts by
+their network, whatever they show, until the door has opened for it; from then on a digest of the
+credential stands for its holder, and all tokens of one holder share one quota.
 """
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -20,10 +20,15 @@ DIGEST = "credential_digest"
 
 
 class Caller(NamedTuple):
-    """Who spends: a principal (or the digest that stands for one), and their organization."""
+    """Who spends: a principal and their organization, or the network of a stranger."""
 
     principal: str
     organization: str | None = None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Tell whether nobody knows them yet."""
+        return self.organization is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +43,36 @@ class Callers:
         return cls(OrderedDict())
 
     def of(self, scope: Scope) -> Caller:
-        """Return who asks, or a stand-in while that is not known."""
+        """Return who asks, or a stranger of that network while that is not known."""
+        digest = _digest(scope)
+        known = self._known.get(digest) if digest else None
+        return known or Caller(f"network:{network_of(address_of(scope))}")
+
+    def learn(self, scope: Scope, status: int) -> Caller | None:
+        """Remember for whom the door has just opened and return them, if it did.
+
+        What it refuses to believe is forgotten, such as a token that has expired: from then on its
+        requests are a stranger's again.
+        """
         digest = _digest(scope)
         if digest is None:
-            client = scope.get("client")
-            return Caller(f"address:{client[0]}" if client else "address:")
-        return self._known.get(digest) or Caller(f"credential:{digest.hex()}")
-
-    def learn(self, scope: Scope) -> None:
-        """Remember the holder for whom the door has just opened."""
+            return None
         actor = scope["state"].get("actor")
-        digest = _digest(scope)
-        if actor is None or digest is None:
-            return
-        self._known[digest] = _caller(actor)
+        if actor is None:
+            if status == HTTPStatus.UNAUTHORIZED:
+                self._known.pop(digest, None)
+            return None
+        self._known[digest] = holder = _caller(actor)
         self._known.move_to_end(digest)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+        return holder
+
+
+def address_of(scope: Scope) -> str:
+    """Return where a request comes from, as the server and the proxies it trusts say."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def network_of(address: str) -> str:

@@ -1,4 +1,4 @@
-"""How much one principal and one organization may ask, so that none can slow the others.
+"""How much one principal, organization or network may ask, so that none can slow the others.
 
 Fields `RateLimit-Policy` and `RateLimit` after draft-ietf-httpapi-ratelimit-headers. Token buckets
 live in the process: with several processes a principal gets its quota in each.
@@ -37,6 +37,11 @@ class Buckets:
             self._filled[name] = (left, now)
             self._bound(now)
         return left
+
+    def give_back(self, name: str) -> None:
+        """Put a token back that was taken from the wrong bucket."""
+        now = self.monotonic()
+        self._filled[name] = (min(float(self.quota), self._refilled(name, now) + 1), now)
 
     def seconds_until(self, left: float, wanted: float) -> int:
         """Return how long a bucket needs to refill from one level to another, at least a second."""
@@ -81,24 +86,30 @@ class Lane:
 
 @dataclass(slots=True)
 class Quotas:
-    """The quota of principals and the larger one of organizations."""
+    """The quota of principals, the larger one of organizations, and that of strangers' networks."""
 
     principals: Buckets
     organizations: Buckets
+    networks: Buckets
 
     def spend(self, caller: Caller) -> tuple[float, int]:
         """Return what is left of the caller's quota, and in how many seconds it is whole again.
 
         Below zero the request is refused, and the seconds say when the next one is welcome.
         """
-        left = self.principals.spend(caller.principal)
+        own = self.of(caller)
+        left = own.spend(caller.principal)
         if left < 0:
-            return left, self.principals.seconds_until(left, 0)
+            return left, own.seconds_until(left, 0)
         if caller.organization is not None:
             shared = self.organizations.spend(caller.organization)
             if shared < 0:
                 return shared, self.organizations.seconds_until(shared, 0)
-        return left, self.principals.seconds_until(left, self.principals.quota)
+        return left, own.seconds_until(left, own.quota)
+
+    def of(self, caller: Caller) -> Buckets:
+        """Return the buckets in which the caller has one."""
+        return self.networks if caller.is_stranger else self.principals
 
 
 class QuotaMiddleware:
@@ -109,21 +120,28 @@ class QuotaMiddleware:
         self.app = app
         self._quotas = quotas
         self._callers = callers
-        self._policy = f'"default";q={quotas.principals.quota};w={WINDOW_SECONDS}'.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] != "http" or scope["path"] in problems.HEALTH_PATHS:
             await self.app(scope, receive, send)
             return
-        left, seconds = self._quotas.spend(self._callers.of(scope))
-        state = f'"default";r={max(0, math.floor(left))};t={seconds}'
+        caller = self._callers.of(scope)
+        left, seconds = self._quotas.spend(caller)
 
         async def answer(message: Message) -> None:
+            nonlocal caller, left, seconds
             if message["type"] == "http.response.start":
+                holder = self._callers.learn(scope, message["status"])
+                if holder is not None and caller.is_stranger:
+                    # Believed just now: the request was theirs and not their network's.
+                    self._quotas.networks.give_back(caller.principal)
+                    caller = holder
+                    left, seconds = self._quotas.spend(caller)
+                quota = self._quotas.of(caller).quota
                 message["headers"] += (
-                    (b"ratelimit-policy", self._policy),
-                    (b"ratelimit", state.encode()),
+                    (b"ratelimit-policy", f'"default";q={quota};w={WINDOW_SECONDS}'.encode()),
+                    (b"ratelimit", f'"default";r={max(0, math.floor(left))};t={seconds}'.encode()),
                 )
             await send(message)
 
@@ -133,4 +151,3 @@ class QuotaMiddleware:
             )
             return
         await self.app(scope, receive, answer)
-        self._callers.learn(scope)

@@ -94,6 +94,7 @@ def test_a_proxy_on_the_machine_is_trusted(gateway: str) -> None:
     [
         "rate_limit",
         "organization_rate_limit",
+        "network_rate_limit",
         "sign_in_rate_limit",
         "sign_in_organization_rate_limit",
     ],

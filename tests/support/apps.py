@@ -34,6 +34,7 @@ def api_settings(databases: Databases, **changes: Any) -> ApiSettings:
         "log_level": "error",
         "rate_limit": 1_000_000,
         "organization_rate_limit": 1_000_000,
+        "network_rate_limit": 1_000_000,
         "sign_in_rate_limit": 1_000_000,
         "sign_in_organization_rate_limit": 1_000_000,
     }

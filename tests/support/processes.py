@@ -64,6 +64,7 @@ def environment(settings: ApiSettings) -> dict[str, str]:
         "MENTORING_LOG_LEVEL": "critical",
         "MENTORING_RATE_LIMIT": "100000000",
         "MENTORING_ORGANIZATION_RATE_LIMIT": "100000000",
+        "MENTORING_NETWORK_RATE_LIMIT": "100000000",
     }
 
 

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -24,12 +24,22 @@ ORIGIN = "https://app.example.org"
 LARGER_BYTES = 3 * MAX_BODY_BYTES
 
 
+class Holder(NamedTuple):
+    """Whom a door has let in."""
+
+    principal: str
+    person_id: str = "somebody"
+    organization_id: str = "example"
+
+
 def small_app(**frame: Any) -> FastAPI:
     """Return an application with one resource, a secret, a fault and an upload."""
     public = FastAPI(title="Small", docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @public.get("/thing", tags=["things"])
-    async def get_thing() -> Response:
+    async def get_thing(request: Request) -> Response:
+        if (shown := request.headers.get("Authorization", "")).startswith("Bearer good-of-"):
+            request.state.actor = Holder(principal=shown)
         return responses.one({"text": "a" * 2000}, version=7)
 
     @public.post("/thing", tags=["things"])
@@ -136,9 +146,8 @@ async def test_a_fault_tells_nobody_its_values(http: httpx.AsyncClient, lines: l
 
 
 async def test_a_quota_is_counted_down_and_then_refused() -> None:
-    http = calling(
-        small_app(rate_limit=2), headers={"Authorization": "Bearer one", "Origin": ORIGIN}
-    )
+    headers = {"Authorization": "Bearer good-of-one", "Origin": ORIGIN}
+    http = calling(small_app(rate_limit=2), headers=headers)
     first, second, third = [await http.get("/v1/thing") for _ in range(3)]
     assert first.headers["RateLimit-Policy"] == '"default";q=2;w=60'
     assert first.headers["RateLimit"].startswith('"default";r=1;')
@@ -147,12 +156,30 @@ async def test_a_quota_is_counted_down_and_then_refused() -> None:
     assert 1 <= int(third.headers["Retry-After"]) <= 30
     # The page that asked must be able to read why it was refused.
     assert third.headers["Access-Control-Allow-Origin"] == ORIGIN
-    other = await http.get("/v1/thing", headers={"Authorization": "Bearer two"})
+    other = await http.get("/v1/thing", headers={"Authorization": "Bearer good-of-another"})
     assert other.status_code == 200
 
 
+async def test_a_credential_counts_for_its_holder_once_it_was_found_to_be_good() -> None:
+    http = calling(small_app(network_rate_limit=3))
+
+    async def ask(credential: str) -> httpx.Response:
+        return await http.get("/v1/thing", headers={"Authorization": credential})
+
+    # Each is new, and none of them takes anything from its network in the end.
+    for number in range(10):
+        answer = await ask(f"Bearer good-of-{number}")
+        assert answer.headers["RateLimit-Policy"] == '"default";q=600;w=60'
+        assert answer.headers["RateLimit"].startswith('"default";r=599;')
+    junk = [await ask(f"Junk {number}") for number in range(4)]
+    assert [one.status_code for one in junk] == [200, 200, 200, 429]
+    assert junk[0].headers["RateLimit-Policy"] == '"default";q=3;w=60'
+    # Whoever is known goes on, whatever strangers of the same network do.
+    assert (await ask("Bearer good-of-0")).status_code == 200
+
+
 async def test_health_is_asked_without_a_quota() -> None:
-    http = calling(small_app(rate_limit=1))
+    http = calling(small_app(network_rate_limit=1))
     assert [(await http.get("/livez")).status_code for _ in range(3)] == [200, 200, 200]
 
 

@@ -1,6 +1,7 @@
 """Buckets: how a quota is spent and comes back."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_what_is_tracked_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_organization_is_bounded_whoever_asks_in_it() -> None:
-    quotas = Quotas(Buckets(10), Buckets(3))
+    quotas = Quotas(Buckets(10), Buckets(3), Buckets(10))
     callers = [Caller(f"person-{number}", "one") for number in range(4)]
     left = [quotas.spend(caller)[0] for caller in callers]
     assert [one >= 0 for one in left] == [True, True, True, False]
@@ -66,23 +67,45 @@ class Actor:
     organization_id = "example"
 
 
+def scope_of(credential: bytes, address: str = "192.0.2.1", **state: object) -> dict[str, Any]:
+    """Return a request as the layers see it."""
+    headers = [(b"authorization", credential)]
+    return {"headers": headers, "client": (address, 1), "state": state}
+
+
 def test_all_credentials_of_one_holder_share_a_quota_once_they_are_known() -> None:
     callers = Callers.none_yet()
-    scopes = [
-        {"headers": [(b"authorization", token)], "state": {"actor": Actor()}}
-        for token in (b"Bearer one", b"Bearer two")
-    ]
-    assert callers.of(scopes[0]).principal != callers.of(scopes[1]).principal
+    scopes = [scope_of(token, actor=Actor()) for token in (b"Bearer one", b"Bearer two")]
     for scope in scopes:
-        callers.learn(scope)
+        assert callers.of(scope) == Caller("network:192.0.2.1")
+        assert callers.learn(scope, 200) == Caller("ada", "example")
     assert callers.of(scopes[0]) == callers.of(scopes[1]) == Caller("ada", "example")
 
 
-def test_nobody_is_learned_of_a_forged_credential() -> None:
+def test_whatever_strangers_show_they_count_by_their_network() -> None:
     callers = Callers.none_yet()
-    scope = {"headers": [(b"authorization", b"Bearer forged")], "state": {}}
-    callers.learn(scope)
-    assert callers.of(scope).organization is None
+    for number in range(3):
+        scope = scope_of(b"Bearer forged-%d" % number, f"2001:db8::{number}")
+        assert callers.learn(scope, 401) is None
+        assert callers.of(scope) == Caller("network:2001:db8::/64")
+
+
+def test_a_credential_that_ended_makes_nobody_known() -> None:
+    callers = Callers.none_yet()
+    callers.learn(scope_of(b"Bearer one", actor=Actor()), 200)
+    # Refused for another reason, it is theirs as before.
+    callers.learn(scope_of(b"Bearer one"), 400)
+    assert not callers.of(scope_of(b"Bearer one")).is_stranger
+    callers.learn(scope_of(b"Bearer one"), 401)
+    assert callers.of(scope_of(b"Bearer one")).is_stranger
+
+
+def test_a_token_that_is_given_back_can_be_taken_again() -> None:
+    bucket = Buckets(1, Watch())
+    bucket.spend("ada")
+    bucket.give_back("ada")
+    bucket.give_back("ada")
+    assert [bucket.spend("ada") for _ in range(2)] == [0, -1]
 
 
 class Walk:
