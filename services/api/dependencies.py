@@ -6,8 +6,8 @@ then the answer leaves. A route without a declaration stops the start-up.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,10 +36,11 @@ from shared.persistence.reads import Reader, ReadTransaction, SessionReader, rea
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.web import idempotency, responses
+from shared.web.admission import standing_aside
 from shared.web.bodies import checked
 from shared.web.callers import network_of
 from shared.web.idempotency import Intent, Remembered
-from shared.web.limits import Buckets
+from shared.web.limits import Buckets, Lane
 from shared.web.pagination import Cursors, Page
 from shared.web.problems import sqlstate_of
 
@@ -183,9 +184,9 @@ class PublicRoute(CheckedRoute):
 
         async def serve(request: Request) -> Response:
             resources: Resources = request.app.state.resources
-            admit_stranger(request)
+            admit_stranger(request, resources.strangers)
             request.state.opening = lambda one: transaction(resources.sessions, Tenant(one))
-            async with resources.stranger_lane.passage():
+            async with passage(request, resources.sign_in_lane):
                 return await _or_again(handler, request)
 
         return serve
@@ -196,15 +197,25 @@ def public_door(tag: str) -> APIRouter:
     return _router(tag, PublicRoute, [])
 
 
-def admit_stranger(request: Request) -> None:
+def admit_stranger(request: Request, buckets: Buckets) -> None:
     """Refuse for a moment whoever knocks too often where no credential is needed."""
-    strangers = request.app.state.resources.strangers
-    left = strangers.spend(network_of(request.client.host if request.client else ""))
+    left = buckets.spend(network_of(request.scope))
     if left < 0:
         raise LimitedError(
             "Too many attempts to sign in came from this network; wait a moment.",
-            headers={"Retry-After": str(strangers.seconds_until(left, 0))},
+            headers={"Retry-After": str(buckets.seconds_until(left, 0))},
         )
+
+
+@asynccontextmanager
+async def passage(request: Request, lane: Lane) -> AsyncIterator[None]:
+    """Wait among strangers for a turn, without the place that somebody who is known could have."""
+    with standing_aside(request.scope):
+        await lane.enter(network_of(request.scope))
+    try:
+        yield
+    finally:
+        lane.leave()
 
 
 def admit_to_organization(buckets: Buckets, organization_id: UUID) -> None:

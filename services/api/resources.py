@@ -33,9 +33,12 @@ from shared.web.problems import is_database_away, sqlstate_of
 
 RETRY_SECONDS = 1
 LOOK_SECONDS = 5
-# A flood of sign-ins holds up other sign-ins, not those who are signed in.
+# Strangers hold up strangers, not those who are signed in. Whoever waits takes no place of others,
+# so there may be as many of them as an office has phones that come back at once.
 STRANGERS_AT_ONCE = 2
-STRANGERS_WAITING = 64
+STRANGERS_WAITING = 256
+# Whoever loads a page of an app anew begins a sign-in, and fills in a form for few of them.
+BEGUN_FOR_A_FORM = 5
 HOLDS_OTHERS = "SELECT EXISTS (SELECT FROM organization_slug WHERE is_demo <> $1)"
 
 logger = structlog.get_logger()
@@ -54,7 +57,9 @@ class Resources:
     notifications: ServiceClient | None
     identity_providers: IdentityProviders
     strangers: Buckets
-    stranger_lane: Lane
+    begun_sign_ins: Buckets
+    sign_in_lane: Lane
+    token_lane: Lane
     code_requests: Buckets
     code_answers: Buckets
     _issuer: Issuer | None = None
@@ -157,7 +162,10 @@ async def open_resources(
         ),
         identity_providers=_identity_providers(settings),
         strangers=Buckets(settings.sign_in_rate_limit),
-        stranger_lane=Lane(width=STRANGERS_AT_ONCE, room=STRANGERS_WAITING),
+        begun_sign_ins=Buckets(settings.sign_in_rate_limit * BEGUN_FOR_A_FORM),
+        # Two of them: people sign in less often than their apps refresh, and with more work.
+        sign_in_lane=_lane(),
+        token_lane=_lane(),
         code_requests=Buckets(settings.sign_in_organization_rate_limit),
         code_answers=Buckets(settings.sign_in_organization_rate_limit * codes.MAX_ATTEMPTS),
     )
@@ -175,6 +183,10 @@ async def open_resources(
         await resources.identity_providers.close()
         await reads.close()
         await engine.dispose()
+
+
+def _lane() -> Lane:
+    return Lane(width=STRANGERS_AT_ONCE, room=STRANGERS_WAITING)
 
 
 @dataclass(slots=True)

@@ -115,7 +115,10 @@ class ApiSettings(ServiceSettings):
         " expired tokens, and refreshes as many.",
     )
     sign_in_rate_limit: int = Field(
-        60, ge=1, description="Requests per minute of one network at the doors of signing in."
+        60,
+        ge=1,
+        description="Forms per minute of one network at the doors of signing in: addresses, codes"
+        " and ways to a provider. Five times as many sign-ins may begin there.",
     )
     sign_in_organization_rate_limit: int = Field(
         120, ge=1, description="Codes by mail per minute that people of one organization ask for."

@@ -6,6 +6,8 @@ late: those above the limit hear so at once. A request that takes too long is en
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,7 @@ from shared.web.callers import Callers
 
 PER_CONNECTION = 4
 DEADLINE_SECONDS = 10.0
+PLACE = "admission_place"
 
 
 class AdmissionMiddleware:
@@ -50,7 +53,7 @@ class AdmissionMiddleware:
         if not self._has_room(organization):
             await problems.refuse(scope, receive, send, code="overloaded")
             return
-        place = _Place(self, organization)
+        scope[PLACE] = place = _Place(self, organization)
         try:
             await self._serve(scope, receive, send, place)
         finally:
@@ -93,18 +96,37 @@ class AdmissionMiddleware:
 
 
 class _Place:
-    """One request's place among those in flight, given back once."""
+    """One request's place among those in flight."""
 
     def __init__(self, admission: AdmissionMiddleware, organization: str | None) -> None:
         self._admission = admission
         self._organization = organization
-        self._is_held = True
-        admission.count(organization, 1)
+        self._is_held = False
+        self.take()
+
+    def take(self) -> None:
+        if not self._is_held:
+            self._is_held = True
+            self._admission.count(self._organization, 1)
 
     def leave(self) -> None:
         if self._is_held:
             self._is_held = False
             self._admission.count(self._organization, -1)
+
+
+@contextmanager
+def standing_aside(scope: Scope) -> Iterator[None]:
+    """Let others have the place of a request while that stands in a queue of its own.
+
+    Afterwards it takes one unasked: the queue lets only a few pass.
+    """
+    place: _Place = scope[PLACE]
+    place.leave()
+    try:
+        yield
+    finally:
+        place.take()
 
 
 def _is_stream(message: Message) -> bool:

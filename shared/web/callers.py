@@ -46,7 +46,7 @@ class Callers:
         """Return who asks, or a stranger of that network while that is not known."""
         digest = _digest(scope)
         known = self._known.get(digest) if digest else None
-        return known or Caller(f"network:{network_of(address_of(scope))}")
+        return known or Caller(f"network:{network_of(scope)}")
 
     def learn(self, scope: Scope, status: int) -> Caller | None:
         """Remember for whom the door has just opened and return them, if it did.
@@ -69,16 +69,14 @@ class Callers:
         return holder
 
 
-def address_of(scope: Scope) -> str:
-    """Return where a request comes from, as the server and the proxies it trusts say."""
+def network_of(scope: Scope) -> str:
+    """Return under what a stranger is counted: who has one IPv6 address has a whole /64 of them.
+
+    Where a request comes from is what the server says, and the proxies it trusts.
+    """
     client = scope.get("client")
-    return client[0] if client else ""
-
-
-def network_of(address: str) -> str:
-    """Return under what a stranger is counted: who has one IPv6 address has a whole /64 of them."""
     try:
-        parsed = ip_address(address)
+        parsed = ip_address(client[0] if client else "")
     except ValueError:
         return "unknown"
     if isinstance(parsed, IPv4Address):

@@ -7,6 +7,7 @@ live in the process: with several processes a principal gets its quota in each.
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,28 +61,79 @@ class Buckets:
 
 
 class Lane:
-    """A narrow way in: `width` pass at once, `room` more wait for them, in order.
+    """A narrow way in: `width` pass at once, `room` more wait for them, networks in turns.
 
     Work of many at once that share one processor makes everybody else late; through a lane it comes
-    one after the other, and whatever stands beside the lane goes on as before.
+    one after the other, and whatever stands beside the lane goes on as before. However many come
+    from one network, somebody of another waits for one of them and not for all.
     """
 
     def __init__(self, *, width: int, room: int) -> None:
         """Open a lane; whoever comes when it is full hears `overloaded`."""
-        self._free = asyncio.Semaphore(width)
-        self._places = width + room
+        self._free = width
+        self._room = room
+        # By network, those first whose turn is next.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def passage(self) -> AsyncIterator[None]:
+    async def passage(self, network: str) -> AsyncIterator[None]:
         """Wait for a place, and hold it; a full lane is an `UnavailableError` at once."""
-        if self._places == 0:
-            raise UnavailableError
-        self._places -= 1
+        await self.enter(network)
         try:
-            async with self._free:
-                yield
+            yield
         finally:
-            self._places += 1
+            self.leave()
+
+    async def enter(self, network: str) -> None:
+        """Wait for a place among others of the same network, or hear that there is no room."""
+        if self._free:
+            # Nobody waits: whoever leaves hands a place on.
+            self._free -= 1
+            return
+        self._make_room(network)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(network, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._forget(network, turn)
+            elif turn.exception() is None:
+                # It was their turn, just as they gave up.
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Hand the place on to whoever waits, one network after the other."""
+        while self._waiting:
+            network = next(iter(self._waiting))
+            turns = self._waiting.pop(network)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[network] = turns
+            # Whoever has given up meanwhile is passed over.
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _make_room(self, network: str) -> None:
+        """In a full lane, whoever came last of the network that most came from has to go."""
+        if sum(map(len, self._waiting.values())) < self._room:
+            return
+        crowd = max(self._waiting, key=lambda one: len(self._waiting[one]), default=network)
+        if len(self._waiting.get(network, ())) + 1 >= len(self._waiting.get(crowd, ())):
+            raise UnavailableError
+        last = self._waiting[crowd].pop()
+        if not last.done():
+            last.set_exception(UnavailableError())
+
+    def _forget(self, network: str, turn: asyncio.Future[None]) -> None:
+        turns = self._waiting.get(network)
+        if turns and turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[network]
 
 
 @dataclass(slots=True)

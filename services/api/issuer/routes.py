@@ -1,14 +1,18 @@
 """The issuer at the root of the api: metadata, keys, and how tokens are given and ended."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urljoin
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 
 from services.api.access.assertions import ALGORITHMS
 from services.api.access.rules import EVERY_SCOPE
 from services.api.access.tokens import LIFETIME_SECONDS
+from services.api.dependencies import passage
 from services.api.issuer import operations, rules
 from services.api.issuer.rules import (
     CHALLENGE_METHOD,
@@ -77,7 +81,7 @@ async def create_token(request: Request) -> Response:
     _ = resources.issuer
     now = resources.clock()
     try:
-        async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
+        async with _working(request, wanted) as session:
             outcome = await operations.answer(
                 session, wanted, audiences=_audiences(resources), now=now
             )
@@ -98,13 +102,24 @@ async def revoke_token(request: Request) -> Response:
         wanted = await _form(request)
     except TokenRefusal as refusal:
         return _refused(refusal)
-    async with transaction(resources.sessions, Tenant(wanted.organization_id)) as session:
+    async with _working(request, wanted) as session:
         refusal_or_none = await operations.end_sign_in(
             session, wanted, audiences=_audiences(resources), now=resources.clock()
         )
     if refusal_or_none is not None:
         return _refused(refusal_or_none)
     return Response(status_code=200, headers=UNCACHED)
+
+
+@asynccontextmanager
+async def _working(request: Request, wanted: ClientRequest) -> AsyncIterator[AsyncSession]:
+    """Open a transaction of the organization, in turn: until it is over, anybody may have asked."""
+    resources = _resources(request)
+    async with (
+        passage(request, resources.token_lane),
+        transaction(resources.sessions, Tenant(wanted.organization_id)) as session,
+    ):
+        yield session
 
 
 async def _form(request: Request) -> ClientRequest:

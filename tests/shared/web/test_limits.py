@@ -111,12 +111,12 @@ def test_a_token_that_is_given_back_can_be_taken_again() -> None:
 class Walk:
     """Somebody on their way through a lane, who stays in it until they are told to leave."""
 
-    def __init__(self, lane: Lane, passed: list[str], name: str) -> None:
+    def __init__(self, lane: Lane, passed: list[str], name: str, network: str = "one") -> None:
         self.leave = asyncio.Event()
-        self._task = asyncio.create_task(self._pass(lane, passed, name))
+        self._task = asyncio.create_task(self._pass(lane, passed, name, network))
 
-    async def _pass(self, lane: Lane, passed: list[str], name: str) -> None:
-        async with lane.passage():
+    async def _pass(self, lane: Lane, passed: list[str], name: str, network: str) -> None:
+        async with lane.passage(network):
             passed.append(name)
             await self.leave.wait()
 
@@ -128,6 +128,11 @@ class Walk:
         self._task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await self._task
+
+    async def is_turned_away(self) -> bool:
+        """Tell whether somebody who waited had to make room."""
+        await settled()
+        return self._task.done() and isinstance(self._task.exception(), UnavailableError)
 
 
 async def settled() -> None:
@@ -143,7 +148,7 @@ async def test_a_lane_lets_a_few_pass_and_a_few_wait_in_order() -> None:
     assert passed == ["first"]
 
     with pytest.raises(UnavailableError):
-        async with lane.passage():
+        async with lane.passage("one"):
             passed.append("nobody")
 
     await first.end()
@@ -154,6 +159,36 @@ async def test_a_lane_lets_a_few_pass_and_a_few_wait_in_order() -> None:
     assert passed == ["first", "second", "third"]
 
 
+async def test_networks_take_turns_in_a_lane() -> None:
+    lane, passed = Lane(width=1, room=10), list[str]()
+    comers = ["a0", "a1", "a2", "a3", "b0", "c0", "b1"]
+    walks = [Walk(lane, passed, name, network=name[0]) for name in comers]
+    await settled()
+    for one in walks:
+        one.leave.set()
+    await asyncio.gather(*(one.end() for one in walks))
+    assert passed == ["a0", "a1", "b0", "c0", "a2", "b1", "a3"]
+
+
+async def test_in_a_full_lane_the_most_crowded_network_makes_room() -> None:
+    lane, passed = Lane(width=1, room=4), list[str]()
+    ahead, *crowd = [Walk(lane, passed, f"a{number}", "a") for number in range(5)]
+    await settled()
+    first, second = [Walk(lane, passed, f"b{number}", "b") for number in range(2)]
+    assert await crowd[3].is_turned_away()
+    assert await crowd[2].is_turned_away()
+    # Now both have as many; neither goes for more of the other.
+    assert await Walk(lane, passed, "b2", "b").is_turned_away()
+    assert await Walk(lane, passed, "a5", "a").is_turned_away()
+    third, fourth = [Walk(lane, passed, f"{name}0", name) for name in "cd"]
+    assert await crowd[1].is_turned_away()
+    assert await second.is_turned_away()
+    assert await Walk(lane, passed, "e0", "e").is_turned_away()
+    for one in (ahead, crowd[0], first, third, fourth):
+        await one.end()
+    assert passed == ["a0", "a1", "b0", "c0", "d0"]
+
+
 async def test_whoever_gives_up_or_fails_leaves_no_place_taken() -> None:
     lane, passed = Lane(width=1, room=1), list[str]()
     for _ in range(5):
@@ -162,8 +197,22 @@ async def test_whoever_gives_up_or_fails_leaves_no_place_taken() -> None:
         await waiting.give_up()
         await ahead.end()
         with pytest.raises(ValueError, match="fails"):
-            async with lane.passage():
+            async with lane.passage("one"):
                 raise ValueError("fails")
-    async with lane.passage():
+    async with lane.passage("one"):
         passed.append("last")
     assert passed == [*["ahead"] * 5, "last"]
+
+
+async def test_a_place_that_comes_too_late_goes_on_to_the_next() -> None:
+    lane, passed = Lane(width=1, room=2), list[str]()
+    ahead, late, last = [Walk(lane, passed, name) for name in ("ahead", "late", "last")]
+    await settled()
+    # Handed the place and gone in the same moment.
+    lane.leave()
+    await late.give_up()
+    await last.end()
+    assert passed == ["ahead", "last"]
+    lane._free = 0
+    await ahead.end()
+    assert lane._free == 1

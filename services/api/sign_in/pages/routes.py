@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import CredentialText
-from services.api.dependencies import admit_stranger, admit_to_organization
+from services.api.dependencies import admit_stranger, admit_to_organization, passage
 from services.api.resources import Resources
 from services.api.sign_in.pages import operations, queries, rules, schemas
 from services.api.sign_in.pages.operations import Answered, Begun
@@ -33,6 +33,7 @@ from shared.schemas.base import Email
 from shared.web.problems import is_database_away, sqlstate_of
 
 HTML = "text/html"
+AUTHORIZE = "/oauth/authorize"
 ALWAYS: Mapping[str, str] = MappingProxyType(
     {
         "Cache-Control": "no-store",
@@ -55,9 +56,12 @@ class PageRoute(APIRoute):
 
         async def serve(request: Request) -> Response:
             try:
+                resources = _resources(request)
                 if request.method == "POST":
-                    admit_stranger(request)
-                async with _resources(request).stranger_lane.passage():
+                    admit_stranger(request, resources.strangers)
+                elif request.url.path == AUTHORIZE:
+                    admit_stranger(request, resources.begun_sign_ins)
+                async with passage(request, resources.sign_in_lane):
                     return await handler(request)
             except LimitedError as error:
                 return _problem(request, Problem.LIMITED, 429, error.headers)
@@ -74,7 +78,7 @@ class PageRoute(APIRoute):
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@router.get("/oauth/authorize")
+@router.get(AUTHORIZE)
 async def show_sign_in(request: Request) -> Response:
     """Begin a sign-in for an app (RFC 6749, section 4.1.1) and ask who somebody is."""
     asked = rules.asked(request.query_params.multi_items())

@@ -5,7 +5,8 @@ No transaction is open while the provider is asked: what the answer is held agai
 and committed before, so an answer counts once, and whom it means is settled after.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import CredentialText, Scope
 from services.api.clients.identity_providers import (
@@ -34,6 +36,7 @@ from services.api.dependencies import (
     allow,
     door,
     id_page,
+    passage,
 )
 from services.api.integrations.connections.rules import redirect_uri
 from services.api.issuer.rules import FORM, MAX_FIELDS, TokenRefusal, single
@@ -47,7 +50,7 @@ from services.api.sign_in.upstream.operations import Visit
 from services.api.sign_in.upstream.rules import Claims, Expected, IdTokenError, Linked
 from services.api.sign_in.upstream.schemas import IdentityLinkPage, IdentityLinkView
 from shared import ids
-from shared.errors import LimitedError
+from shared.errors import LimitedError, UnavailableError
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.schemas.base import Id
@@ -153,10 +156,10 @@ async def leave_for_provider(request: Request, connection_id: str) -> Response:
     if entry is None:
         return _sent_on(FIRST_PAGE)
     try:
-        admit_stranger(request)
-    except LimitedError:
+        admit_stranger(request, _resources(request).strangers)
+        visit = await _sent_off(request, entry, connection_id)
+    except (LimitedError, UnavailableError):
         return _back(entry, Notice.BUSY)
-    visit = await _sent_off(request, entry, connection_id)
     if visit is None:
         return _back(entry, Notice.PROVIDER_FAILED)
     resources = _resources(request)
@@ -167,13 +170,24 @@ async def leave_for_provider(request: Request, connection_id: str) -> Response:
     return _sent_on(authorization_url(provider, _login(resources, visit)))
 
 
+@asynccontextmanager
+async def _working(request: Request, entry: CredentialText) -> AsyncIterator[AsyncSession]:
+    """Open a transaction of the organization, in turn: whose browser it is is still to be asked."""
+    resources = _resources(request)
+    async with (
+        passage(request, resources.sign_in_lane),
+        transaction(resources.sessions, Tenant(entry.organization_id)) as session,
+    ):
+        yield session
+
+
 async def _sent_off(request: Request, entry: CredentialText, named: str) -> Visit | None:
     try:
         connection_id = ids.parse_id("connection", named)
     except ValueError:
         return None
     resources = _resources(request)
-    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+    async with _working(request, entry) as session:
         sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
         if sign_in is None:
             return None
@@ -191,7 +205,10 @@ async def return_from_provider(request: Request) -> Response:
     entry = None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
     if entry is None:
         return _sent_on(FIRST_PAGE)
-    visit = await _taken_back(request, entry, state)
+    try:
+        visit = await _taken_back(request, entry, state)
+    except UnavailableError:
+        return _back(entry, Notice.BUSY)
     if visit is None:
         return _back(entry, Notice.PROVIDER_FAILED)
     try:
@@ -205,7 +222,7 @@ async def return_from_provider(request: Request) -> Response:
 
 async def _taken_back(request: Request, entry: CredentialText, state: str) -> Visit | None:
     resources = _resources(request)
-    async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
+    async with _working(request, entry) as session:
         sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
         if sign_in is None:
             return None

@@ -314,9 +314,9 @@ async def test_a_crowd_of_strangers_holds_up_nobody_who_is_signed_in(
     app: App, api: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane = Lane(width=1, room=0)
-    monkeypatch.setattr(api.state.resources, "stranger_lane", lane)
+    monkeypatch.setattr(api.state.resources, "sign_in_lane", lane)
     body = app.wanted("nobody@example.org")
-    async with lane.passage():
+    async with lane.passage("somebody"):
         answer = await app.caller.post("/v1/auth/email-codes", json=body)
         assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
         assert int(answer.headers["Retry-After"]) >= 1

@@ -914,6 +914,20 @@ async def test_a_network_that_tries_too_often_waits(browser: Browser, app: App) 
     assert int(page.answer.headers["Retry-After"]) >= 1
 
 
+async def test_a_network_that_begins_too_many_sign_ins_waits(
+    browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.resources, "begun_sign_ins", Buckets(1, monotonic=lambda: 0.0))
+    first = await browser.open(authorize(app))
+    page = await browser.open(authorize(app))
+
+    assert (page.answer.status_code, page.title) == (429, "One moment, please")
+    assert page.answer.headers["Retry-After"] == "60"
+    # Whoever has begun goes on.
+    second = await browser.submit(first, EMAIL, email="somebody@example.org")
+    assert second.answer.status_code == 200
+
+
 @pytest.mark.parametrize("door", ["code_requests", "code_answers"])
 async def test_pages_and_forms_of_front_ends_share_what_an_organization_may_ask(
     browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch, door: str
@@ -934,13 +948,13 @@ async def test_pages_and_forms_of_front_ends_share_what_an_organization_may_ask(
 
 
 async def test_in_a_crowd_of_strangers_a_page_asks_to_come_back(browser: Browser, app: App) -> None:
-    resources, wide = app.resources, app.resources.stranger_lane
-    resources.stranger_lane = Lane(width=1, room=0)
+    resources, wide = app.resources, app.resources.sign_in_lane
+    resources.sign_in_lane = Lane(width=1, room=0)
     try:
-        async with resources.stranger_lane.passage():
+        async with resources.sign_in_lane.passage("somebody"):
             page = await browser.open(authorize(app))
     finally:
-        resources.stranger_lane = wide
+        resources.sign_in_lane = wide
 
     assert page.answer.status_code == 503
     assert (await browser.open(authorize(app))).answer.status_code == 200
