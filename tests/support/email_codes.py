@@ -20,7 +20,7 @@ from services.api.sign_in.email_codes import rules
 from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from tests.support.apps import World, client
+from tests.support.apps import KEY_ENCRYPTION_KEY, World, client
 
 REDIRECT = "https://app.example.org/signed-in"
 SCOPES = ("content:self", "people:read", "programs:read")
@@ -30,6 +30,14 @@ def challenge_of(verifier: str) -> str:
     """Return the code challenge of a verifier (RFC 7636, S256)."""
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def code_in_the_mail(challenge_id: str) -> str:
+    """Return the code that a mail about this challenge would hold, whichever process sends it."""
+    organization_id, named = rules.parse_challenge(challenge_id)
+    return codes.code_of(
+        codes.pepper(KEY_ENCRYPTION_KEY), organization_id=organization_id, challenge_id=named
+    )
 
 
 def codes_in(written: str) -> list[str]:

@@ -206,20 +206,40 @@ async def create_client(
     """
     rules.require_held(actor, values["scopes"])
     await _hold_office(session, actor)
+    return await register_client(
+        session,
+        organization_id=actor.organization_id,
+        created_by=actor.person_id,
+        values=values,
+        client_id=client_id,
+        now=now,
+    )
+
+
+async def register_client(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    created_by: UUID | None,
+    values: Mapping[str, Any],
+    client_id: UUID | None,
+    now: datetime,
+) -> tuple[OAuthClient, str | None]:
+    """Make a client for somebody whose right to it is settled; None is the operator."""
     kind = ClientKind(values["kind"])
     rules.check_client(kind, values)
     client = OAuthClient(
-        organization_id=actor.organization_id,
+        organization_id=organization_id,
         id=client_id or ids.new_id(),
         created_at=now,
         updated_at=now,
-        created_by=actor.person_id,
+        created_by=created_by,
         **values,
     )
     has_secret = kind is ClientKind.SERVICE and client.jwks is None
     secret = _give_secret(client) if has_secret else None
     session.add(client)
-    await _tell(session, "oauth_client.created", client, actor_id=actor.person_id, now=now)
+    await _tell(session, "oauth_client.created", client, actor_id=created_by, now=now)
     return client, secret
 
 

@@ -173,6 +173,23 @@ async def predecessor(session: AsyncSession, key: ApiKey) -> ApiKey | None:
     return await session.get(ApiKey, (key.organization_id, key.rotated_from), with_for_update=True)
 
 
+async def find_app(
+    session: AsyncSession, *, organization_id: UUID, label: str
+) -> OAuthClient | None:
+    """Return the oldest app of a label that has not ended."""
+    statement = (
+        select(OAuthClient)
+        .where(
+            col(OAuthClient.organization_id) == organization_id,
+            col(OAuthClient.kind) == ClientKind.APP,
+            col(OAuthClient.label) == label,
+            col(OAuthClient.revoked_at).is_(None),
+        )
+        .order_by(col(OAuthClient.id))
+    )
+    return await session.scalar(statement.limit(1))
+
+
 async def end_all_made_by(
     session: AsyncSession, table: Machine, *, organization_id: UUID, person_id: UUID, now: datetime
 ) -> list[Ended]:

@@ -1,1 +1,1 @@
-"""Doors of whoever runs the servers: new organizations, a way back in, developer sign-in."""
+"""Doors of whoever runs the servers: new organizations, ways in, developer sign-in."""

@@ -1,13 +1,17 @@
-"""Set up an organization with somebody to run it, and let them in again who locked it."""
+"""Set up an organization with somebody to run it and an app to sign in at; open it again."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.roles import Role
 from services.api.access.rules import EVERY_SCOPE, Actor
+from services.api.access.tables import OAuthClient
 from services.api.credentials import operations as credentials
+from services.api.credentials import queries as credential_queries
 from services.api.operator import queries
 from services.api.organizations import operations as organizations
 from services.api.organizations import queries as organization_queries
@@ -60,6 +64,35 @@ async def found(
         now=now,
     )
     return admin.id
+
+
+async def register_app(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    slug: str,
+    values: Mapping[str, Any],
+    now: datetime,
+) -> tuple[OAuthClient, bool]:
+    """Register an app that people sign in at; tell whether it is new.
+
+    Repeating it changes nothing: a label names one app of the organization.
+    """
+    await queries.lock_slug(session, slug=slug)
+    known = await credential_queries.find_app(
+        session, organization_id=organization_id, label=values["label"]
+    )
+    if known is not None:
+        return known, False
+    app, _no_secret = await credentials.register_client(
+        session,
+        organization_id=organization_id,
+        created_by=None,
+        values=values,
+        client_id=None,
+        now=now,
+    )
+    return app, True
 
 
 async def open_email_codes(

@@ -11,7 +11,7 @@ from services.api.access.tables import RoleAssignment
 
 
 async def lock_slug(session: AsyncSession, *, slug: str) -> None:
-    """Let one founding of a slug happen at a time."""
+    """Let one founding of a slug, or one registration in it, happen at a time."""
     await session.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:slug, 2))"), {"slug": slug}
     )

@@ -1,4 +1,4 @@
-"""The operator's doors, outside the public API: organizations, a way back, developer sign-in."""
+"""The operator's doors, outside the public API: organizations, ways in, developer sign-in."""
 
 import hmac
 from datetime import datetime
@@ -8,10 +8,14 @@ from fastapi import APIRouter, Request, Response
 
 from services.api.access import tokens
 from services.api.access.roles import Role
-from services.api.access.rules import EVERY_SCOPE
+from services.api.access.rules import EVERY_SCOPE, ClientKind, Scope, client_name
+from services.api.access.tables import OAuthClient
 from services.api.credentials import queries as credentials
+from services.api.credentials import rules as credential_rules
 from services.api.operator import operations, queries
 from services.api.operator.schemas import (
+    AppRegistered,
+    AppRegistration,
     EmailCodesOpened,
     EmailCodesOpening,
     Founded,
@@ -86,6 +90,40 @@ def _present(organization_id: UUID, slug: str, admin: UUID) -> Founded:
         id=ids.format_id("organization", organization_id),
         slug=slug,
         org_admin_person_id=ids.format_id("person", admin),
+    )
+
+
+@router.post("/oauth-clients", response_model=AppRegistered)
+async def register_app(request: Request, body: AppRegistration) -> Response:
+    """Register an app to sign in at, before anybody can; the same label again finds it."""
+    resources = _resources(request)
+    organization_id = await _find(resources, body.organization_slug)
+    if organization_id is None:
+        raise NotFoundError
+    values = body.model_dump(exclude={"organization_slug"}, mode="python")
+    values |= {"kind": ClientKind.APP, "scopes": credential_rules.texts(body.scopes)}
+    async with transaction(resources.sessions, Tenant(organization_id)) as session:
+        app, is_new = await operations.register_app(
+            session,
+            organization_id=organization_id,
+            slug=body.organization_slug,
+            values=values,
+            now=resources.clock(),
+        )
+        view = _present_app(app)
+    if not is_new:
+        return responses.one(view)
+    return responses.created(view, location=f"/v1/oauth-clients/{view['id']}")
+
+
+def _present_app(app: OAuthClient) -> AppRegistered:
+    return AppRegistered(
+        id=ids.format_id("oauth_client", app.id),
+        client_id=client_name(app.organization_id, app.id),
+        organization_id=ids.format_id("organization", app.organization_id),
+        label=app.label,
+        scopes=[Scope(scope) for scope in app.scopes],
+        redirect_uris=app.redirect_uris,
     )
 
 

@@ -2,9 +2,12 @@
 
 from typing import Annotated, TypedDict
 
+from annotated_types import MaxLen
 from pydantic import Field, model_validator
 
 from services.api.access.roles import Role
+from services.api.access.rules import Scope
+from services.api.credentials.schemas import ClientScopes, Label, RedirectUris
 from services.api.organizations.rules import EmailCodes
 from services.api.people.schemas import PersonId
 from shared.schemas.base import Body, PublicId, Slug
@@ -16,6 +19,26 @@ class Founded(TypedDict):
     id: Annotated[str, PublicId("organization")]
     slug: Slug
     org_admin_person_id: Annotated[str, PublicId("person")]
+
+
+class AppRegistration(Body):
+    """An app that people of an organization sign in at."""
+
+    organization_slug: Slug
+    label: Label
+    scopes: ClientScopes
+    redirect_uris: RedirectUris = Field(default_factory=list)
+
+
+class AppRegistered(TypedDict):
+    """An app as it is registered, and the name it goes by at the sign-in doors."""
+
+    id: Annotated[str, PublicId("oauth_client")]
+    client_id: Annotated[str, Field(max_length=100)]
+    organization_id: Annotated[str, PublicId("organization")]
+    label: Label
+    scopes: Annotated[list[Scope], MaxLen(50)]
+    redirect_uris: RedirectUris
 
 
 class EmailCodesOpening(Body):
