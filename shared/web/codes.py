@@ -157,7 +157,7 @@ _ROWS = (
     (409, "last_org_admin", "The last administrator must stay",
      "Der letzte Administrator muss bleiben", "Grant the role to somebody else first."),
     (409, "holds_a_role", "The person holds a role", "Die Person hat eine Rolle",
-     "Let an org_admin change the address in person, or take the role back first."),
+     "Let an org_admin do it in person, at an app with the scope admin."),
     (409, "config_frozen", "This is settled since the program was published",
      "Das steht seit der Veröffentlichung fest", "Make a new program for another format."),
     (409, "policy_frozen", "The policy is in use and stays as it is",

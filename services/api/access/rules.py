@@ -91,6 +91,11 @@ class Actor:
             held.add(Role.SELF)
         return frozenset(held)
 
+    @property
+    def holds_office(self) -> bool:
+        """Tell whether an org_admin acts in person, and with all that the office may do."""
+        return Scope.ADMIN in self.scopes and (Role.ORG_ADMIN, None) in self.granted
+
     def coordinates_anything(self) -> bool:
         """Tell whether the actor is a coordinator of some program."""
         return any(role is Role.COORDINATOR for role, _program in self.granted)
@@ -110,13 +115,17 @@ class Declaration:
 
 def admit(actor: Actor, declaration: Declaration) -> None:
     """Refuse at the door whoever could not be granted the permission towards anything."""
-    if declaration.scope is not None and declaration.scope not in actor.scopes:
-        raise ForbiddenError(
-            f"This credential lacks the scope {declaration.scope}.", code="insufficient_scope"
-        )
+    if declaration.scope is not None:
+        require_scope(actor, declaration.scope)
     is_person = actor.person_id is not None
     if not roles.could_grant(declaration.permission, actor.standing, is_person=is_person):
         raise ForbiddenError
+
+
+def require_scope(actor: Actor, scope: Scope) -> None:
+    """Refuse a credential that lacks a scope."""
+    if scope not in actor.scopes:
+        raise ForbiddenError(f"This credential lacks the scope {scope}.", code="insufficient_scope")
 
 
 def holds(permission: str, held: Collection[Role]) -> bool:

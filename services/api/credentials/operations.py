@@ -108,12 +108,13 @@ async def keep_an_org_admin(session: AsyncSession, *, organization_id: UUID, wit
         raise rules.last_org_admin()
 
 
-async def keep_address_of_role_holder(
+async def keep_role_holder(
     session: AsyncSession, *, organization_id: UUID, person_id: UUID
 ) -> None:
-    """Refuse that a machine moves the address of somebody who holds a role.
+    """Refuse to decide who signs in as somebody that holds a role; an org_admin may, in person.
 
-    Whoever has the address gets the codes that sign in: with it would go the role.
+    Whoever has the address gets the codes that sign in: with it would go the role. A narrow
+    credential would otherwise make itself a wide one.
     """
     if await queries.holds_a_role(session, organization_id=organization_id, person_id=person_id):
         raise rules.holds_a_role()

@@ -96,9 +96,10 @@ def last_org_admin() -> ConflictError:
 
 
 def holds_a_role() -> ConflictError:
-    """Refuse a change that is a person's to make, as somebody's role hangs on it."""
+    """Refuse a change on which hangs who gets somebody's role."""
     return ConflictError(
-        "This person holds a role, so only an org_admin in person changes their address.",
+        "This person holds a role, so only an org_admin in person, with the scope admin, changes"
+        " their address or lets them in.",
         code="holds_a_role",
     )
 

@@ -93,7 +93,14 @@ async def change(
     """Change the named fields of a person and record which."""
     person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
     require_match(if_match, version=person.version)
-    await apply(session, person=person, changes=changes, actor_id=actor.person_id, now=now)
+    await apply(
+        session,
+        person=person,
+        changes=changes,
+        actor_id=actor.person_id,
+        is_by_office=actor.holds_office,
+        now=now,
+    )
     return person
 
 
@@ -103,20 +110,19 @@ async def apply(
     person: Person,
     changes: Mapping[str, Any],
     actor_id: UUID | None,
+    is_by_office: bool,
     now: datetime,
 ) -> list[str]:
     """Apply changes to a locked person, whoever they come from; return the fields that differ.
 
-    Records `person.updated`, and `person.manager_changed` when the reporting line moved.
+    Only an admin (`Actor.holds_office`) moves the address of somebody who holds a role. Records
+    `person.updated`, and `person.manager_changed` when the reporting line moved.
     """
     changed = [name for name, value in changes.items() if getattr(person, name) != value]
     if not changed:
         return []
     if "email" in changed:
-        if actor_id is None:
-            await credentials.keep_address_of_role_holder(
-                session, organization_id=person.organization_id, person_id=person.id
-            )
+        await _keep_role_holder(session, person, is_by_office=is_by_office)
         await _refuse_taken_email(session, person, email=changes["email"])
     if "manager_id" in changed:
         await _refuse_cycle(session, person, manager_id=changes["manager_id"])
@@ -199,6 +205,8 @@ async def activate(
     """Let somebody in who was only announced: from now on they may sign in."""
     person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
     accept_match(if_match, version=person.version)
+    if person.status not in rules.SIGNS_IN:
+        await _keep_role_holder(session, person, is_by_office=actor.holds_office)
     await arrive(session, person=person, actor_id=actor.person_id, now=now)
     return person
 
@@ -228,6 +236,7 @@ async def reactivate(
     """Take a person back under the id they had."""
     person = await queries.lock(session, organization_id=actor.organization_id, person_id=person_id)
     accept_match(if_match, version=person.version)
+    await _keep_role_holder(session, person, is_by_office=actor.holds_office)
     await come_back(session, person=person, actor_id=actor.person_id, now=now)
     return person
 
@@ -285,10 +294,12 @@ async def apply_person_change(
     organization_id: UUID,
     wanted: PersonChange,
     actor_id: UUID | None,
+    is_by_office: bool,
     now: datetime,
 ) -> Person:
     """Make one person as a source says they are; the only way other systems write people.
 
+    `is_by_office` is whether somebody answers for it who may decide who signs in with a role.
     Records what the API would. Refuses with `plan_stale` when the person is not the one, or not
     in the version, that the source's plan was made from; refusals leave nothing changed.
     """
@@ -305,7 +316,14 @@ async def apply_person_change(
     person = await queries.lock(session, organization_id=organization_id, person_id=known)
     if (person.id, person.version) != (wanted.person_id, wanted.version_seen):
         raise rules.plan_stale()
-    await _settle(session, person=person, wanted=wanted, actor_id=actor_id, now=now)
+    await _settle(
+        session,
+        person=person,
+        wanted=wanted,
+        actor_id=actor_id,
+        is_by_office=is_by_office,
+        now=now,
+    )
     return person
 
 
@@ -344,6 +362,7 @@ async def _settle(
     person: Person,
     wanted: PersonChange,
     actor_id: UUID | None,
+    is_by_office: bool,
     now: datetime,
 ) -> None:
     """Bring a locked person to what the source wants: fields first, then whether they are here."""
@@ -351,13 +370,22 @@ async def _settle(
     leaves = wanted.standing is PersonStatus.INACTIVE and person.status is not PersonStatus.INACTIVE
     arrives = wanted.standing is PersonStatus.ACTIVE and person.status is PersonStatus.PENDING
     # Asked before anything is assigned: what is refused must not leave half a change behind.
+    if returns or arrives:
+        await _keep_role_holder(session, person, is_by_office=is_by_office)
     if returns:
         await _refuse_taken_email(session, person, email=wanted.values.get("email", person.email))
     if leaves:
         await credentials.keep_an_org_admin(
             session, organization_id=person.organization_id, without=person.id
         )
-    await apply(session, person=person, changes=wanted.values, actor_id=actor_id, now=now)
+    await apply(
+        session,
+        person=person,
+        changes=wanted.values,
+        actor_id=actor_id,
+        is_by_office=is_by_office,
+        now=now,
+    )
     if returns:
         await come_back(session, person=person, actor_id=actor_id, now=now)
     elif arrives:
@@ -425,6 +453,13 @@ async def _check_new(
             raise ConflictError(
                 "This external id belongs to somebody else.", code="duplicate_external_id"
             )
+
+
+async def _keep_role_holder(session: AsyncSession, person: Person, *, is_by_office: bool) -> None:
+    if not is_by_office:
+        await credentials.keep_role_holder(
+            session, organization_id=person.organization_id, person_id=person.id
+        )
 
 
 async def _refuse_taken_email(session: AsyncSession, person: Person, *, email: str) -> None:

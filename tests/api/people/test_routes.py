@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from services.api.access.rules import Scope
+from tests.api.credentials.test_routes import narrowed
 from tests.support.apps import World, found_world
 
 PATCH = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
@@ -309,3 +311,67 @@ async def test_no_machine_moves_the_address_that_a_role_signs_in_with(
     )
     back = {"email": person["email"]}
     assert (await machine.patch(path, json=back, headers=PATCH)).status_code == 200
+
+
+async def granted(world: World, person_id: str, role: str = "safeguarding") -> None:
+    """Grant a role of the organization."""
+    body = {"person_id": person_id, "role": role}
+    answer = await world.org_admin.post("/v1/role-assignments", json=body)
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("role", ["org_admin", "safeguarding"])
+async def test_a_narrow_app_moves_no_address_that_a_role_signs_in_with(
+    world: World, role: str
+) -> None:
+    """An org_admin who uses it would otherwise hand it the role: the code comes to the address."""
+    person, colleague = await world.add_person(), await world.add_person()
+    await granted(world, person["id"], role)
+    narrow = await narrowed(world, Scope.PEOPLE_READ, Scope.PEOPLE_WRITE)
+    wide = await narrowed(world, Scope.PEOPLE_WRITE, Scope.ADMIN)
+
+    answers = [
+        await caller.org_admin.patch(
+            f"/v1/people/{one['id']}", json={"email": f"moved-{one['email']}"}, headers=PATCH
+        )
+        for caller, one in ((narrow, person), (narrow, colleague), (wide, person))
+    ]
+
+    assert [answer.status_code for answer in answers] == [409, 200, 200]
+    assert answers[0].json()["code"] == "holds_a_role"
+
+
+@pytest.mark.parametrize("scopes", [("people:write",), ("people:write", "admin")])
+async def test_no_machine_lets_in_who_holds_a_role(world: World, scopes: tuple[str, ...]) -> None:
+    person, colleague = await world.add_person(), await world.add_person()
+    await granted(world, person["id"])
+    machine = await world.add_key(*scopes)
+    for one in (person, colleague):
+        left = await world.org_admin.post(f"/v1/people/{one['id']}/deactivate", json={})
+        assert left.status_code == 200, left.text
+
+    refused = await machine.post(
+        f"/v1/people/{person['id']}/reactivate", headers={"Idempotency-Key": "one"}
+    )
+    taken_back = await machine.post(
+        f"/v1/people/{colleague['id']}/reactivate", headers={"Idempotency-Key": "two"}
+    )
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "holds_a_role")
+    assert taken_back.status_code == 200, taken_back.text
+    seen = await world.org_admin.get(f"/v1/people/{person['id']}")
+    assert seen.json()["status"] == "inactive"
+    by_admin = await world.org_admin.post(f"/v1/people/{person['id']}/reactivate")
+    assert by_admin.status_code == 200, by_admin.text
+
+
+async def test_a_narrow_app_lets_nobody_in_who_holds_a_role(world: World) -> None:
+    person = await world.add_person()
+    await granted(world, person["id"])
+    narrow = await narrowed(world, Scope.PEOPLE_WRITE)
+    path = f"/v1/people/{person['id']}"
+    assert (await world.org_admin.post(f"{path}/deactivate", json={})).status_code == 200
+
+    refused = await narrow.org_admin.post(f"{path}/reactivate")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "holds_a_role")

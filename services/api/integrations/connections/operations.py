@@ -9,10 +9,11 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.api.access import rules as access
 from services.api.access import sealing
-from services.api.access.rules import Actor
+from services.api.access.rules import Actor, Scope
 from services.api.integrations.connections import queries, rules
-from services.api.integrations.connections.rules import ConnectionStatus
+from services.api.integrations.connections.rules import ConnectionKind, ConnectionStatus
 from services.api.integrations.connections.tables import Connection, OidcConnection
 from shared import ids
 from shared.errors import ConflictError, unknown_reference
@@ -33,6 +34,7 @@ async def create(
 
     A provider begins paused: an active one may be the only way in, and this one was never tried.
     """
+    _require_office(actor, ConnectionKind(values["kind"]))
     connection = Connection(
         organization_id=actor.organization_id,
         id=connection_id or ids.new_id(),
@@ -75,6 +77,7 @@ async def change(
     connection = await queries.lock(
         session, organization_id=actor.organization_id, connection_id=connection_id
     )
+    _require_office(actor, connection.kind)
     require_match(if_match, version=connection.version)
     rules.check_fields(connection.kind, {**changes, "oidc": oidc})
     if "label" in changes:
@@ -92,6 +95,12 @@ async def change(
     connection.touch(now)
     await session.flush()
     return connection, provider
+
+
+def _require_office(actor: Actor, kind: ConnectionKind) -> None:
+    """Refuse a narrow credential that decides who vouches for people, org_admins among them."""
+    if kind is ConnectionKind.OIDC:
+        access.require_scope(actor, Scope.ADMIN)
 
 
 async def _oidc_columns(

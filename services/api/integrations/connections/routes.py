@@ -124,7 +124,8 @@ async def create_connection(
 
     A person's id in a source is known per connection. An identity provider needs `oidc`; register
     the `redirect_uri` of the answer there, and see with `/test` whether all is well. It begins
-    `paused`, since codes by mail may end once it is `active`.
+    `paused`, since codes by mail may end once it is `active`. It takes a credential that also
+    holds `admin`, as whoever it vouches for is let in.
     """
     values = body.model_dump(exclude={"id", "oidc"}, exclude_none=True)
     rules.check_fields(body.kind, {**values, "oidc": body.oidc}, needs_settings=True)
@@ -180,7 +181,8 @@ async def change_connection(
 ) -> Response:
     """Change the label, the guard, what a missing row means, or the identity provider.
 
-    A connection that is `paused` lets no data and nobody in.
+    A connection that is `paused` lets no data and nobody in. An identity provider is changed with
+    a credential that also holds `admin`.
     """
     changes = body.sent()
     oidc = body.oidc.sent() if changes.pop("oidc", None) is not None else None

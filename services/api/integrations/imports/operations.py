@@ -106,6 +106,7 @@ async def start(
         is_dry_run=order.is_dry_run,
         as_of=order.as_of or now,
         started_by=actor.person_id,
+        is_by_office=actor.holds_office,
         due_at=due_at,
     )
     session.add(run)
@@ -393,6 +394,7 @@ async def _apply_row(session: AsyncSession, run: SyncRun, row: SyncRow, *, now: 
             organization_id=run.organization_id,
             wanted=await _wanted(session, run, row),
             actor_id=run.approved_by or run.started_by,
+            is_by_office=run.is_by_office,
             now=now,
         )
     except DomainError as error:
@@ -490,6 +492,7 @@ async def approve(
     if await queries.is_connection_busy(session, run=run):
         raise ConflictError("Another run of this connection is still at work.", allowed=["cancel"])
     run.approved_by, run.due_at, run.attempts = actor.person_id, due_at, 0
+    run.is_by_office = run.is_by_office or actor.holds_office
     _advance(session, run, RunAction.APPROVE, actor_id=actor.person_id, now=now)
 
 
@@ -560,6 +563,7 @@ async def _again(
         is_dry_run=run.is_dry_run,
         as_of=run.as_of,
         started_by=actor.person_id,
+        is_by_office=actor.holds_office,
         due_at=due_at,
     )
     session.add(again)

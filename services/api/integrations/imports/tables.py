@@ -97,6 +97,7 @@ class SyncRun(Resource, table=True):
     failure_code: str | None = column(String(64), default=None)
     started_by: UUID | None = reference(default=None)
     approved_by: UUID | None = reference(default=None)
+    is_by_office: bool = column(default=False)
     planned_at: datetime | None = instant(default=None)
     finished_at: datetime | None = instant(default=None)
     due_at: datetime = instant()

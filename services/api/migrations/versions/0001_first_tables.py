@@ -1732,6 +1732,7 @@ def upgrade() -> None:
         sa.Column("failure_code", sa.String(length=64), nullable=True),
         sa.Column("started_by", sa.Uuid(), nullable=True),
         sa.Column("approved_by", sa.Uuid(), nullable=True),
+        sa.Column("is_by_office", sa.Boolean(), nullable=False),
         sa.Column("planned_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),

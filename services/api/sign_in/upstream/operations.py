@@ -184,6 +184,7 @@ async def _newcomer(
             values={**values, "status": PersonStatus.PENDING},
         ),
         actor_id=None,
+        is_by_office=False,
         now=now,
     )
     return person.id

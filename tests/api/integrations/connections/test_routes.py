@@ -7,10 +7,12 @@ import pytest
 from joserfc.errors import JoseError
 
 from services.api.access import sealing
+from services.api.access.rules import Scope
 from services.api.integrations.connections.tables import OidcConnection
 from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
+from tests.api.credentials.test_routes import narrowed
 from tests.support.apps import KEY_ENCRYPTION_KEY, World
 from tests.support.imports import csv, mapping
 
@@ -217,3 +219,41 @@ async def test_a_file_connection_has_no_provider_to_change_or_to_test(world: Wor
 
     assert changed.json()["errors"][0]["pointer"] == "#/oidc"
     assert tested.status_code == 409
+
+
+async def test_a_narrow_app_decides_nothing_about_identity_providers(world: World) -> None:
+    """Whoever one vouches for is let in as anybody, org_admins among them."""
+    narrow = await narrowed(world, Scope.IMPORTS_WRITE)
+    body = {
+        "label": "Mine",
+        "kind": "oidc",
+        "oidc": {
+            "issuer": "https://login.example.org/realms/works",
+            "client_id": "mentoring",
+            "client_secret": "of-the-tests",
+        },
+    }
+
+    refused = await narrow.org_admin.post("/v1/connections", json=body)
+    made = await world.org_admin.post("/v1/connections", json=body)
+    path = f"/v1/connections/{made.json()['id']}"
+    changes: list[dict[str, Any]] = [
+        {"status": "active"},
+        {"oidc": {"external_id_claim": "nickname"}},
+        {"label": "Renamed"},
+    ]
+    changed = [
+        await narrow.org_admin.patch(path, json=one, headers=PATCH | {"If-Match": "*"})
+        for one in changes
+    ]
+
+    for answer in (refused, *changed):
+        assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+    assert (await world.org_admin.get(path)).json() == made.json()
+    files = await narrow.org_admin.post("/v1/connections", json={"label": "HR"})
+    assert files.status_code == 201
+    path = f"/v1/connections/{files.json()['id']}"
+    changed_file = await narrow.org_admin.patch(
+        path, json={"on_missing": "deactivate"}, headers=PATCH | {"If-Match": "*"}
+    )
+    assert changed_file.status_code == 200

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.api.access.rules import Scope
+from tests.api.credentials.test_routes import narrowed
 from tests.support.apps import World, client, found_world
 from tests.support.database import Databases
 from tests.support.imports import Importing, csv, importing
@@ -242,3 +244,56 @@ async def test_a_file_of_a_machine_moves_no_address_that_a_role_signs_in_with(
     # Whoever answers for it may.
     await desk.bring(moved)
     assert (await desk.people())["1"]["email"] == "moved@example.org"
+
+
+async def test_a_file_sent_by_a_narrow_app_moves_no_address_that_a_role_signs_in_with(
+    desk: Importing,
+) -> None:
+    await desk.bring(csv(ROW))
+    person = (await desk.people())["1"]
+    granted = await desk.client.post(
+        "/v1/role-assignments", json={"person_id": person["id"], "role": "org_admin"}
+    )
+    assert granted.status_code == 201, granted.text
+    everything = desk.world
+    desk.world = await narrowed(everything, Scope.IMPORTS_WRITE, Scope.PEOPLE_READ)
+
+    moved = csv({"id": "1", "mail": "moved@example.org"})
+    run = await desk.bring(moved)
+
+    (failed,) = await desk.rows(run["id"], outcome="failed")
+    assert failed["errors"][0]["code"] == "holds_a_role"
+    assert (await desk.people())["1"]["email"] == person["email"]
+    # The same file again, by somebody who may.
+    desk.world = await narrowed(everything, Scope.IMPORTS_WRITE, Scope.PEOPLE_READ, Scope.ADMIN)
+    again = await desk.client.post(f"/v1/sync-runs/{run['id']}/retry-failed")
+    assert again.status_code == 202, again.text
+    await desk.work()
+    assert (await desk.people())["1"]["email"] == "moved@example.org"
+
+
+async def test_a_file_of_a_machine_takes_nobody_back_who_holds_a_role(desk: Importing) -> None:
+    await desk.bring(csv(ROW, {"id": "2"}, {"id": "3"}))
+    people = await desk.people()
+    body = {"person_id": people["1"]["id"], "role": "safeguarding"}
+    assert (await desk.client.post("/v1/role-assignments", json=body)).status_code == 201
+    for number in ("1", "2"):
+        left = await desk.client.post(f"/v1/people/{people[number]['id']}/deactivate", json={})
+        assert left.status_code == 200, left.text
+
+    sent = await (await desk.world.add_key("imports:write", "admin")).post(
+        "/v1/imports",
+        data={"connection_id": desk.connection_id, "mapping_id": desk.mapping_id},
+        files={"file": ("people.csv", csv(ROW, {"id": "2"}, {"id": "3"}), "text/csv")},
+        headers={"Idempotency-Key": "nightly"},
+    )
+    await desk.work()
+
+    rows = await desk.rows(sent.json()["sync_run_id"])
+    assert {one["external_id"]: [error["code"] for error in one["errors"]] for one in rows} == {
+        "1": ["holds_a_role"],
+        "2": [],
+        "3": [],
+    }
+    now = await desk.people()
+    assert [now[number]["status"] for number in ("1", "2")] == ["inactive", "active"]
