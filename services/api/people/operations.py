@@ -115,7 +115,8 @@ async def apply(
 ) -> list[str]:
     """Apply changes to a locked person, whoever they come from; return the fields that differ.
 
-    Only an admin (`Actor.holds_office`) moves the address of somebody who holds a role. Records
+    Only an admin (`Actor.holds_office`) moves the address of somebody who holds a role. Whoever is
+    signed in as somebody whose address somebody else moves is signed out. Records
     `person.updated`, and `person.manager_changed` when the reporting line moved.
     """
     changed = [name for name, value in changes.items() if getattr(person, name) != value]
@@ -126,9 +127,16 @@ async def apply(
         await _refuse_taken_email(session, person, email=changes["email"])
     if "manager_id" in changed:
         await _refuse_cycle(session, person, manager_id=changes["manager_id"])
+    is_moved = "email" in changed and changes["email"].lower() != person.email.lower()
     for name in changed:
         setattr(person, name, changes[name])
     person.touch(now)
+    if is_moved and actor_id != person.id:
+        # A sign-in by code rests on the address: whoever has the one that was wrong is not to stay.
+        # Who moves their own may have mistyped it, and must be able to put it right.
+        await access.end_sessions(
+            session, organization_id=person.organization_id, person_id=person.id, now=now
+        )
     _record(session, "person.updated", person, actor_id=actor_id, changed=changed, now=now)
     if "manager_id" in changed:
         _record(session, "person.manager_changed", person, actor_id=actor_id, now=now)

@@ -26,7 +26,7 @@ from services.api.sign_in.email_codes.rules import (
 )
 from services.api.sign_in.email_codes.tables import EmailCode
 from shared import ids
-from shared.persistence.reads import SessionReader
+from shared.persistence.reads import Reader, SessionReader
 
 
 async def start(
@@ -117,16 +117,25 @@ async def verify(
     if not is_right or challenge.person_id is None:
         return Refused()
     challenge.used_at = now
-    may_sign_in = await queries.may_sign_in(
-        reader, organization_id=organization_id, person_id=challenge.person_id
-    )
-    if not may_sign_in:
+    if not await is_still_theirs(reader, challenge, pepper=pepper):
         return Refused()
     return Verified(
         person_id=challenge.person_id,
         client_id=challenge.client_id,
         scopes=frozenset(map(Scope, challenge.scopes)),
         code_challenge=challenge.code_challenge,
+    )
+
+
+async def is_still_theirs(reader: Reader, challenge: EmailCode, *, pepper: bytes) -> bool:
+    """Tell whether the code went to the address of somebody who signs in with it to this day."""
+    if challenge.person_id is None:
+        return False
+    address = await queries.address_of(
+        reader, organization_id=challenge.organization_id, person_id=challenge.person_id
+    )
+    return address is not None and challenge.address_digest == codes.address_digest(
+        pepper, organization_id=challenge.organization_id, address=address
     )
 
 

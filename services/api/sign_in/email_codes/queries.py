@@ -78,14 +78,19 @@ async def who_has(reader: Reader, *, organization_id: UUID, address: str) -> UUI
 
 
 @once
-def _standing() -> AnySelect:
-    return select(col(Person.status)).where(
-        col(Person.organization_id) == bindparam("organization_id"),
-        col(Person.id) == bindparam("person_id"),
+def _address() -> AnySelect:
+    # Held, so that no address changes between this look and the COMMIT of what follows from it.
+    return (
+        select(col(Person.email), col(Person.status))
+        .where(
+            col(Person.organization_id) == bindparam("organization_id"),
+            col(Person.id) == bindparam("person_id"),
+        )
+        .with_for_update(read=True)
     )
 
 
-async def may_sign_in(reader: Reader, *, organization_id: UUID, person_id: UUID) -> bool:
-    """Tell whether somebody is still one of those who sign in."""
-    row = await reader.fetch_one(_standing(), organization_id=organization_id, person_id=person_id)
-    return row is not None and row["status"] in SIGNS_IN
+async def address_of(reader: Reader, *, organization_id: UUID, person_id: UUID) -> str | None:
+    """Return the address of somebody who is still one of those who sign in."""
+    row = await reader.fetch_one(_address(), organization_id=organization_id, person_id=person_id)
+    return row["email"] if row is not None and row["status"] in SIGNS_IN else None

@@ -26,6 +26,7 @@ from services.api.sign_in.requests.operations import Wanted
 from services.api.sign_in.requests.rules import Notice
 from services.api.sign_in.requests.tables import SignIn
 from shared import words
+from shared.persistence.reads import SessionReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ async def answer_again(
         organization_id=sign_in.organization_id,
         challenge_id=challenge.id,
     )
-    if not is_same:
+    reader = SessionReader(session)
+    if not is_same or not await email_codes.is_still_theirs(reader, challenge, pepper=pepper):
         return None
     return Answered(
         await requests.finish(

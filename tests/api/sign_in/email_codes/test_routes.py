@@ -107,6 +107,86 @@ async def test_every_refusal_of_a_code_reads_the_same(app: App) -> None:
     assert [one for one in answers if one != answers[0]] == []
 
 
+async def moved(app: App, person: dict[str, Any], email: str) -> None:
+    """Let an org admin correct somebody's address."""
+    headers = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+    answer = await app.world.org_admin.patch(
+        f"/v1/people/{person['id']}", json={"email": email}, headers=headers
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_code_ends_with_the_address_it_was_sent_to(app: App) -> None:
+    person = await app.world.add_person()
+    sent, wrong = [await app.ask(person["email"]) for _ in range(2)]
+
+    await moved(app, person, f"right-{person['email']}")
+
+    ended = refused(await app.answer(sent, app.code(sent)))
+    assert ended == refused(await app.answer(wrong, app.wrong(wrong)))
+    challenge_id = await app.ask(f"right-{person['email']}")
+    assert (await app.answer(challenge_id, app.code(challenge_id))).status_code == 200
+
+
+async def test_an_address_that_is_only_spelt_anew_ends_nothing(app: App) -> None:
+    person = await app.world.add_person()
+    tokens = await signed_in(app, person["email"])
+    sent = await app.ask(person["email"])
+
+    await moved(app, person, person["email"].capitalize())
+
+    assert (await app.answer(sent, app.code(sent))).status_code == 200
+    me = await client(app.world.app, tokens["access_token"]).get("/v1/me")
+    assert me.status_code == 200
+
+
+async def test_who_signed_in_with_a_wrong_address_is_signed_out_when_it_is_put_right(
+    app: App,
+) -> None:
+    person = await app.world.add_person()
+    tokens = await signed_in(app, person["email"])
+    in_hand = await app.ask(person["email"])
+    code = (await app.answer(in_hand, app.code(in_hand))).json()["code"]
+
+    await moved(app, person, f"right-{person['email']}")
+
+    refused_now = await client(app.world.app, tokens["access_token"]).get("/v1/me")
+    assert (refused_now.status_code, refused_now.json()["code"]) == (401, "token_invalid")
+    forms = (
+        {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]},
+        {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier},
+    )
+    for form in forms:
+        answer = await app.caller.post("/oauth/token", data=form | {"client_id": app.client_id})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_who_changes_their_own_address_stays_signed_in(app: App) -> None:
+    """They may have mistyped it: signed out, nobody but the operator could put it right."""
+    world = app.world
+    itself = await world.org_admin.get(f"/v1/people/{world.org_admin_id}")
+
+    await moved(app, itself.json(), f"new-{itself.json()['email']}")
+
+    assert (await world.org_admin.get("/v1/me")).status_code == 200
+
+
+async def signed_in(app: App, email: str) -> dict[str, Any]:
+    """Sign in with a code and return the tokens."""
+    challenge_id = await app.ask(email)
+    code = (await app.answer(challenge_id, app.code(challenge_id))).json()["code"]
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": app.client_id,
+        "code": code,
+        "code_verifier": app.verifier,
+    }
+    answer = await app.caller.post("/oauth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, Any] = answer.json()
+    return tokens
+
+
 def off(answer: httpx.Response) -> dict[str, Any]:
     """Expect that codes are not taken here, and return it without what names the request."""
     assert answer.status_code == 403, answer.text

@@ -429,6 +429,31 @@ async def test_a_person_who_was_deactivated_meanwhile_is_not_let_in(
     assert page.title in {"Sign in", "Enter your code"}
 
 
+@pytest.mark.parametrize("when", ["before it was typed", "before it was sent again"])
+async def test_a_code_ends_with_the_address_it_was_sent_to(
+    browser: Browser, app: App, when: str
+) -> None:
+    is_finished = when == "before it was sent again"
+    person = await app.world.add_person()
+    second = await asked_for_code(browser, app, person["email"])
+    code = await code_of(app)
+    if is_finished:
+        sent_to(await browser.submit(second, CODE, code=code))
+    moved = await app.world.org_admin.patch(
+        f"/v1/people/{person['id']}",
+        json={"email": f"right-{person['email']}"},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert moved.status_code == 200, moved.text
+
+    page = await browser.submit(second, CODE, code=code)
+
+    if is_finished:
+        assert is_over(page)
+    else:
+        assert page.title in {"Sign in", "Enter your code"}
+
+
 # Whose browser it is.
 
 
