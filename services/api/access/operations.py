@@ -57,7 +57,7 @@ async def actor_of_key(reader: Reader, key: KeyText, *, now: datetime) -> Knock:
     digest = row["secret_digest"] if row else rules.NO_DIGEST
     if not rules.is_same_secret(key.secret, digest) or row is None:
         raise UnauthenticatedError(code="token_invalid")
-    if not rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now):
+    if not _is_live(row, now):
         raise UnauthenticatedError("This key no longer opens anything.", code="key_revoked")
     knock = _knock(row, _service(key.organization_id, key.key_id, row["scopes"]))
     return replace(knock, is_use_due=rules.is_use_due(row["last_used_at"], now))
@@ -100,10 +100,18 @@ async def _client(reader: Reader, claims: Claims, *, now: datetime) -> Knock:
     )
     if row is None:
         raise UnauthenticatedError(code="token_invalid")
-    if not rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now):
+    if not _is_live(row, now):
         raise UnauthenticatedError("This client no longer opens anything.", code="key_revoked")
     narrowed = claims.scopes & frozenset(map(Scope, row["scopes"]))
     return _knock(row, _service(claims.organization_id, claims.subject, narrowed))
+
+
+def _is_live(row: Mapping[str, Any], now: datetime) -> bool:
+    return rules.is_live(
+        expires_at=rules.first_end(row["expires_at"], row["office_ends_at"]),
+        revoked_at=row["revoked_at"],
+        now=now,
+    )
 
 
 def _service(organization_id: UUID, client_id: UUID, scopes: Iterable[str]) -> Actor:

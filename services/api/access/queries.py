@@ -1,9 +1,12 @@
 """What the door reads about whoever knocks, in one statement each."""
 
-from sqlalchemy import Text, and_, bindparam, func, or_, select
+from datetime import datetime
+
+from sqlalchemy import ScalarSelect, Text, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import col
 
+from services.api.access.roles import Role
 from services.api.access.tables import (
     AccessSubject,
     ApiKey,
@@ -65,15 +68,29 @@ def _through_app(statement: AnySelect) -> AnySelect:
     )
 
 
+def office_ends_at(table: type[ApiKey | OAuthClient]) -> ScalarSelect[datetime | None]:
+    """When the office runs out in which a credential was made; what is made in it ends with it."""
+    return (
+        select(col(RoleAssignment.expires_at))
+        .where(
+            col(RoleAssignment.organization_id) == col(table.organization_id),
+            col(RoleAssignment.person_id) == col(table.created_by),
+            col(RoleAssignment.role) == Role.ORG_ADMIN,
+        )
+        .scalar_subquery()
+    )
+
+
 @once
 def key_facts() -> AnySelect:
-    """One API key and the clock of its organization."""
+    """One API key, when its maker's office ends, and the clock of its organization."""
     return select(
         col(ApiKey.secret_digest),
         col(ApiKey.scopes),
         col(ApiKey.expires_at),
         col(ApiKey.revoked_at),
         col(ApiKey.last_used_at),
+        office_ends_at(ApiKey).label("office_ends_at"),
         _clock().scalar_subquery().label("offset_seconds"),
     ).where(
         col(ApiKey.organization_id) == bindparam("organization_id"),
@@ -83,11 +100,12 @@ def key_facts() -> AnySelect:
 
 @once
 def client_facts() -> AnySelect:
-    """One OAuth client and the clock of its organization."""
+    """One service, when its maker's office ends, and the clock of its organization."""
     return select(
         col(OAuthClient.scopes),
         col(OAuthClient.expires_at),
         col(OAuthClient.revoked_at),
+        office_ends_at(OAuthClient).label("office_ends_at"),
         _clock().scalar_subquery().label("offset_seconds"),
     ).where(
         col(OAuthClient.organization_id) == bindparam("organization_id"),

@@ -249,6 +249,11 @@ def is_same_secret(secret: str, digest: bytes) -> bool:
     return hmac.compare_digest(secret_digest(secret), digest)
 
 
+def first_end(*ends: datetime | None) -> datetime | None:
+    """Return the end that comes first; None is never."""
+    return min((one for one in ends if one is not None), default=None)
+
+
 def is_live(*, expires_at: datetime | None, revoked_at: datetime | None, now: datetime) -> bool:
     """Tell whether a credential still opens doors."""
     return revoked_at is None and (expires_at is None or now < expires_at)

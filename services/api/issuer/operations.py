@@ -229,7 +229,13 @@ def _keys(jwks: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _is_live(row: Mapping[str, Any], now: datetime) -> bool:
-    return access_rules.is_live(expires_at=row["expires_at"], revoked_at=row["revoked_at"], now=now)
+    # An app stays when its maker goes, as it does nothing by itself.
+    office_ends_at = None if row["kind"] == ClientKind.APP else row["office_ends_at"]
+    return access_rules.is_live(
+        expires_at=access_rules.first_end(row["expires_at"], office_ends_at),
+        revoked_at=row["revoked_at"],
+        now=now,
+    )
 
 
 async def _of_client(

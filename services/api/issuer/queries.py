@@ -6,6 +6,7 @@ from sqlalchemy import Text, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from services.api.access.queries import office_ends_at
 from services.api.access.rules import ClientKind, Scope
 from services.api.access.tables import AccessSubject, OAuthClient, RefreshFamily
 from services.api.issuer.rules import AppClient
@@ -28,6 +29,7 @@ def client_row() -> AnySelect:
         col(OAuthClient.expires_at),
         col(OAuthClient.revoked_at),
         col(OAuthClient.last_used_at),
+        office_ends_at(OAuthClient).label("office_ends_at"),
     ).where(
         col(OAuthClient.organization_id) == bindparam("organization_id"),
         col(OAuthClient.id) == bindparam("client_id"),

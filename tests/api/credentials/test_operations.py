@@ -21,7 +21,7 @@ from tests.api.credentials.test_routes import (
 from tests.support.apps import World, client
 from tests.support.database import Databases
 from tests.support.imports import csv, importing
-from tests.support.issuer import families
+from tests.support.issuer import families, stored
 from tests.support.work import Bench, bench
 
 
@@ -84,6 +84,56 @@ async def test_what_somebody_made_for_machines_ends_with_their_office(
     assert await opens(world, own["key"]) == 200
     name = ids.format_id("oauth_client", app.id)
     assert (await world.org_admin.get(f"/v1/oauth-clients/{name}")).json()["revoked_at"] is None
+
+
+async def run_out(world: World, person_id: str) -> None:
+    """Let the role of a person have been granted until a moment ago."""
+    await stored(
+        world,
+        "UPDATE role_assignment SET expires_at = now() - interval '1 second'"
+        " WHERE person_id = :person_id RETURNING id",
+        person_id=ids.parse_id("person", person_id),
+    )
+
+
+async def test_what_somebody_made_for_machines_ends_as_their_role_runs_out(world: World) -> None:
+    person_id, theirs = await second_admin(world)
+    key, service = await new_key(theirs), await new_client(theirs)
+    app = await new_app(theirs)
+    own = [await new_key(world), await new_client(world)]
+    given = (await token(world, service, service["client_secret"])).json()["access_token"]
+    signed_in = await app.sign_in(world.org_admin_id)
+    assert [await opens(world, one) for one in (key["key"], given)] == [200, 200]
+
+    await run_out(world, person_id)
+
+    assert [await opens(world, one) for one in (key["key"], given)] == [401, 401]
+    assert (await token(world, service, service["client_secret"])).status_code == 401
+    assert await opens(world, own[0]["key"]) == 200
+    assert (await token(world, own[1], own[1]["client_secret"])).status_code == 200
+    assert await opens(world, signed_in["access_token"]) == 200
+    assert (await app.refresh(signed_in["refresh_token"])).status_code == 200
+
+
+async def test_what_ended_as_a_role_ran_out_is_taken_over_until_the_role_is_taken_back(
+    world: World,
+) -> None:
+    person_id, theirs = await second_admin(world)
+    key, service = await new_key(theirs), await new_client(theirs)
+    late = [await new_key(theirs), await new_client(theirs)]
+    await run_out(world, person_id)
+
+    after = [
+        await rotated(world, "/v1/api-keys", key),
+        await rotated(world, "/v1/oauth-clients", service),
+    ]
+    await lose_office(world, person_id)
+
+    assert [await opens(world, one["key"]) for one in (key, after[0])] == [401, 200]
+    assert (await token(world, service, after[1]["client_secret"])).status_code == 200
+    for path, one in zip(("/v1/api-keys", "/v1/oauth-clients"), late, strict=True):
+        answer = await world.org_admin.post(f"{path}/{one['id']}/rotate", json={})
+        assert (answer.status_code, answer.json()["code"]) == (409, "already_ended")
 
 
 @pytest.mark.parametrize("loses", [lose_office, leave])
