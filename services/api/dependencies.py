@@ -221,7 +221,7 @@ async def passage(request: Request, lane: Lane) -> AsyncIterator[None]:
 def admit_to_organization(buckets: Buckets, organization_id: UUID) -> None:
     """Refuse for a moment whoever knocks where too many knock for one organization.
 
-    Before the database is asked: whoever floods one organization holds up nobody else.
+    Once it is certain that they mean it: who only names it takes nothing from its people.
     """
     left = buckets.spend(str(organization_id))
     if left < 0:

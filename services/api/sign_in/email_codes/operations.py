@@ -3,6 +3,7 @@
 A refusal is rendered after the COMMIT: raised, it would take the counted attempt back with it.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -27,6 +28,12 @@ from services.api.sign_in.email_codes.rules import (
 from services.api.sign_in.email_codes.tables import EmailCode
 from shared import ids
 from shared.persistence.reads import Reader, SessionReader
+
+type Admit = Callable[[], None]
+"""Counts an answer for its organization once it names a challenge that can be answered.
+
+It may refuse by raising, which takes the attempt back.
+"""
 
 
 async def start(
@@ -90,6 +97,7 @@ async def verify(
     organization_id: UUID,
     challenge_id: UUID,
     code: str,
+    admit: Admit,
     pepper: bytes,
     sign_in_id: UUID | None = None,
     now: datetime,
@@ -111,6 +119,7 @@ async def verify(
     )
     if challenge is None:
         return Refused()
+    admit()
     is_right = codes.is_code(
         pepper, code, organization_id=organization_id, challenge_id=challenge_id
     )

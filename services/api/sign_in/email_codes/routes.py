@@ -1,6 +1,7 @@
 """Signing in by a code that comes by mail, for front ends that draw their own forms."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -56,16 +57,18 @@ async def ask_for_email_code(
     An organization with an identity provider of its own may take no codes: `email_codes_off`, for
     every address. Then send the person to `/oauth/authorize`.
     """
-    admit_to_organization(resources.code_requests, parse_client_name(body.client_id)[0])
     organization_id = await _organization(opening, body.organization)
     async with opening(organization_id) as session:
         app = await _app(session, organization_id, body.client_id)
+        scopes = _scopes(body.scope, app)
+        # Only now: what names no real app uses up its own network's share, and not everybody's.
+        admit_to_organization(resources.code_requests, organization_id)
         outcome = await operations.start(
             session,
             organization_id=organization_id,
             address=body.email,
             client_id=app.client_id,
-            scopes=_scopes(body.scope, app),
+            scopes=scopes,
             code_challenge=body.code_challenge,
             sign_in_id=None,
             pepper=resources.pepper,
@@ -132,7 +135,6 @@ async def verify_email_code(
     were switched off meanwhile, it is `email_codes_off`.
     """
     organization_id, named = rules.parse_challenge(challenge_id)
-    admit_to_organization(resources.code_answers, organization_id)
     now = resources.clock()
     async with opening(organization_id) as session:
         outcome = await operations.verify(
@@ -140,6 +142,7 @@ async def verify_email_code(
             organization_id=organization_id,
             challenge_id=named,
             code=body.code,
+            admit=partial(admit_to_organization, resources.code_answers, organization_id),
             pepper=resources.pepper,
             now=now,
         )

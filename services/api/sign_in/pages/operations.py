@@ -17,6 +17,7 @@ from services.api.issuer.rules import (
     redirect_back,
 )
 from services.api.sign_in.email_codes import operations as email_codes
+from services.api.sign_in.email_codes.operations import Admit
 from services.api.sign_in.email_codes.rules import Off, Refused, TooMany
 from services.api.sign_in.pages import queries, rules
 from services.api.sign_in.pages.queries import Surroundings
@@ -175,6 +176,7 @@ async def try_code(
     sign_in: SignIn,
     *,
     typed: str,
+    admit: Admit,
     pepper: bytes,
     issuer_name: str,
     now: datetime,
@@ -193,6 +195,7 @@ async def try_code(
         organization_id=sign_in.organization_id,
         challenge_id=sign_in.email_code_id,
         code=code,
+        admit=admit,
         pepper=pepper,
         sign_in_id=sign_in.id,
         now=now,

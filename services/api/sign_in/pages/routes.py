@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -134,9 +135,6 @@ async def send_sign_in_code(request: Request) -> Response:
     """Send a code to the address that was typed; whether it is somebody's is not told."""
     form = await _form(request)
     resources = _resources(request)
-    entry = _of_form(request, form)
-    if entry is not None:
-        admit_to_organization(resources.code_requests, entry.organization_id)
 
     async def send(session: AsyncSession, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
@@ -146,6 +144,8 @@ async def send_sign_in_code(request: Request) -> Response:
         if address is None:
             page = schemas.first_page(shown.scene(), address=typed, is_wrong=True)
             return shown.page(page, HTTPStatus.BAD_REQUEST)
+        # Only now: a form of no sign-in uses up its own network's share, and not everybody's.
+        admit_to_organization(resources.code_requests, shown.sign_in.organization_id)
         hindrance = await operations.send_code(
             session,
             shown.sign_in,
@@ -162,7 +162,7 @@ async def send_sign_in_code(request: Request) -> Response:
         # Behind a redirect, so that loading the page again sends no second mail.
         return _sent_on(cookies.page(CODE_PAGE, shown.sign_in.id))
 
-    return await _at(request, entry, send)
+    return await _at(request, _of_form(request, form), send)
 
 
 @router.post("/oauth/sign-in/code")
@@ -170,9 +170,6 @@ async def check_sign_in_code(request: Request) -> Response:
     """Sign in with the code that was typed and lead back to the app."""
     form = await _form(request)
     resources = _resources(request)
-    entry = _of_form(request, form)
-    if entry is not None:
-        admit_to_organization(resources.code_answers, entry.organization_id)
 
     async def check(session: AsyncSession, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
@@ -183,6 +180,7 @@ async def check_sign_in_code(request: Request) -> Response:
             session,
             sign_in,
             typed=form.get("code", ""),
+            admit=partial(admit_to_organization, resources.code_answers, sign_in.organization_id),
             pepper=resources.pepper,
             issuer_name=resources.settings.issuer,
             now=resources.clock(),
@@ -205,7 +203,7 @@ async def check_sign_in_code(request: Request) -> Response:
         )
         return outcome.location if outcome else None
 
-    return await _at(request, entry, check, again)
+    return await _at(request, _of_form(request, form), check, again)
 
 
 @router.post("/oauth/sign-in/cancel")

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from services.api.access import codes
 from services.api.sign_in.email_codes import rules
@@ -432,16 +433,53 @@ async def test_what_another_process_took_of_the_quota_counts_too(databases: Data
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
 
 
-async def test_one_organization_answers_so_many_challenges_a_minute(databases: Databases) -> None:
-    settings = api_settings(databases, sign_in_organization_rate_limit=1)
-    async with running_api(settings) as api:
-        app = await add_app(await found_world(api))
-        challenge_id = await app.ask("nobody@example.org")
-        for _ in range(codes.MAX_ATTEMPTS):
-            refused(await app.answer(challenge_id, app.wrong(challenge_id)))
+async def test_one_organization_answers_so_many_challenges_a_minute(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.resources, "code_answers", Buckets(2, monotonic=lambda: 0.0))
+    challenge_id = await app.ask("nobody@example.org")
+    for _ in range(2):
+        refused(await app.answer(challenge_id, app.wrong(challenge_id)))
 
-        answer = await app.answer(challenge_id, app.wrong(challenge_id))
-        assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    answer = await app.answer(challenge_id, app.wrong(challenge_id))
+
+    assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
+    # What was not compared is no attempt.
+    async with app.open() as session:
+        _organization, named = rules.parse_challenge(challenge_id)
+        attempts = text("SELECT attempts FROM email_code WHERE id = :id")
+        assert (await session.execute(attempts, {"id": named})).scalar_one() == 2
+
+
+async def test_what_only_names_an_organization_takes_nothing_from_its_people(
+    app: App, api: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every client id shows which organization it is of, and so anybody can make one up."""
+    for door in ("code_requests", "code_answers"):
+        monkeypatch.setattr(app.resources, door, Buckets(1, monotonic=lambda: 0.0))
+    other = await add_app(await found_world(api))
+    made_up = App(app.world, ids.new_id()).client_id
+    for changes in (
+        {"client_id": made_up},
+        {"client_id": made_up, "organization": "nobody-there"},
+        {"organization": "nobody-there"},
+        {"organization": other.world.slug},
+        {"client_id": other.client_id},
+        {"scope": "people:write"},
+        {"email": "no address"},
+    ):
+        body = app.wanted("nobody@example.org") | changes
+        answer = await app.caller.post("/v1/auth/email-codes", json=body)
+        assert answer.status_code == 400, answer.text
+    for _ in range(2):
+        invented = str(Challenge(app.organization_id, ids.new_id(), system_clock()))
+        refused(await app.answer(invented, "12345678"))
+
+    challenge_id = await app.ask("nobody@example.org")
+
+    refused(await app.answer(challenge_id, app.wrong(challenge_id)))
+    late = await app.caller.post("/v1/auth/email-codes", json=app.wanted("nobody@example.org"))
+    assert late.status_code == 429
 
 
 async def test_the_feed_knows_nothing_of_it(app: App) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from services.api.access import codes
+from services.api.access.rules import CredentialKind, new_credential
 from services.api.sign_in.pages import schemas
 from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests import rules as cookies
@@ -970,6 +971,32 @@ async def test_pages_and_forms_of_front_ends_share_what_an_organization_may_ask(
         page = await browser.submit(second, CODE, code="12345678")
 
     assert (page.answer.status_code, page.title) == (429, "One moment, please")
+
+
+async def test_a_form_of_no_sign_in_takes_nothing_from_an_organizations_people(
+    browser: Browser, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await browser.open(authorize(app))
+    for door in ("code_requests", "code_answers"):
+        monkeypatch.setattr(app.resources, door, Buckets(1, monotonic=lambda: 0.0))
+    made_up = Browser(app.world.app)
+    entry = new_credential(CredentialKind.SIGN_IN, app.organization_id, ids.new_id())
+    made_up.http.cookies.set(cookies.COOKIE, str(entry))
+    for action in (EMAIL, CODE):
+        fields = {
+            "form_token": cookies.form_token(entry),
+            "email": "a@example.org",
+            "code": "12345678",
+        }
+        assert is_over(await made_up.send(action, fields))
+    wrong = await browser.submit(first, EMAIL, email="no address")
+    assert wrong.answer.status_code == 400
+
+    second = await browser.submit(first, EMAIL, email="somebody@example.org")
+
+    assert second.title == "Enter your code"
+    page = await browser.submit(second, CODE, code="12345678")
+    assert (page.answer.status_code, page.title) == (400, "Enter your code")
 
 
 async def test_in_a_crowd_of_strangers_a_page_asks_to_come_back(browser: Browser, app: App) -> None:
