@@ -71,6 +71,7 @@ class Render(Wire):
     program: ProgramCard | None = None
     meeting: MeetingCard | None = None
     sign_in_code: SignInCode | None = None
+    mail_to: Annotated[str | None, Field(repr=False)] = None
 
 
 class EventEnvelope(Wire):

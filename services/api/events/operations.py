@@ -38,11 +38,13 @@ def record(
     changed: Sequence[str] = (),
     named: Mapping[str, UUID | Sequence[UUID] | None] | None = None,
     recipients: Mapping[str, Sequence[UUID]] | None = None,
+    mail_to: str | None = None,
 ) -> UUID:
     """Add one fact to the outbox and return its id.
 
     `named` holds further ids, checked against the type's registration; `recipients` says to whom
-    the fact matters, by audience, for the relay alone and never in the public payload.
+    the fact matters, by audience, for the relay alone and never in the public payload. `mail_to` is
+    where the mail goes, if not to where they can be reached when it is sent.
     """
     registered = rules.RECORDED[kind]
     unknown = set(named or {}) - set(registered.ids)
@@ -63,6 +65,7 @@ def record(
             "ids": {name: _texts(value) for name, value in (named or {}).items()},
             "recipients": {name: _texts(who) for name, who in (recipients or {}).items()},
         },
+        mail_to=mail_to,
         bucket=rules.bucket_of(subject.id),
         occurred_at=now,
         consumed_at=None if kind in rules.CONSUMED else now,

@@ -226,7 +226,12 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
 
 
 INNER_TYPES: Mapping[str, EventType] = MappingProxyType(
-    dict((_type("sign_in.code_requested", "Somebody asked for a code to sign in with."),))
+    dict(
+        (
+            _type("sign_in.code_requested", "Somebody asked for a code to sign in with."),
+            _type("person.address_changed", "A person has another address; the old one is told."),
+        )
+    )
 )
 """Facts for notifications alone: in no feed, no webhook and no document."""
 

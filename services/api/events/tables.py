@@ -14,6 +14,7 @@ from shared.persistence.columns import (
     identity,
     instant,
     organization_key,
+    personal,
     reference,
 )
 
@@ -33,6 +34,7 @@ class OutboxMessage(ApiTable, table=True):
 
     `sent_at` says when notifications took it. `consumed_at` says when the features above its own
     had reacted; a row nobody reacts to has it from the start. The lease is for that reaction.
+    `mail_to` is where a mail of it goes, if not to where its reader is now, until it was sent.
     """
 
     __tablename__ = "outbox_message"
@@ -62,6 +64,7 @@ class OutboxMessage(ApiTable, table=True):
     aggregate_version: int = column()
     program_id: UUID | None = reference(default=None)
     data: dict[str, Any] = document()
+    mail_to: str | None = personal(String(254), default=None)
     bucket: int = column()
     epoch: int = column(
         sa_column_kwargs={"server_default": text("current_feed_epoch()")}, default=None

@@ -245,6 +245,7 @@ def _envelope(row: OutboxMessage, cards: Cards, pepper: bytes) -> EventEnvelope:
             program=cards.programs.get(program_id) if program_id else None,
             meeting=meeting,
             sign_in_code=_sign_in_code(row, pepper),
+            mail_to=row.mail_to,
         ),
     )
 

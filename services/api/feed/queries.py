@@ -172,7 +172,7 @@ async def mark_sent(
             col(OutboxMessage.id) == func.any(_ids(event_ids)),
             col(OutboxMessage.sent_at).is_(None),
         )
-        .values(sent_at=now)
+        .values(sent_at=now, mail_to=None)
         .execution_options(synchronize_session=False)
     )
 

@@ -115,8 +115,8 @@ async def apply(
 ) -> list[str]:
     """Apply changes to a locked person, whoever they come from; return the fields that differ.
 
-    Only an admin (`Actor.holds_office`) moves the address of somebody who holds a role. Whoever is
-    signed in as somebody whose address somebody else moves is signed out. Records
+    The address of somebody who holds a role is moved by an org_admin alone (`Actor.holds_office`).
+    Whoever is signed in as somebody whose address somebody else moves is signed out. Records
     `person.updated`, and `person.manager_changed` when the reporting line moved.
     """
     changed = [name for name, value in changes.items() if getattr(person, name) != value]
@@ -127,20 +127,40 @@ async def apply(
         await _refuse_taken_email(session, person, email=changes["email"])
     if "manager_id" in changed:
         await _refuse_cycle(session, person, manager_id=changes["manager_id"])
-    is_moved = "email" in changed and changes["email"].lower() != person.email.lower()
+    old_address = person.email
+    is_moved = "email" in changed and changes["email"].lower() != old_address.lower()
     for name in changed:
         setattr(person, name, changes[name])
     person.touch(now)
-    if is_moved and actor_id != person.id:
-        # A sign-in by code rests on the address: whoever has the one that was wrong is not to stay.
-        # Who moves their own may have mistyped it, and must be able to put it right.
-        await access.end_sessions(
-            session, organization_id=person.organization_id, person_id=person.id, now=now
-        )
+    if is_moved:
+        await _leave_address(session, person, old_address, actor_id=actor_id, now=now)
     _record(session, "person.updated", person, actor_id=actor_id, changed=changed, now=now)
     if "manager_id" in changed:
         _record(session, "person.manager_changed", person, actor_id=actor_id, now=now)
     return changed
+
+
+async def _leave_address(
+    session: AsyncSession, person: Person, address: str, *, actor_id: UUID | None, now: datetime
+) -> None:
+    """Tell the old address, and sign out whoever is signed in as a person that somebody else moves.
+
+    A sign-in by code rests on the address: whoever has one that was wrong is not to stay. Who moves
+    their own may have mistyped it, and must be able to put it right.
+    """
+    if actor_id != person.id:
+        await access.end_sessions(
+            session, organization_id=person.organization_id, person_id=person.id, now=now
+        )
+    # Nobody is named as the actor, so that the mail goes out in any case: it may not be them.
+    events.record(
+        session,
+        "person.address_changed",
+        person,
+        now=now,
+        recipients={"person": [person.id]},
+        mail_to=address,
+    )
 
 
 async def deactivate(

@@ -265,12 +265,12 @@ async def _send(resources: Resources, claimed: Claim, parcel: Parcel, *, now: da
 
 
 def letter_of(parcel: Parcel) -> Letter:
-    """Return a parcel as a letter to where its recipient can be reached now."""
+    """Return a parcel as a letter."""
     delivery, content, recipient = parcel.delivery, parcel.content, parcel.recipient
     return Letter(
         delivery_id=delivery.id,
         to_name=recipient.name,
-        to_address=recipient.email or "",
+        to_address=parcel.address or "",
         written_at=delivery.created_at,
         locale=content.locale,
         subject=content.subject,

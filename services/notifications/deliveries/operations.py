@@ -69,9 +69,18 @@ class Finish:
 
 
 def mail_of(
-    message: Message, *, address: str | None, rendered: Rendered, calendar: Calendar | None
+    message: Message,
+    *,
+    address: str | None,
+    mail_to: str | None,
+    rendered: Rendered,
+    calendar: Calendar | None,
 ) -> list[NotificationsTable]:
-    """Return a message's mail as rows; without an address it is on file that none was sent."""
+    """Return a message's mail as rows; without an address it is on file that none was sent.
+
+    `address` is where its reader can be reached now, `mail_to` where this one goes instead.
+    """
+    address = mail_to or address
     delivery = Delivery(
         organization_id=message.organization_id,
         id=ids.new_id(),
@@ -101,6 +110,7 @@ def mail_of(
         subject=rendered.title,
         body_text=rendered.text,
         body_html=rendered.html,
+        mail_to=mail_to,
         calendar=calendar.text if calendar else None,
         method=calendar.method if calendar else None,
     )

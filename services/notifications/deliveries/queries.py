@@ -71,11 +71,16 @@ class Parcel:
     is_newer_sent: bool
 
     @property
+    def address(self) -> str | None:
+        """Return where it goes."""
+        return self.content.mail_to or self.recipient.email
+
+    @property
     def standing(self) -> Standing:
         """Return what decides whether it may still go out."""
         return Standing(
             is_reachable=self.recipient.is_reachable,
-            address=self.recipient.email,
+            address=self.address,
             expires_at=self.expires_at,
             is_newer_sent=self.is_newer_sent,
         )

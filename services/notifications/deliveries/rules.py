@@ -89,7 +89,7 @@ TRANSITIONS: Mapping[tuple[DeliveryState, Outcome], DeliveryState] = MappingProx
     }
 )
 
-UNKEPT = frozenset({"sign_in.code_requested"})
+UNKEPT = frozenset({"sign_in.code_requested", "person.address_changed"})
 """Kinds whose words are deleted as soon as nobody has to send them any more."""
 
 WAITS = (

@@ -130,7 +130,10 @@ class Delivery(NotificationsTable, table=True):
 
 
 class DeliveryContent(NotificationsTable, table=True):
-    """What a delivery says; apart from the queue, so that claiming never meets it."""
+    """What a delivery says; apart from the queue, so that claiming never meets it.
+
+    `mail_to` is where it goes, if not to where its reader can be reached by then.
+    """
 
     __tablename__ = "delivery_content"
     __table_args__ = (
@@ -146,6 +149,7 @@ class DeliveryContent(NotificationsTable, table=True):
     subject: str = personal(Text())
     body_text: str = personal(Text())
     body_html: str = personal(Text())
+    mail_to: str | None = personal(String(254), default=None)
     calendar: str | None = personal(Text(), default=None)
     method: str | None = column(String(16), default=None)
 

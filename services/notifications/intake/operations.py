@@ -514,7 +514,11 @@ def _rows(
     if plan.tell.by_mail:
         calendar = _calendar(batch, event, place, plan, reader)
         rows += deliveries.mail_of(
-            message, address=plan.recipient.email, rendered=rendered, calendar=calendar
+            message,
+            address=plan.recipient.email,
+            mail_to=names.address(event.render.mail_to),
+            rendered=rendered,
+            calendar=calendar,
         )
     return rows
 

@@ -109,6 +109,7 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
         "person.signed_out_everywhere": _route(
             _know("person", "person.signed_out_everywhere", by_mail=True)
         ),
+        "person.address_changed": _route(_mail("person", "person.address_changed")),
         "role_assignment.created": NOBODY,
         "role_assignment.deleted": NOBODY,
         "api_key.created": NOBODY,

@@ -175,6 +175,7 @@ def upgrade() -> None:
         sa.Column("aggregate_version", sa.Integer(), nullable=False),
         sa.Column("program_id", sa.Uuid(), nullable=True),
         sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("mail_to", sa.String(length=254), nullable=True),
         sa.Column("bucket", sa.Integer(), nullable=False),
         sa.Column(
             "epoch", sa.Integer(), server_default=sa.text("current_feed_epoch()"), nullable=False

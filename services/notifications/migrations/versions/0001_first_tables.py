@@ -352,6 +352,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("body_text", sa.Text(), nullable=False),
         sa.Column("body_html", sa.Text(), nullable=False),
+        sa.Column("mail_to", sa.String(length=254), nullable=True),
         sa.Column("calendar", sa.Text(), nullable=True),
         sa.Column("method", sa.String(length=16), nullable=True),
         sa.ForeignKeyConstraint(

@@ -304,3 +304,59 @@ async def test_challenges_are_forgotten_after_a_day(post: Post) -> None:
     post.at_work.clock.pass_time(61)
     await email_codes.forget_old(post.at_work.resources.database)
     assert await post.at_work.rows("SELECT id FROM email_code") == []
+
+
+async def test_the_address_that_somebody_had_is_told_of_the_change(post: Post) -> None:
+    """Though the new one is known by the time the mail is written, and before it is sent."""
+    world, new = post.app.world, "new@example.org"
+    person = await world.add_person(locale="en")
+    await changed(world, person["id"], email=new)
+    challenge_id = await post.app.ask(new)
+    await post.send()
+
+    (notice,) = [
+        mail
+        for mail in post.postbox.to(person["email"])
+        if mail["Subject"] == "Your address was changed"
+    ]
+    plain, markup = parts_of(notice)
+    assert "by another address from now on" in plain
+    assert new not in plain + markup
+    (code,) = post.postbox.to(new)
+    assert codes_in(parts_of(code)[0]) == [post.app.code(challenge_id)]
+    # Once it is sent nothing says any more which address it was.
+    assert await post.told("SELECT 1 FROM delivery_content WHERE organization_id = $1") == []
+    (kept,) = await post.at_work.rows(
+        "SELECT mail_to FROM outbox_message WHERE type = 'person.address_changed'"
+    )
+    assert kept[0] is None
+    feed = await world.org_admin.get("/v1/events?limit=200")
+    assert "person.address_changed" not in feed.text
+    assert person["email"] not in feed.text
+
+
+async def test_who_changes_their_own_address_is_told_too_and_in_their_language(post: Post) -> None:
+    world = post.app.world
+    path = f"/v1/people/{world.org_admin_id}"
+    old = (await world.org_admin.get(path)).json()["email"]
+    await changed(world, world.org_admin_id, locale="de")
+    await changed(world, world.org_admin_id, email=f"new-{old}")
+    await post.send()
+
+    (notice,) = [mail for mail in post.postbox.mails if str(mail["To"]).endswith(f"<{old}>")]
+    assert notice["Subject"] == "Ihre Adresse wurde geändert"
+
+
+async def test_nobody_is_told_of_an_address_that_is_spelt_anew(post: Post) -> None:
+    person = await post.app.world.add_person()
+    await changed(post.app.world, person["id"], email=person["email"].capitalize())
+    await post.send()
+
+    assert post.postbox.mails == []
+
+
+async def changed(world: World, person_id: str, **changes: str) -> None:
+    """Change a person as an org admin."""
+    headers = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+    answer = await world.org_admin.patch(f"/v1/people/{person_id}", json=changes, headers=headers)
+    assert answer.status_code == 200, answer.text
