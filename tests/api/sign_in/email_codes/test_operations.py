@@ -111,6 +111,7 @@ class Desk:
                 organization_id=options.pop("organization_id", self.organization_id),
                 challenge_id=challenge.id,
                 code=code,
+                admit=lambda: None,
                 pepper=self.pepper,
                 now=self.now,
                 **options,
