@@ -25,19 +25,24 @@ from tests.support.apps import World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ISSUER = "https://mentoring.example.org"
+REDIRECT = "https://app.example.org/in?from=mentoring"
 
 
 @pytest.fixture
 async def wanted(world: World) -> Wanted:
     """Return what an app of a fresh organization asks for."""
-    answer = await world.org_admin.post(
-        "/v1/oauth-clients", json={"label": "an app", "scopes": ["people:read"]}
-    )
+    app = {
+        "label": "an app",
+        "kind": "app",
+        "scopes": ["people:read"],
+        "redirect_uris": [REDIRECT],
+    }
+    answer = await world.org_admin.post("/v1/oauth-clients", json=app)
     assert answer.status_code == 201, answer.text
     return Wanted(
         organization_id=ids.parse_id("organization", world.organization_id),
         client_id=ids.parse_id("oauth_client", answer.json()["id"]),
-        redirect_uri="https://app.example.org/in?from=mentoring",
+        redirect_uri=REDIRECT,
         scopes=[Scope.PEOPLE_READ],
         state="a state",
         code_challenge="E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
@@ -65,6 +70,15 @@ async def test_a_sign_in_is_found_by_its_own_browser(session: AsyncSession, want
     assert await operations.load(session, cookie=cookie, now=NOW) is sign_in
     found = await operations.load(session, cookie=cookie, now=NOW, sign_in_id=sign_in.id)
     assert found is sign_in
+
+
+async def test_a_sign_in_for_another_address_than_the_apps_is_none(
+    session: AsyncSession, wanted: Wanted
+) -> None:
+    moved = replace(wanted, redirect_uri="https://moved.example.org/in")
+    _, cookie = await begun(session, moved)
+
+    assert await operations.load(session, cookie=cookie, now=NOW) is None
 
 
 async def test_the_cookie_is_kept_as_a_digest_only(session: AsyncSession, wanted: Wanted) -> None:
