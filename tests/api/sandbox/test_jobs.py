@@ -36,9 +36,19 @@ from tests.support.work import Bench, WorkerDiedError, bench
 
 @pytest.fixture
 async def at_work(api: FastAPI, databases: Databases) -> AsyncIterator[Bench]:
-    """Return a worker of a fresh sandbox."""
+    """Return a worker of a fresh sandbox, the only one whose clock is to move."""
+    await hold_clocks(databases)
     async with bench(databases, await found_world(api, kind="sandbox")) as opened:
         yield opened
+
+
+async def hold_clocks(databases: Databases) -> None:
+    """Let no sandbox of another test go on: a worker takes whichever waits."""
+    connection = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
+    try:
+        await connection.execute("UPDATE organization_clock SET advance_to = NULL, reset_at = NULL")
+    finally:
+        await connection.close()
 
 
 def desk(at_work: Bench, **changes: Any) -> Desk:
