@@ -123,7 +123,7 @@ def _best_first(wishes: Ints) -> Ints:
         order: Ints = np.argsort(-wishes, axis=1, kind="stable")
         return order
     # Sorting the numbers themselves, each with its column in it, is several times faster.
-    keys = wishes * -columns + np.arange(columns)
+    keys: Ints = wishes * -columns + np.arange(columns)
     keys.sort(axis=1)
     keys %= columns
     return keys
