@@ -37,6 +37,7 @@ class Why(IntEnum):
     TEAM_IS_FULL = 8
     NO_FACILITATOR_ALLOWED = 9
     ODD_ONE_OUT = 10
+    ROLE_IS_MISSING = 11
 
 
 class ImpossibleLockError(ValueError):
