@@ -122,7 +122,7 @@ def pair(
     """
     fixed = no_pairs() if locks is None else locks
     places = np.ones(len(weights), dtype=bool) if is_open is None else is_open
-    left = _left(places, fixed, weights[fixed[:, 0], fixed[:, 1]] > 0)
+    left = open_after(places, fixed, weights[fixed[:, 0], fixed[:, 1]] > 0)
     return _paired(_graph_of(weights, left), places, fixed, step)
 
 
@@ -139,7 +139,7 @@ def pair_edges(
     Locks need not be among them.
     """
     fixed = no_pairs() if locks is None else locks
-    left = _left(is_open, fixed, np.ones(len(fixed), dtype=bool))
+    left = open_after(is_open, fixed, np.ones(len(fixed), dtype=bool))
     kept = (weights > 0) & left[edges[:, 0]] & left[edges[:, 1]]
     return _paired(_graph_of_edges(edges[kept], weights[kept], len(left)), is_open, fixed, step)
 
@@ -149,8 +149,8 @@ def warm() -> None:
     pair(np.ones((3, 3), dtype=np.int64) - 2 * np.eye(3, dtype=np.int64))
 
 
-def _left(places: Mask, locks: Ints, allowed: Mask) -> Mask:
-    """Return who is still open after the locks, or name the lock that cannot be."""
+def open_after(places: Mask, locks: Ints, allowed: Mask) -> Mask:
+    """Return who is still open after the locks, each allowed or not; or name one that cannot be."""
     left = places.copy()
     for row, (one, other) in enumerate(locks.tolist()):
         if not allowed[row] or one == other:
