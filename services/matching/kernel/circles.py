@@ -30,6 +30,7 @@ from services.matching.kernel.terms import (
     Why,
     compiled,
     gap_of,
+    inner,
     quiet,
 )
 
@@ -543,7 +544,7 @@ def _misses_role(pool: Pool, table: Table) -> bool:
 # reference, which takes longer than what is done with it.
 
 
-@compiled
+@inner
 def _swap_gain(  # noqa: PLR0917 - see above
     likes: Ints,
     person: Ints,
@@ -583,7 +584,7 @@ def _swap_gain(  # noqa: PLR0917 - see above
     return int(gain)
 
 
-@compiled
+@inner
 def _role_lack(needs: Ints, roles: Ints, circle: int, leaves: int, joins: int) -> int:
     """Return how many people more a circle lacks once one role (or -1) left and one joined."""
     more = 0
@@ -594,7 +595,7 @@ def _role_lack(needs: Ints, roles: Ints, circle: int, leaves: int, joins: int) -
     return more
 
 
-@compiled
+@inner
 def _move_gain(  # noqa: PLR0917 - see above
     person: Ints,
     needs: Ints,
@@ -628,7 +629,7 @@ def _move_gain(  # noqa: PLR0917 - see above
     return int(gain - rules[SHORT] * lack)
 
 
-@compiled
+@inner
 def _shared_after(  # noqa: PLR0917 - see above
     has: Mask, known: Ints, topics: Ints, circle: int, leaves: int, joins: int
 ) -> int:
@@ -657,7 +658,7 @@ def _survey(rules: Ints, known: Ints, topics: Ints, circle: int) -> None:
         known[circle, CHANCE] = SHARES * rules[GROUND] * (size + 1)
 
 
-@compiled
+@inner
 def _ground_gain(  # noqa: PLR0917 - see above
     has: Mask, rules: Ints, circle: Ints, known: Ints, topics: Ints, one: int, other: int, to: int
 ) -> int:
@@ -672,7 +673,7 @@ def _ground_gain(  # noqa: PLR0917 - see above
     return int(SHARES * rules[GROUND] * people)
 
 
-@compiled
+@inner
 def _move(pool: Pool, table: Table, one: int, other: int, to: int) -> None:
     """Put somebody into another circle, and somebody (or -1) into theirs."""
     circle, known, link, gives, own = table.circle, table.known, table.link, table.gives, table.own
@@ -693,7 +694,7 @@ def _move(pool: Pool, table: Table, one: int, other: int, to: int) -> None:
             _survey(pool.rules, known, table.topics, changed)
 
 
-@compiled
+@inner
 def _count(pool: Pool, table: Table, who: int, circle: int, change: int) -> None:
     """Count somebody in or out of a circle, in all but what it is worth."""
     table.known[circle, SIZE] += change
@@ -709,7 +710,7 @@ def _count(pool: Pool, table: Table, who: int, circle: int, change: int) -> None
             link[mate] += change * likes[mate]
 
 
-@compiled
+@inner
 def _below(random: Random, end: int) -> int:
     """Return a number below the end: xorshift (Marsaglia 2003)."""
     value = random[0]
@@ -800,7 +801,7 @@ def _best_moves(pool: Pool, table: Table, people: Ints) -> bool:
     return gained
 
 
-@compiled
+@inner
 def _best_swap(pool: Pool, table: Table, one: int) -> tuple[int, int, int]:
     """Return the gain of somebody's best swap, with whom, and where to."""
     likes, _, person, has, needs, share, rules = pool
@@ -843,7 +844,7 @@ def _best_swap(pool: Pool, table: Table, one: int) -> tuple[int, int, int]:
     return best, best_other, circle[best_other]
 
 
-@compiled
+@inner
 def _best_move(pool: Pool, table: Table, one: int) -> tuple[int, int]:
     """Return the gain of somebody's best move, and where to."""
     _, _, person, has, needs, share, rules = pool

@@ -26,6 +26,7 @@ from services.matching.kernel.terms import (
     Why,
     compiled,
     gap_of,
+    inner,
     quiet,
 )
 
@@ -435,7 +436,7 @@ def _colours(edges: Ints, first: int, second: int, most: int) -> Ints:
     return colour
 
 
-@compiled
+@inner
 def _swap(  # noqa: PLR0917 - compiled
     at: Ints, colour: Ints, edges: Ints, first: int, start: int, taken: int, free: int
 ) -> None:

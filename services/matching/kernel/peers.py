@@ -27,6 +27,7 @@ from services.matching.kernel.terms import (
     Why,
     compiled,
     gap_of,
+    inner,
     no_pairs,
     quiet,
 )
@@ -476,7 +477,7 @@ def _search(graph: Graph) -> Search:
     )
 
 
-@compiled
+@inner
 def _reach(search: Search, column: int, distance: int, by: int) -> None:
     """Note a shorter way to a column."""
     if distance >= search.distance[column]:
@@ -495,7 +496,7 @@ def _reach(search: Search, column: int, distance: int, by: int) -> None:
     heap[at], heap_at[at] = distance, column
 
 
-@compiled
+@inner
 def _nearest_column(search: Search) -> int:
     """Take the nearest column out of the heap, or -1; longer ways to the same are left behind."""
     heap, heap_at = search.heap, search.heap_at
@@ -518,7 +519,7 @@ def _nearest_column(search: Search) -> int:
     return -1
 
 
-@compiled
+@inner
 def _forget(search: Search) -> None:
     for at in range(search.sizes[0]):
         search.distance[search.reached[at]] = FAR
@@ -533,7 +534,7 @@ def _assign(graph: Graph, assigned: Assignment, search: Search, first: int, end:
             _augment(graph, assigned, search, one)
 
 
-@compiled
+@inner
 def _augment(graph: Graph, assigned: Assignment, search: Search, start: int) -> None:
     """Give a row a free column, or let whoever loses least by it be alone."""
     profit, price = assigned.profit, assigned.price
@@ -568,7 +569,7 @@ def _augment(graph: Graph, assigned: Assignment, search: Search, start: int) -> 
     _forget(search)
 
 
-@compiled
+@inner
 def _settle(assigned: Assignment, search: Search, start: int, length: int) -> None:
     """Make the path tight: who is nearer than its end pays the difference."""
     assigned.profit[start] -= length

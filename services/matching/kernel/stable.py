@@ -21,6 +21,7 @@ from services.matching.kernel.terms import (
     Step,
     Why,
     compiled,
+    inner,
     no_pairs,
     quiet,
 )
@@ -251,7 +252,7 @@ def _worth_of_lists(proposers: Lists, reviewers: Lists) -> Ints:
     return worth
 
 
-@compiled
+@inner
 def _listed_by(lists: Lists, others: int) -> tuple[Ints, Places, Places]:
     """Return as CSR who lists each of the other side, and how much they are worth there."""
     start = np.zeros(others + 1, dtype=np.int64)
@@ -327,7 +328,7 @@ def _advance(market: Market, state: State, limit: int) -> int:
     return asked
 
 
-@compiled
+@inner
 def _ask(state: State, one: int, other: int, value: int) -> None:
     """Let somebody ask: who is asked takes them, or has them for somebody worse, or does not."""
     base, room = state.offsets[other], state.offsets[other + 1] - state.offsets[other]
@@ -345,12 +346,12 @@ def _ask(state: State, one: int, other: int, value: int) -> None:
             state.waiting[-1] += 1
 
 
-@compiled
+@inner
 def _is_worse(value: int, by: int, than: int, than_by: int) -> bool:
     return value < than or (value == than and by > than_by)
 
 
-@compiled
+@inner
 def _push(state: State, other: int, one: int, value: int) -> None:
     """Add somebody to those who are held."""
     base = state.offsets[other]
@@ -366,7 +367,7 @@ def _push(state: State, other: int, one: int, value: int) -> None:
     state.sizes[other] += 1
 
 
-@compiled
+@inner
 def _replace(state: State, other: int, one: int, value: int) -> None:
     """Put somebody in the place of the worst who is held."""
     base, count = state.offsets[other], state.sizes[other]
@@ -425,7 +426,7 @@ def _count_blocking(market: Market, pairs: Ints, places: Ints, seats: Ints) -> i
     return found
 
 
-@compiled
+@inner
 def _held_of(market: Market, pairs: Ints) -> Mask:
     """Tell of each question whether the two are a pair."""
     holds = np.zeros(len(market.indices), dtype=np.bool_)
@@ -440,7 +441,7 @@ def _held_of(market: Market, pairs: Ints) -> Mask:
     return holds
 
 
-@compiled
+@inner
 def _least_held(market: Market, holds: Mask, places: Ints) -> tuple[Ints, Ints, Ints]:
     """Return where each proposer's better choices end, and the worst whom each reviewer holds."""
     end = market.indptr[:-1].copy()
