@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from services.matching.kernel.terms import (
     ImpossibleLockError,
@@ -32,7 +30,7 @@ from services.matching.kernel.terms import (
     quiet,
 )
 
-CANDIDATES = 20
+CANDIDATES = 10
 """Best pairs of each person from which the prices are first made."""
 _PRICED = 8
 _PRICINGS = 20
@@ -209,10 +207,11 @@ def _best(graph: Graph, prices: Prices, step: Step) -> tuple[Ints, bool]:
 
 def _blossom(graph: Graph, kept: Mask, step: Step) -> Ints:
     """Return the best pairs among those kept, one connected component at a time."""
-    rows = np.repeat(np.arange(len(graph.indptr) - 1), np.diff(graph.indptr))
-    half = np.flatnonzero(kept & (rows < graph.indices))
-    one, other, weights = rows[half], graph.indices[half].astype(np.int64), graph.weights[half]
-    part = _labels(one, other, len(graph.indptr) - 1)
+    near = _part(graph, kept)
+    part = _components(near)
+    one = np.repeat(np.arange(len(part)), np.diff(near.indptr))
+    half = np.flatnonzero(one < near.indices)
+    one, other, weights = one[half], near.indices[half].astype(np.int64), near.weights[half]
     order = np.argsort(part[one], kind="stable")
     found = [no_pairs()]
     done = 0
@@ -235,18 +234,6 @@ def _matched(one: Ints, other: Ints, weights: Ints) -> Ints:
     graph.add_edges_from(list(zip(*ends.tolist(), weights.tolist(), strict=True)))
     found = rustworkx.max_weight_matching(graph, weight_fn=int)
     return names[np.array(sorted(found), dtype=np.int64).reshape(-1, 2)]
-
-
-def _labels(one: Ints, other: Ints, people: int) -> Ints:
-    """Return the number of each person's connected component."""
-    graph = coo_matrix((np.ones(len(one), dtype=bool), (one, other)), shape=(people, people))
-    labels: Ints = connected_components(graph, directed=False)[1].astype(np.int64)
-    return labels
-
-
-def _components(graph: Graph) -> Ints:
-    rows = np.repeat(np.arange(len(graph.indptr) - 1), np.diff(graph.indptr))
-    return _labels(rows, graph.indices.astype(np.int64), len(graph.indptr) - 1)
 
 
 def _total(graph: Graph, pairs: Ints) -> int:
@@ -274,10 +261,10 @@ def _prices(graph: Graph, parts: Ints, step: Step) -> Prices:
     Some are asked by everybody, so looked at first are the best pairs of each person, and those
     that are better than is usual with the other.
     """
-    usual = _usual(graph)
+    usual = _usual(graph, CANDIDATES)
     looked = _nearest(graph, -graph.weights, CANDIDATES // 2)
     looked |= _nearest(graph, usual[graph.indices] - graph.weights, CANDIDATES // 2)
-    assigned = _start(len(usual))
+    assigned = _start(usual)
     sizes = np.bincount(parts, minlength=1)
     for done in range(_PRICINGS):
         part = _part(graph, looked)
@@ -365,20 +352,48 @@ def _nearest(graph: Graph, keys: Ints, count: int) -> Mask:
     kept = np.zeros(len(keys), dtype=np.bool_)
     best = np.empty(count, dtype=np.int64)
     for one in range(len(graph.indptr) - 1):
-        size = 0
-        for at in range(graph.indptr[one], graph.indptr[one + 1]):
-            if size == count and keys[at] >= keys[best[size - 1]]:
-                continue
-            place = size if size < count else count - 1
-            size = min(size + 1, count)
-            while place and keys[best[place - 1]] > keys[at]:
-                best[place] = best[place - 1]
-                place -= 1
-            best[place] = at
+        size = _least(graph, keys, one, best)
         for at in best[:size]:
             kept[at] = True
             kept[graph.mirror[at]] = True
     return kept
+
+
+@inner
+def _least(graph: Graph, keys: Ints, one: int, best: Ints) -> int:
+    """Write down one person's least pairs, in order; return how many they are."""
+    size, count = 0, len(best)
+    for at in range(graph.indptr[one], graph.indptr[one + 1]):
+        if size == count and keys[at] >= keys[best[size - 1]]:
+            continue
+        place = size if size < count else count - 1
+        size = min(size + 1, count)
+        while place and keys[best[place - 1]] > keys[at]:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = at
+    return size
+
+
+@compiled
+def _components(graph: Graph) -> Ints:
+    """Return the number of each person's connected component."""
+    part = np.full(len(graph.indptr) - 1, -1, dtype=np.int64)
+    waiting = np.empty(len(part), dtype=np.int64)
+    count = 0
+    for start in range(len(part)):
+        if part[start] >= 0:
+            continue
+        part[start], waiting[0], size = count, start, 1
+        while size:
+            size -= 1
+            one = waiting[size]
+            for other in graph.indices[graph.indptr[one] : graph.indptr[one + 1]]:
+                if part[other] < 0:
+                    part[other], waiting[size] = count, other
+                    size += 1
+        count += 1
+    return part
 
 
 @compiled
@@ -433,21 +448,24 @@ def _missing(graph: Graph, slack: Ints) -> Ints:
 
 
 @compiled
-def _usual(graph: Graph) -> Ints:
-    """Return the mean weight of each person's pairs."""
+def _usual(graph: Graph, count: int) -> Ints:
+    """Return the mean weight of each person's best pairs."""
     usual = np.zeros(len(graph.indptr) - 1, dtype=np.int64)
+    best = np.empty(count, dtype=np.int64)
+    keys = -graph.weights
     for one in range(len(usual)):
-        for at in range(graph.indptr[one], graph.indptr[one + 1]):
+        size = _least(graph, keys, one, best)
+        for at in best[:size]:
             usual[one] += graph.weights[at]
-        usual[one] //= max(1, graph.indptr[one + 1] - graph.indptr[one])
+        usual[one] //= max(1, size)
     return usual
 
 
-def _start(people: int) -> Assignment:
-    """Return nobody assigned, and all prices zero."""
-    alone = np.full(people, -1, dtype=np.int64)
-    nothing = np.zeros(people, dtype=np.int64)
-    return Assignment(nothing, nothing.copy(), alone, alone.copy())
+def _start(usual: Ints) -> Assignment:
+    """Return nobody assigned, at a guess of the prices."""
+    alone = np.full(len(usual), -1, dtype=np.int64)
+    price = usual - usual.min(initial=np.iinfo(np.int64).max)
+    return Assignment(np.zeros(len(usual), dtype=np.int64), price, alone, alone.copy())
 
 
 @compiled

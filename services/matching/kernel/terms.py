@@ -69,7 +69,9 @@ def compiled[Function: Callable[..., Any]](function: Function) -> Function:
 
 def inner[Function: Callable[..., Any]](function: Function) -> Function:
     """Compile what only compiled functions call: without a door for Python, which takes longest."""
-    return cast("Function", njit(cache=True, no_cpython_wrapper=True)(function))
+    # The option is documented for `jit`, and missing in the types of Numba 0.68.
+    compiler: Any = njit
+    return cast("Function", compiler(cache=True, no_cpython_wrapper=True)(function))
 
 
 def gap_of(reached: int, bound: int) -> float:
