@@ -352,6 +352,7 @@ class _Search:
         # Whoever has no circle joins where they add most.
         _best_moves(self.pool, table, order)
         first = _try(self.pool, table, self.random, 0, _SAMPLE) // _COOL
+        best, best_value = _copied(table), _value(self.pool, table)
         for done in range(rounds):
             if self.until is not None and time.monotonic() >= self.until:
                 self.is_stopped = True
@@ -359,7 +360,12 @@ class _Search:
             if done % _LEAD_EVERY == 0:
                 self._lead(table)
             self._round(table, first * (rounds - 1 - done) // rounds)
+            value = _value(self.pool, table)
+            if value > best_value:
+                best, best_value = _copied(table), value
             self.step(done, rounds)
+        for values, written in zip(best, table, strict=True):
+            written[:] = values
         self._descend(table)
 
     def _round(self, table: Table, threshold: int) -> None:
@@ -452,6 +458,16 @@ def _lacks(pool: Pool, table: Table) -> Ints:
     short = np.maximum(0, pool.rules[MINIMUM] - table.known[:-1, SIZE])
     lacks: Ints = short + np.maximum(0, pool.needs - table.roles[:-1]).sum(axis=1)
     return lacks
+
+
+def _value(pool: Pool, table: Table) -> int:
+    """Return what the circles are worth, less what they lack and who has none."""
+    lacks = int(_lacks(pool, table).sum() * pool.rules[SHORT])
+    return _total(pool, table) - lacks - int(table.known[-1, SIZE] * pool.rules[OUT])
+
+
+def _copied(table: Table) -> Table:
+    return Table(*(values.copy() for values in table))
 
 
 def _unfit(pool: Pool, table: Table) -> int:

@@ -236,19 +236,41 @@ def _described(market: Market, places: Ints, seats: Ints, pairs: Ints, locks: In
 @compiled
 def _worth_of_lists(proposers: Lists, reviewers: Lists) -> Ints:
     """Return what each proposer is worth to whom they list: more for better ranks."""
-    start, by, value = _listed_by(reviewers, len(proposers.indptr) - 1)
+    sizes = len(proposers.indptr) - 1, len(reviewers.indptr) - 1
+    if sizes[0] * sizes[1] <= 2 * len(reviewers.indices):
+        return _worth_by_table(proposers, reviewers)
+    start, by, value = _listed_by(reviewers, sizes[0])
     worth = np.empty(len(proposers.indices), dtype=np.int64)
-    known = np.zeros(len(reviewers.indptr) - 1, dtype=np.int32)
-    for one in range(len(proposers.indptr) - 1):
+    known = np.zeros(sizes[1], dtype=np.int32)
+    for one in range(sizes[0]):
         for at in range(start[one], start[one + 1]):
             known[by[at]] = value[at]
         for at in range(proposers.indptr[one], proposers.indptr[one + 1]):
             other = proposers.indices[at]
-            worth[at] = known[other] or REFUSED
+            worth[at] = known[other] if known[other] else REFUSED
             # Somebody who is listed twice is asked once.
             known[other] = 0
         for at in range(start[one], start[one + 1]):
             known[by[at]] = 0
+    return worth
+
+
+@inner
+def _worth_by_table(proposers: Lists, reviewers: Lists) -> Ints:
+    """Return the same where most list most: a table of all is then the shorter way."""
+    others = len(reviewers.indptr) - 1
+    known = np.zeros((len(proposers.indptr) - 1, others), dtype=np.int32)
+    for other in range(others):
+        end = reviewers.indptr[other + 1]
+        for at in range(reviewers.indptr[other], end):
+            known[reviewers.indices[at], other] = end - at
+    worth = np.empty(len(proposers.indices), dtype=np.int64)
+    for one in range(len(known)):
+        mine = known[one]
+        for at in range(proposers.indptr[one], proposers.indptr[one + 1]):
+            value = mine[proposers.indices[at]]
+            worth[at] = value or REFUSED
+            mine[proposers.indices[at]] = 0
     return worth
 
 
@@ -279,12 +301,18 @@ def _listed_by(lists: Lists, others: int) -> tuple[Ints, Places, Places]:
 def _begin(market: Market, places: Ints, seats: Ints) -> State:
     """Return the state before anybody asked; the first of a side asks first."""
     count = len(places)
-    asked = np.zeros(len(seats), dtype=np.int64)
-    for other in market.indices:
-        asked[other] += 1
+    room = np.empty(len(seats), dtype=np.int64)
+    for other in range(len(seats)):
+        room[other] = max(0, min(seats[other], count))
+    if room.sum() > len(market.indices):
+        # Nobody holds more than ask.
+        asked = np.zeros(len(seats), dtype=np.int64)
+        for other in market.indices:
+            asked[other] += 1
+        room = np.minimum(room, asked)
     offsets = np.zeros(len(seats) + 1, dtype=np.int64)
     for other in range(len(seats)):
-        offsets[other + 1] = offsets[other] + max(0, min(seats[other], asked[other]))
+        offsets[other + 1] = offsets[other] + room[other]
     waiting = np.empty(count + 1, dtype=np.int64)
     for one in range(count):
         waiting[one] = count - 1 - one
@@ -409,8 +437,7 @@ def _collected(state: State) -> Ints:
 @compiled
 def _count_blocking(market: Market, pairs: Ints, places: Ints, seats: Ints) -> int:
     """Count the pairs that both would rather have than what they hold; pairs in order."""
-    holds = _held_of(market, pairs)
-    end, worst, worst_by = _least_held(market, holds, places)
+    holds, end, worst, worst_by = _least_held(market, pairs, places)
     taken = np.zeros(len(seats), dtype=np.int64)
     for at in range(len(pairs)):
         taken[pairs[at, 1]] += 1
@@ -427,38 +454,38 @@ def _count_blocking(market: Market, pairs: Ints, places: Ints, seats: Ints) -> i
 
 
 @inner
-def _held_of(market: Market, pairs: Ints) -> Mask:
-    """Tell of each question whether the two are a pair."""
+def _least_held(market: Market, pairs: Ints, places: Ints) -> tuple[Mask, Ints, Ints, Ints]:
+    """Return which questions made pairs, where each proposer's better choices end, and the worst.
+
+    The worst is whom each reviewer holds: what they are worth, and who it is. Lists are read no
+    further than the last pair.
+    """
     holds = np.zeros(len(market.indices), dtype=np.bool_)
-    partner = np.full(market.reviewers, -1, dtype=np.int64)
-    at_pair = 0
-    for one in range(len(market.indptr) - 1):
-        while at_pair < len(pairs) and pairs[at_pair, 0] == one:
-            partner[pairs[at_pair, 1]] = one
-            at_pair += 1
-        for at in range(market.indptr[one], market.indptr[one + 1]):
-            holds[at] = partner[market.indices[at]] == one and market.worth[at] != REFUSED
-    return holds
-
-
-@inner
-def _least_held(market: Market, holds: Mask, places: Ints) -> tuple[Ints, Ints, Ints]:
-    """Return where each proposer's better choices end, and the worst whom each reviewer holds."""
     end = market.indptr[:-1].copy()
     worst = np.full(market.reviewers, np.int64(2**63 - 1))
     worst_by = np.zeros(market.reviewers, dtype=np.int64)
+    partner = np.full(market.reviewers, -1, dtype=np.int64)
+    at_pair = 0
     for one in range(len(places)):
-        count = 0
+        mine = 0
+        while at_pair < len(pairs) and pairs[at_pair, 0] == one:
+            partner[pairs[at_pair, 1]] = one
+            at_pair += 1
+            mine += 1
+        has_room = mine < places[one]
         for at in range(market.indptr[one], market.indptr[one + 1]):
-            if holds[at]:
-                other, value = market.indices[at], market.worth[at]
-                count += 1
+            if not mine:
+                break
+            other, value = market.indices[at], market.worth[at]
+            if partner[other] == one and value != REFUSED:
+                holds[at] = True
                 end[one] = at
+                mine -= 1
                 if _is_worse(value, one, worst[other], worst_by[other]):
                     worst[other], worst_by[other] = value, one
-        if count < places[one]:
+        if has_room:
             end[one] = market.indptr[one + 1]
-    return end, worst, worst_by
+    return holds, end, worst, worst_by
 
 
 @compiled
@@ -466,17 +493,30 @@ def _why(market: Market, pairs: Ints, places: Ints, seats: Ints) -> tuple[Ints, 
     """Return why each of both sides was left out; the first cause that holds."""
     proposers = np.full(len(places), NOBODY_ALLOWED, dtype=np.int64)
     reviewers = np.full(len(seats), NOBODY_ALLOWED, dtype=np.int64)
+    left = len(places) + len(seats)
+    for at in range(len(pairs)):
+        one, other = pairs[at]
+        left -= (proposers[one] != PLACED) + (reviewers[other] != PLACED)
+        proposers[one] = reviewers[other] = PLACED
+    if left:
+        _blame(market, proposers, reviewers)
     for one in range(len(places)):
-        for at in range(market.indptr[one], market.indptr[one + 1]):
-            if market.worth[at] != REFUSED:
-                proposers[one] = OTHERS_CAME_FIRST
-                reviewers[market.indices[at]] = OTHERS_CAME_FIRST
-        if places[one] <= 0:
+        if places[one] <= 0 and proposers[one] != PLACED:
             proposers[one] = NO_CAPACITY
     for other in range(len(seats)):
-        if seats[other] <= 0:
+        if seats[other] <= 0 and reviewers[other] != PLACED:
             reviewers[other] = NO_CAPACITY
-    for at in range(len(pairs)):
-        proposers[pairs[at, 0]] = PLACED
-        reviewers[pairs[at, 1]] = PLACED
     return proposers, reviewers
+
+
+@inner
+def _blame(market: Market, proposers: Ints, reviewers: Ints) -> None:
+    """Note of those left out whom some of the other side could have had."""
+    for one in range(len(proposers)):
+        for at in range(market.indptr[one], market.indptr[one + 1]):
+            if market.worth[at] != REFUSED:
+                other = market.indices[at]
+                if proposers[one] != PLACED:
+                    proposers[one] = OTHERS_CAME_FIRST
+                if reviewers[other] != PLACED:
+                    reviewers[other] = OTHERS_CAME_FIRST
