@@ -247,7 +247,7 @@ def _worth_of_lists(proposers: Lists, reviewers: Lists) -> Ints:
             known[by[at]] = value[at]
         for at in range(proposers.indptr[one], proposers.indptr[one + 1]):
             other = proposers.indices[at]
-            worth[at] = known[other] if known[other] else REFUSED
+            worth[at] = known[other] if known[other] else REFUSED  # noqa: FURB110 - as Numba types it
             # Somebody who is listed twice is asked once.
             known[other] = 0
         for at in range(start[one], start[one + 1]):
