@@ -340,38 +340,39 @@ def _at_once(market: Market, places: Ints, seats: Ints) -> Ints:
 @compiled
 def _advance(market: Market, state: State, limit: int) -> int:
     """Let those who wait ask, up to a number of questions; return how many were asked."""
-    waiting, following, places = state.waiting, state.following, state.places
+    # Taken out of the tuples once: each time counts a reference, which takes longer than the rest.
+    following, places, waiting, waits, offsets, sizes, held, values = state
+    indptr, indices, worth, _ = market
     asked = 0
     while waiting[-1] and asked < limit:
         one = waiting[waiting[-1] - 1]
-        if places[one] <= 0 or following[one] == market.indptr[one + 1]:
-            state.waits[one] = False
+        if places[one] <= 0 or following[one] == indptr[one + 1]:
+            waits[one] = False
             waiting[-1] -= 1
             continue
         at = following[one]
         following[one] += 1
         asked += 1
-        if market.worth[at] != REFUSED:
-            _ask(state, one, market.indices[at], market.worth[at])
+        if worth[at] == REFUSED:
+            continue
+        other, left = indices[at], one
+        base, end = offsets[other], offsets[other + 1]
+        if sizes[other] < end - base:
+            _push(held[base:end], values[base:end], sizes[other], one, worth[at])
+            sizes[other] += 1
+        elif end > base and _is_worse(values[base], held[base], worth[at], one):
+            left = held[base]
+            _replace(held[base:end], values[base:end], one, worth[at])
+        else:
+            continue
+        places[one] -= 1
+        if left != one:
+            places[left] += 1
+            if not waits[left]:
+                waits[left] = True
+                waiting[waiting[-1]] = left
+                waiting[-1] += 1
     return asked
-
-
-@inner
-def _ask(state: State, one: int, other: int, value: int) -> None:
-    """Let somebody ask: who is asked takes them, or has them for somebody worse, or does not."""
-    base, room = state.offsets[other], state.offsets[other + 1] - state.offsets[other]
-    if state.sizes[other] < room:
-        _push(state, other, one, value)
-        state.places[one] -= 1
-    elif room and _is_worse(state.values[base], state.held[base], value, one):
-        left = state.held[base]
-        _replace(state, other, one, value)
-        state.places[one] -= 1
-        state.places[left] += 1
-        if not state.waits[left]:
-            state.waits[left] = True
-            state.waiting[state.waiting[-1]] = left
-            state.waiting[-1] += 1
 
 
 @inner
@@ -380,11 +381,9 @@ def _is_worse(value: int, by: int, than: int, than_by: int) -> bool:
 
 
 @inner
-def _push(state: State, other: int, one: int, value: int) -> None:
+def _push(held: Ints, values: Ints, size: int, one: int, value: int) -> None:
     """Add somebody to those who are held."""
-    base = state.offsets[other]
-    held, values = state.held[base:], state.values[base:]
-    at = state.sizes[other]
+    at = size
     while at:
         above = (at - 1) >> 1
         if not _is_worse(value, one, values[above], held[above]):
@@ -392,18 +391,15 @@ def _push(state: State, other: int, one: int, value: int) -> None:
         held[at], values[at] = held[above], values[above]
         at = above
     held[at], values[at] = one, value
-    state.sizes[other] += 1
 
 
 @inner
-def _replace(state: State, other: int, one: int, value: int) -> None:
-    """Put somebody in the place of the worst who is held."""
-    base, count = state.offsets[other], state.sizes[other]
-    held, values = state.held[base:], state.values[base:]
-    at = 0
-    while 2 * at + 1 < count:
+def _replace(held: Ints, values: Ints, one: int, value: int) -> None:
+    """Put somebody in the place of the worst of a full house."""
+    at, size = 0, len(held)
+    while 2 * at + 1 < size:
         below = 2 * at + 1
-        if below + 1 < count and _is_worse(
+        if below + 1 < size and _is_worse(
             values[below + 1], held[below + 1], values[below], held[below]
         ):
             below += 1
@@ -499,7 +495,7 @@ def _why(market: Market, pairs: Ints, places: Ints, seats: Ints) -> tuple[Ints, 
         left -= (proposers[one] != PLACED) + (reviewers[other] != PLACED)
         proposers[one] = reviewers[other] = PLACED
     if left:
-        _blame(market, proposers, reviewers)
+        _blame(market, proposers, reviewers, left)
     for one in range(len(places)):
         if places[one] <= 0 and proposers[one] != PLACED:
             proposers[one] = NO_CAPACITY
@@ -510,13 +506,16 @@ def _why(market: Market, pairs: Ints, places: Ints, seats: Ints) -> tuple[Ints, 
 
 
 @inner
-def _blame(market: Market, proposers: Ints, reviewers: Ints) -> None:
-    """Note of those left out whom some of the other side could have had."""
+def _blame(market: Market, proposers: Ints, reviewers: Ints, left: int) -> None:
+    """Note of those left out, so many, whom some of the other side could have had."""
+    indptr, indices, worth, _ = market
     for one in range(len(proposers)):
-        for at in range(market.indptr[one], market.indptr[one + 1]):
-            if market.worth[at] != REFUSED:
-                other = market.indices[at]
-                if proposers[one] != PLACED:
-                    proposers[one] = OTHERS_CAME_FIRST
-                if reviewers[other] != PLACED:
-                    reviewers[other] = OTHERS_CAME_FIRST
+        for at in range(indptr[one], indptr[one + 1]):
+            if not left:
+                return
+            if worth[at] != REFUSED:
+                left -= proposers[one] == NOBODY_ALLOWED
+                proposers[one] = OTHERS_CAME_FIRST if proposers[one] != PLACED else PLACED
+                other = indices[at]
+                left -= reviewers[other] == NOBODY_ALLOWED
+                reviewers[other] = OTHERS_CAME_FIRST if reviewers[other] != PLACED else PLACED
