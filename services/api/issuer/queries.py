@@ -11,7 +11,7 @@ from services.api.access.rules import ClientKind, Scope
 from services.api.access.tables import AccessSubject, OAuthClient, RefreshFamily
 from services.api.issuer.rules import AppClient
 from services.api.issuer.tables import AuthorizationCode, RefreshToken
-from shared.persistence.reads import AnySelect, once
+from shared.persistence.reads import AnySelect, Reader, once
 
 
 @once
@@ -36,19 +36,29 @@ def client_row() -> AnySelect:
     )
 
 
-async def app_client(
-    session: AsyncSession, *, organization_id: UUID, client_id: UUID
-) -> AppClient | None:
+@once
+def _live_app() -> AnySelect:
+    return select(
+        col(OAuthClient.label), col(OAuthClient.redirect_uris), col(OAuthClient.scopes)
+    ).where(
+        col(OAuthClient.organization_id) == bindparam("organization_id"),
+        col(OAuthClient.id) == bindparam("client_id"),
+        col(OAuthClient.kind) == ClientKind.APP,
+        col(OAuthClient.revoked_at).is_(None),
+    )
+
+
+async def app_client(reader: Reader, *, organization_id: UUID, client_id: UUID) -> AppClient | None:
     """Return an app that people may sign in to now."""
-    row = await session.get(OAuthClient, (organization_id, client_id))
-    if row is None or row.kind != ClientKind.APP or row.revoked_at is not None:
+    row = await reader.fetch_one(_live_app(), organization_id=organization_id, client_id=client_id)
+    if row is None:
         return None
     return AppClient(
         organization_id=organization_id,
         client_id=client_id,
-        label=row.label,
-        redirect_uris=tuple(row.redirect_uris),
-        scopes=frozenset(map(Scope, row.scopes)),
+        label=row["label"],
+        redirect_uris=tuple(row["redirect_uris"]),
+        scopes=frozenset(map(Scope, row["scopes"])),
     )
 
 

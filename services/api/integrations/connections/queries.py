@@ -100,19 +100,24 @@ async def find_oidc(
     return await session.get(OidcConnection, (organization_id, connection_id))
 
 
-async def list_providers(session: AsyncSession, *, organization_id: UUID) -> list[tuple[UUID, str]]:
-    """Return which identity providers people may sign in at now, with their labels."""
-    statement = (
+@once
+def _providers() -> AnySelect:
+    return (
         select(col(Connection.id), col(Connection.label))
         .where(
-            col(Connection.organization_id) == organization_id,
+            col(Connection.organization_id) == bindparam("organization_id"),
             col(Connection.kind) == ConnectionKind.OIDC,
             col(Connection.status) == ConnectionStatus.ACTIVE,
         )
         .order_by(col(Connection.label))
         .limit(MOST_PROVIDERS)
     )
-    return [(row.id, row.label) for row in await session.execute(statement)]
+
+
+async def list_providers(reader: Reader, *, organization_id: UUID) -> list[tuple[UUID, str]]:
+    """Return which identity providers people may sign in at now, with their labels."""
+    rows = await reader.fetch(_providers(), organization_id=organization_id)
+    return [(row["id"], row["label"]) for row in rows]
 
 
 @once

@@ -32,6 +32,7 @@ from services.api.sign_in.email_codes.schemas import (
     SignedInView,
 )
 from shared.errors import ForbiddenError, InvalidError, Violation, unknown_reference
+from shared.persistence.reads import SessionReader
 from shared.web import responses
 
 # The list of slugs belongs to no organization; the nil tenant sees nothing else.
@@ -100,7 +101,9 @@ async def _organization(opening: Opening, slug: str) -> UUID:
 
 async def _app(session: AsyncSession, organization_id: UUID, name: str) -> AppClient:
     named, client_id = parse_client_name(name)
-    app = await apps.app_client(session, organization_id=organization_id, client_id=client_id)
+    app = await apps.app_client(
+        SessionReader(session), organization_id=organization_id, client_id=client_id
+    )
     if app is None or named != organization_id:
         raise unknown_reference("#/client_id")
     return app

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import codes
-from services.api.access.rules import EVERY_SCOPE, CredentialText, Scope
+from services.api.access.rules import EVERY_SCOPE, Scope
 from services.api.issuer.rules import (
     AppClient,
     TokenRefusal,
@@ -27,15 +27,14 @@ from services.api.sign_in.requests.operations import Wanted
 from services.api.sign_in.requests.rules import Notice
 from services.api.sign_in.requests.tables import SignIn
 from shared import words
-from shared.persistence.reads import SessionReader
+from shared.persistence.reads import Reader, SessionReader
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A sign-in began in this browser."""
+    """A sign-in begins in this browser."""
 
-    sign_in: SignIn
-    entry: CredentialText
+    wanted: Wanted
     where: Surroundings
 
 
@@ -52,16 +51,11 @@ class UnknownApp:
 
 
 async def begin(
-    session: AsyncSession,
-    asked: Asked,
-    *,
-    languages: Sequence[str],
-    issuer_name: str,
-    now: datetime,
+    reader: Reader, asked: Asked, *, languages: Sequence[str], issuer_name: str
 ) -> Begun | Answered | UnknownApp:
     """Take an app's request; only an address it has registered hears why it is refused."""
     where = await queries.surroundings(
-        session, organization_id=asked.organization_id, client_id=asked.client_id
+        reader, organization_id=asked.organization_id, client_id=asked.client_id
     )
     if where is None or not matches_redirect(where.app.redirect_uris, asked.redirect_uri):
         return UnknownApp()
@@ -69,8 +63,7 @@ async def begin(
         wanted = _wanted(asked, where.app, words.choose(*languages, where.default_locale))
     except TokenRefusal as refusal:
         return Answered(_refused(asked, refusal, issuer_name))
-    sign_in, entry = await requests.begin(session, wanted, now=now)
-    return Begun(sign_in, entry, where)
+    return Begun(wanted, where)
 
 
 def _wanted(asked: Asked, app: AppClient, locale: str) -> Wanted:
@@ -81,7 +74,7 @@ def _wanted(asked: Asked, app: AppClient, locale: str) -> Wanted:
         organization_id=request.organization_id,
         client_id=request.client_id,
         redirect_uri=request.redirect_uri,
-        scopes=narrowed(request.scope, app.scopes, ceiling=EVERY_SCOPE),
+        scopes=sorted(narrowed(request.scope, app.scopes, ceiling=EVERY_SCOPE)),
         state=request.state,
         code_challenge=request.code_challenge,
         locale=locale,

@@ -17,7 +17,7 @@ from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests.rules import Notice
 from services.api.sign_in.requests.tables import SignIn
 from services.api.sign_in.upstream import queries as upstream
-from shared.persistence.reads import SessionReader
+from shared.persistence.reads import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,15 @@ class Surroundings:
 
 
 async def surroundings(
-    session: AsyncSession, *, organization_id: UUID, client_id: UUID
+    reader: Reader, *, organization_id: UUID, client_id: UUID
 ) -> Surroundings | None:
     """Return where somebody signs in; None where no such app is live."""
-    app = await issuer.app_client(session, organization_id=organization_id, client_id=client_id)
+    app = await issuer.app_client(reader, organization_id=organization_id, client_id=client_id)
     if app is None:
         return None
-    reader = SessionReader(session)
     row = await organizations.get(reader, organization_id=organization_id)
     takes_codes = await connections.takes_email_codes(reader, organization_id=organization_id)
-    providers = await upstream.providers(session, organization_id)
+    providers = await upstream.providers(reader, organization_id)
     return Surroundings(row["name"], row["default_locale"], providers, takes_codes, app)
 
 

@@ -24,10 +24,18 @@ from services.api.sign_in.pages.rules import Problem
 from services.api.sign_in.pages.schemas import Provider, Scene
 from services.api.sign_in.requests import operations as requests
 from services.api.sign_in.requests import rules as cookies
-from services.api.sign_in.requests.rules import CODE_PAGE, FIRST_PAGE, REPEATED_WITHIN, Notice
+from services.api.sign_in.requests.operations import Wanted
+from services.api.sign_in.requests.rules import (
+    CODE_PAGE,
+    FIRST_PAGE,
+    REPEATED_WITHIN,
+    Held,
+    Notice,
+)
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
 from shared.errors import LimitedError, UnavailableError
+from shared.persistence.reads import SessionReader, read_transaction
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.schemas.base import Email
@@ -86,21 +94,23 @@ async def show_sign_in(request: Request) -> Response:
     if asked is None:
         return _problem(request, Problem.UNKNOWN_APP)
     resources = _resources(request)
-    async with transaction(resources.sessions, Tenant(asked.organization_id)) as session:
+    async with read_transaction(resources.reads, Tenant(asked.organization_id)) as reader:
         outcome = await operations.begin(
-            session,
+            reader,
             asked,
             languages=_languages(request),
             issuer_name=resources.settings.issuer,
-            now=resources.clock(),
         )
     if isinstance(outcome, Answered):
         return _sent_on(outcome.location)
     if not isinstance(outcome, Begun):
         return _problem(request, Problem.UNKNOWN_APP)
-    shown = _Shown(request, outcome.entry, outcome.sign_in, outcome.where)
+    held = requests.begin(
+        outcome.wanted, sealing_key=_sealing_key(resources), now=resources.clock()
+    )
+    shown = _Shown(request, held, outcome.wanted, outcome.where)
     response = shown.page(schemas.first_page(shown.scene()))
-    _hold(response, cookies.with_entry(_cookie(request), outcome.entry))
+    _hold(response, cookies.with_entry(_cookie(request), held.entry))
     return response
 
 
@@ -109,8 +119,8 @@ async def show_first_page(request: Request) -> Response:
     """Ask again who somebody is, perhaps with a word on what happened."""
     notice = _notice(request.query_params.get("notice"))
 
-    async def show(_session: AsyncSession, shown: "_Shown") -> Response:
-        typed = shown.sign_in.address or ""
+    async def show(_session: AsyncSession, sign_in: SignIn, shown: "_Shown") -> Response:
+        typed = sign_in.address or ""
         return shown.page(schemas.first_page(shown.scene(), notice=notice, address=typed))
 
     return await _at(request, _of_address(request), show)
@@ -120,12 +130,12 @@ async def show_first_page(request: Request) -> Response:
 async def show_code_page(request: Request) -> Response:
     """Ask for the code that was sent."""
 
-    async def show(_session: AsyncSession, shown: "_Shown") -> Response:
+    async def show(_session: AsyncSession, sign_in: SignIn, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
             return shown.without_codes()
-        if shown.sign_in.address is None:
-            return _sent_on(cookies.page(FIRST_PAGE, shown.sign_in.id))
-        return shown.page(schemas.code_page(shown.scene(), address=shown.sign_in.address))
+        if sign_in.address is None:
+            return shown.sent_to(FIRST_PAGE)
+        return shown.page(schemas.code_page(shown.scene(), address=sign_in.address))
 
     return await _at(request, _of_address(request), show)
 
@@ -136,7 +146,7 @@ async def send_sign_in_code(request: Request) -> Response:
     form = await _form(request)
     resources = _resources(request)
 
-    async def send(session: AsyncSession, shown: "_Shown") -> Response:
+    async def send(session: AsyncSession, sign_in: SignIn, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
             return shown.without_codes()
         typed = form.get("email", "")
@@ -145,10 +155,10 @@ async def send_sign_in_code(request: Request) -> Response:
             page = schemas.first_page(shown.scene(), address=typed, is_wrong=True)
             return shown.page(page, HTTPStatus.BAD_REQUEST)
         # Only now: a form of no sign-in uses up its own network's share, and not everybody's.
-        admit_to_organization(resources.code_requests, shown.sign_in.organization_id)
+        admit_to_organization(resources.code_requests, sign_in.organization_id)
         hindrance = await operations.send_code(
             session,
-            shown.sign_in,
+            sign_in,
             address=address,
             pepper=resources.pepper,
             limit=resources.settings.sign_in_organization_rate_limit,
@@ -160,7 +170,7 @@ async def send_sign_in_code(request: Request) -> Response:
             page = schemas.first_page(shown.scene(), notice=hindrance, address=address)
             return shown.page(page, HTTPStatus.TOO_MANY_REQUESTS)
         # Behind a redirect, so that loading the page again sends no second mail.
-        return _sent_on(cookies.page(CODE_PAGE, shown.sign_in.id))
+        return shown.sent_to(CODE_PAGE)
 
     return await _at(request, _of_form(request, form), send)
 
@@ -171,10 +181,9 @@ async def check_sign_in_code(request: Request) -> Response:
     form = await _form(request)
     resources = _resources(request)
 
-    async def check(session: AsyncSession, shown: "_Shown") -> Response:
+    async def check(session: AsyncSession, sign_in: SignIn, shown: "_Shown") -> Response:
         if not shown.where.takes_email_codes:
             return shown.without_codes()
-        sign_in = shown.sign_in
         address = sign_in.address or ""
         outcome = await operations.try_code(
             session,
@@ -188,7 +197,7 @@ async def check_sign_in_code(request: Request) -> Response:
         if isinstance(outcome, Answered):
             return shown.over(outcome.location)
         if isinstance(outcome, Notice):
-            return _sent_on(cookies.page(FIRST_PAGE, sign_in.id, outcome))
+            return shown.sent_to(FIRST_PAGE, outcome)
         page = schemas.code_page(shown.scene(), address=address, mistake=outcome)
         return shown.page(page, HTTPStatus.BAD_REQUEST)
 
@@ -217,8 +226,8 @@ async def cancel_sign_in(request: Request) -> Response:
             sign_in, issuer_name=resources.settings.issuer, now=resources.clock()
         )
 
-    async def cancel(session: AsyncSession, shown: "_Shown") -> Response:
-        return shown.over(await leave(session, shown.sign_in))
+    async def cancel(session: AsyncSession, sign_in: SignIn, shown: "_Shown") -> Response:
+        return shown.over(await leave(session, sign_in))
 
     return await _at(request, _of_form(request, form), cancel, leave)
 
@@ -228,28 +237,32 @@ class _Shown:
     """A sign-in in its own browser, ready to be shown."""
 
     request: Request
-    entry: CredentialText
-    sign_in: SignIn
+    held: Held
+    wanted: Wanted | SignIn
     where: Surroundings
 
     def scene(self) -> Scene:
         return Scene(
-            locale=self.sign_in.locale,
+            locale=self.wanted.locale,
             organization=self.where.organization,
             app=self.where.app.label,
-            form_token=cookies.form_token(self.entry),
-            first_page=cookies.page(FIRST_PAGE, self.sign_in.id),
+            form_token=cookies.form_token(self.held),
+            first_page=cookies.page(FIRST_PAGE, self.held),
             providers=[Provider(label, _way_to(one)) for one, label in self.where.providers],
             takes_email_codes=self.where.takes_email_codes,
         )
 
     def page(self, html: str, status: int = HTTPStatus.OK) -> Response:
         targets = rules.form_targets(
-            self.sign_in.redirect_uri,
+            self.wanted.redirect_uri,
             issuer=_resources(self.request).settings.issuer,
             has_providers=bool(self.where.providers),
         )
-        return _html(html, status, self.sign_in.locale, targets)
+        return _html(html, status, self.wanted.locale, targets)
+
+    def sent_to(self, path: str, notice: Notice | None = None) -> Response:
+        """Lead to a page of this sign-in."""
+        return _sent_on(cookies.page(path, self.held, notice))
 
     def without_codes(self) -> Response:
         """Say that people sign in another way here; pages of before may still be open."""
@@ -259,29 +272,34 @@ class _Shown:
     def over(self, location: str) -> Response:
         """Lead away; the cookie stays for a moment, as the same form may come again."""
         response, cookie = _sent_on(location), _cookie(self.request) or ""
-        is_last = not cookies.without_entry(cookie, self.entry.id)
+        is_last = not cookies.without_entry(cookie, self.held.entry.id)
         _hold(response, cookie, REPEATED_WITHIN if is_last else cookies.LIFETIME)
         return response
 
 
-type Show = Callable[[AsyncSession, _Shown], Awaitable[Response]]
+type Show = Callable[[AsyncSession, SignIn, _Shown], Awaitable[Response]]
 type Again = Callable[[AsyncSession, SignIn], Awaitable[str | None]]
 
 
 async def _at(
-    request: Request, entry: CredentialText | None, show: Show, again: Again | None = None
+    request: Request, held: Held | None, show: Show, again: Again | None = None
 ) -> Response:
     """Answer within the sign-in of this browser; what it changed is committed before.
 
     `again` is where the browser goes when a form comes again that has just finished its sign-in.
     """
-    if entry is None:
+    if held is None:
         return _problem(request, Problem.OVER)
-    resources = _resources(request)
+    resources, entry = _resources(request), held.entry
     async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
-        shown = await _found(request, session, entry)
-        if shown is not None:
-            return await show(session, shown)
+        if held.sealed:
+            await requests.keep(
+                session, held, sealing_key=_sealing_key(resources), now=resources.clock()
+            )
+        sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
+        shown = None if sign_in is None else await _shown(request, session, sign_in, entry)
+        if sign_in is not None and shown is not None:
+            return await show(session, sign_in, shown)
         if again is not None and (finished := await _just_finished(request, session, entry)):
             location = await again(session, finished)
             if location is not None:
@@ -289,15 +307,15 @@ async def _at(
     return _problem(request, Problem.OVER)
 
 
-async def _found(request: Request, session: AsyncSession, entry: CredentialText) -> _Shown | None:
-    now = _resources(request).clock()
-    sign_in = await requests.load(session, cookie=str(entry), now=now)
-    if sign_in is None:
-        return None
+async def _shown(
+    request: Request, session: AsyncSession, sign_in: SignIn, entry: CredentialText
+) -> _Shown | None:
     where = await queries.surroundings(
-        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
+        SessionReader(session),
+        organization_id=sign_in.organization_id,
+        client_id=sign_in.client_id,
     )
-    return None if where is None else _Shown(request, entry, sign_in, where)
+    return None if where is None else _Shown(request, Held(entry), sign_in, where)
 
 
 async def _just_finished(
@@ -311,13 +329,15 @@ def _way_to(connection_id: UUID) -> str:
     return f"/oauth/upstream/{ids.format_id('connection', connection_id)}"
 
 
-def _of_address(request: Request) -> CredentialText | None:
-    sign_in_id = cookies.sign_in_named(request.query_params.get(cookies.SIGN_IN_PARAMETER, ""))
-    return None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
+def _of_address(request: Request) -> Held | None:
+    named = request.query_params
+    sign_in_id = cookies.sign_in_named(named.get(cookies.SIGN_IN_PARAMETER, ""))
+    entry = None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
+    return None if entry is None else Held(entry, named.get(cookies.SEALED_PARAMETER, ""))
 
 
-def _of_form(request: Request, form: Mapping[str, str]) -> CredentialText | None:
-    return cookies.entry_of_form(_cookie(request), form.get("form_token", ""))
+def _of_form(request: Request, form: Mapping[str, str]) -> Held | None:
+    return cookies.held_by_form(_cookie(request), form.get("form_token", ""))
 
 
 async def _form(request: Request) -> Mapping[str, str]:
@@ -344,6 +364,10 @@ def _languages(request: Request) -> tuple[str, ...]:
 def _resources(request: Request) -> Resources:
     resources: Resources = request.app.state.resources
     return resources
+
+
+def _sealing_key(resources: Resources) -> str:
+    return resources.settings.key_encryption_key.get_secret_value()
 
 
 def _cookie(request: Request) -> str | None:

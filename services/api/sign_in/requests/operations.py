@@ -1,21 +1,26 @@
-"""Begin a sign-in in one browser, find it again there, and end it with an answer to the app."""
+"""Begin a sign-in in one browser, keep it, find it again, and end it with an answer to the app."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from joserfc.errors import JoseError
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import rules as access
-from services.api.access.rules import CredentialKind, CredentialText, Scope
+from services.api.access import sealing
+from services.api.access.rules import CredentialKind, Scope
 from services.api.issuer import operations as issuer
 from services.api.issuer.queries import app_client
 from services.api.issuer.rules import matches_redirect, redirect_back
 from services.api.sign_in.requests import queries, rules
-from services.api.sign_in.requests.rules import LIFETIME
+from services.api.sign_in.requests.rules import LIFETIME, Held
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids
+from shared.persistence.reads import SessionReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +30,68 @@ class Wanted:
     organization_id: UUID
     client_id: UUID
     redirect_uri: str
-    scopes: Iterable[Scope]
+    scopes: Sequence[Scope]
     state: str | None
     code_challenge: str
     locale: str
 
 
-async def begin(
-    session: AsyncSession, wanted: Wanted, *, now: datetime
-) -> tuple[SignIn, CredentialText]:
-    """Keep the request; the second half of the answer is the browser's, for its cookie."""
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    id: UUID
+    begun_at: datetime
+    wanted: Wanted
+
+
+_BEGUN = TypeAdapter(_Begun)
+
+
+def begin(wanted: Wanted, *, sealing_key: str, now: datetime) -> Held:
+    """Begin a sign-in that the browser holds alone: of those who visit, few send a form."""
     entry = access.new_credential(CredentialKind.SIGN_IN, wanted.organization_id, ids.new_id())
-    sign_in = SignIn(
-        organization_id=wanted.organization_id,
-        id=entry.id,
-        secret_digest=access.secret_digest(entry.secret),
+    begun = _BEGUN.dump_json(_Begun(entry.id, now, wanted))
+    return Held(entry, sealing.seal(begun, sealing_key))
+
+
+async def keep(session: AsyncSession, held: Held, *, sealing_key: str, now: datetime) -> None:
+    """Keep what a browser brings with its first form; once, however often that is sent.
+
+    What is not of this browser's sign-in, too old, or for an app that is gone, is not kept.
+    """
+    begun = _unsealed(held, sealing_key)
+    if begun is None or now >= begun.begun_at + LIFETIME:
+        return
+    wanted = begun.wanted
+    app = await app_client(
+        SessionReader(session),
+        organization_id=held.entry.organization_id,
+        client_id=wanted.client_id,
+    )
+    if app is None:
+        return
+    row = insert(SignIn).values(
+        organization_id=held.entry.organization_id,
+        id=begun.id,
+        secret_digest=access.secret_digest(held.entry.secret),
         client_id=wanted.client_id,
         redirect_uri=wanted.redirect_uri,
         scopes=sorted(wanted.scopes),
         state=wanted.state,
         code_challenge=wanted.code_challenge,
         locale=wanted.locale,
-        created_at=now,
-        expires_at=now + LIFETIME,
+        created_at=begun.begun_at,
+        expires_at=begun.begun_at + LIFETIME,
     )
-    session.add(sign_in)
-    await session.flush()
-    return sign_in, entry
+    await session.execute(row.on_conflict_do_nothing())
+
+
+def _unsealed(held: Held, sealing_key: str) -> _Begun | None:
+    try:
+        begun = _BEGUN.validate_json(sealing.unseal(held.sealed, sealing_key))
+    except (JoseError, ValidationError, ValueError):
+        return None
+    named = (begun.wanted.organization_id, begun.id)
+    return begun if named == (held.entry.organization_id, held.entry.id) else None
 
 
 async def load(
@@ -80,7 +120,7 @@ async def _answerable(session: AsyncSession, sign_in: SignIn | None) -> SignIn |
     if sign_in is None:
         return None
     app = await app_client(
-        session, organization_id=sign_in.organization_id, client_id=sign_in.client_id
+        SessionReader(session), organization_id=sign_in.organization_id, client_id=sign_in.client_id
     )
     is_there = app is not None and matches_redirect(app.redirect_uris, sign_in.redirect_uri)
     return sign_in if is_there else None

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from urllib.parse import urlencode
@@ -22,6 +23,7 @@ MOST_AT_ONCE = 4
 FIRST_PAGE = "/oauth/sign-in"
 CODE_PAGE = "/oauth/sign-in/code"
 SIGN_IN_PARAMETER = "sign_in"
+SEALED_PARAMETER = "sealed"
 _PURPOSE = b"mentoring sign-in form"
 
 
@@ -65,19 +67,30 @@ def _joined(held: Iterable[CredentialText]) -> str:
     return ".".join([str(one) for one in held][:MOST_AT_ONCE])
 
 
-def form_token(entry: CredentialText) -> str:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a browser holds of a sign-in: its half, and all of it, sealed, until it is kept here."""
+
+    entry: CredentialText
+    sealed: str = ""
+
+
+def form_token(held: Held) -> str:
     """Return what goes with every form of a sign-in and only its own browser can have made."""
-    digest = hmac.digest(entry.secret.encode(), _PURPOSE, hashlib.sha256)
-    return f"{ids.encode(entry.id)}.{digest.hex()}"
+    digest = hmac.digest(held.entry.secret.encode(), _PURPOSE, hashlib.sha256)
+    token = f"{ids.encode(held.entry.id)}.{digest.hex()}"
+    return f"{token}.{held.sealed}" if held.sealed else token
 
 
-def entry_of_form(cookie: str | None, token: str) -> CredentialText | None:
-    """Return the browser's half of the sign-in that a form belongs to; a foreign form has none."""
-    sign_in_id = sign_in_named(token.partition(".")[0])
+def held_by_form(cookie: str | None, token: str) -> Held | None:
+    """Return what the browser holds of the sign-in of a form; of a foreign form it holds none."""
+    name, _, rest = token.partition(".")
+    sign_in_id = sign_in_named(name)
     entry = None if sign_in_id is None else entry_of(cookie, sign_in_id)
-    if entry is None or not hmac.compare_digest(form_token(entry).encode(), token.encode()):
+    if entry is None:
         return None
-    return entry
+    held = Held(entry, rest.partition(".")[2])
+    return held if hmac.compare_digest(form_token(held).encode(), token.encode()) else None
 
 
 def sign_in_named(text: str) -> UUID | None:
@@ -88,9 +101,11 @@ def sign_in_named(text: str) -> UUID | None:
         return None
 
 
-def page(path: str, sign_in_id: UUID, notice: Notice | None = None) -> str:
+def page(path: str, held: Held, notice: Notice | None = None) -> str:
     """Return the address of a page of one sign-in, and of what it says first."""
-    query = {SIGN_IN_PARAMETER: ids.encode(sign_in_id)}
+    query = {SIGN_IN_PARAMETER: ids.encode(held.entry.id)}
+    if held.sealed:
+        query[SEALED_PARAMETER] = held.sealed
     if notice is not None:
         query["notice"] = notice.value
     return f"{path}?{urlencode(query)}"

@@ -29,9 +29,9 @@ class Account:
     subject: str
 
 
-async def providers(session: AsyncSession, organization_id: UUID) -> Sequence[tuple[UUID, str]]:
+async def providers(reader: Reader, organization_id: UUID) -> Sequence[tuple[UUID, str]]:
     """Return the identity providers to sign in at, each with its label."""
-    return await connections.list_providers(session, organization_id=organization_id)
+    return await connections.list_providers(reader, organization_id=organization_id)
 
 
 async def active_provider(

@@ -44,7 +44,7 @@ from services.api.people.schemas import PersonId
 from services.api.resources import Resources
 from services.api.sign_in.requests import operations as requests
 from services.api.sign_in.requests import rules as cookies
-from services.api.sign_in.requests.rules import FIRST_PAGE, Notice
+from services.api.sign_in.requests.rules import FIRST_PAGE, Held, Notice
 from services.api.sign_in.upstream import operations, queries, rules
 from services.api.sign_in.upstream.operations import Visit
 from services.api.sign_in.upstream.rules import Claims, Expected, IdTokenError, Linked
@@ -152,21 +152,22 @@ async def remove_identity_link(
 async def leave_for_provider(request: Request, connection_id: str) -> Response:
     """Send the browser to the provider, from a form of the sign-in page only."""
     form = _single(request.headers.get("Content-Type", ""), await request.body())
-    entry = cookies.entry_of_form(_cookie(request), form.get(FORM_TOKEN, ""))
-    if entry is None:
+    held = cookies.held_by_form(_cookie(request), form.get(FORM_TOKEN, ""))
+    if held is None:
         return _sent_on(FIRST_PAGE)
     try:
         admit_stranger(request, _resources(request).strangers)
-        visit = await _sent_off(request, entry, connection_id)
+        visit = await _sent_off(request, held, connection_id)
     except (LimitedError, UnavailableError):
-        return _back(entry, Notice.BUSY)
+        return _back(held, Notice.BUSY)
+    held = Held(held.entry)
     if visit is None:
-        return _back(entry, Notice.PROVIDER_FAILED)
+        return _back(held, Notice.PROVIDER_FAILED)
     resources = _resources(request)
     try:
         provider = await resources.identity_providers.discover(visit.issuer)
     except ProviderError as error:
-        return _failed(entry, visit, error.code)
+        return _failed(held, visit, error.code)
     return _sent_on(authorization_url(provider, _login(resources, visit)))
 
 
@@ -181,18 +182,21 @@ async def _working(request: Request, entry: CredentialText) -> AsyncIterator[Asy
         yield session
 
 
-async def _sent_off(request: Request, entry: CredentialText, named: str) -> Visit | None:
+async def _sent_off(request: Request, held: Held, named: str) -> Visit | None:
     try:
         connection_id = ids.parse_id("connection", named)
     except ValueError:
         return None
-    resources = _resources(request)
-    async with _working(request, entry) as session:
-        sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
+    resources, now = _resources(request), _resources(request).clock()
+    sealing_key = _sealing_key(resources)
+    async with _working(request, held.entry) as session:
+        if held.sealed:
+            await requests.keep(session, held, sealing_key=sealing_key, now=now)
+        sign_in = await requests.load(session, cookie=str(held.entry), now=now)
         if sign_in is None:
             return None
         return await operations.send_off(
-            session, sign_in, connection_id=connection_id, sealing_key=_sealing_key(resources)
+            session, sign_in, connection_id=connection_id, sealing_key=sealing_key
         )
 
 
@@ -205,19 +209,20 @@ async def return_from_provider(request: Request) -> Response:
     entry = None if sign_in_id is None else cookies.entry_of(_cookie(request), sign_in_id)
     if entry is None:
         return _sent_on(FIRST_PAGE)
+    held = Held(entry)
     try:
         visit = await _taken_back(request, entry, state)
     except UnavailableError:
-        return _back(entry, Notice.BUSY)
+        return _back(held, Notice.BUSY)
     if visit is None:
-        return _back(entry, Notice.PROVIDER_FAILED)
+        return _back(held, Notice.PROVIDER_FAILED)
     try:
         claims = await _claims(_resources(request), visit, answer)
     except (ProviderError, IdTokenError) as error:
-        return _failed(entry, visit, error.code)
+        return _failed(held, visit, error.code)
     if claims is None:
-        return _back(entry, Notice.PROVIDER_REFUSED)
-    return await _signed_in(request, entry, visit, claims)
+        return _back(held, Notice.PROVIDER_REFUSED)
+    return await _signed_in(request, held, visit, claims)
 
 
 async def _taken_back(request: Request, entry: CredentialText, state: str) -> Visit | None:
@@ -262,10 +267,8 @@ async def _believed(
     )
 
 
-async def _signed_in(
-    request: Request, entry: CredentialText, visit: Visit, claims: Claims
-) -> Response:
-    resources = _resources(request)
+async def _signed_in(request: Request, held: Held, visit: Visit, claims: Claims) -> Response:
+    resources, entry = _resources(request), held.entry
     now = resources.clock()
     async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
         sign_in = await requests.load(session, cookie=str(entry), now=now)
@@ -274,11 +277,11 @@ async def _signed_in(
             session, organization_id=entry.organization_id, connection_id=visit.connection_id
         )
         if sign_in is None or connection is None or connection.issuer != visit.issuer:
-            return _back(entry, Notice.PROVIDER_FAILED)
+            return _back(held, Notice.PROVIDER_FAILED)
         found = await operations.person_of(session, connection=connection, claims=claims, now=now)
         if not isinstance(found, Linked):
             logger.info("not_provisioned", obstacle=found.obstacle)
-            return _back(entry, Notice.NOT_PROVISIONED)
+            return _back(held, Notice.NOT_PROVISIONED)
         location = await requests.finish(
             session,
             sign_in,
@@ -301,17 +304,17 @@ def _login(resources: Resources, visit: Visit) -> Login:
     )
 
 
-def _failed(entry: CredentialText, visit: Visit, code: str) -> Response:
+def _failed(held: Held, visit: Visit, code: str) -> Response:
     logger.warning(
         "upstream_sign_in_failed",
         code=code,
         connection_id=ids.format_id("connection", visit.connection_id),
     )
-    return _back(entry, Notice.PROVIDER_FAILED)
+    return _back(held, Notice.PROVIDER_FAILED)
 
 
-def _back(entry: CredentialText, notice: Notice) -> Response:
-    return _sent_on(cookies.page(FIRST_PAGE, entry.id, notice))
+def _back(held: Held, notice: Notice) -> Response:
+    return _sent_on(cookies.page(FIRST_PAGE, held, notice))
 
 
 def _over(request: Request, sign_in_id: UUID, location: str) -> Response:

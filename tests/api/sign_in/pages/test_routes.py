@@ -1,5 +1,6 @@
 """Signing in on our pages: every step, every wrong turn, and who tries to take a wrong one."""
 
+import asyncio
 import re
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from services.api.access.rules import CredentialKind, new_credential
 from services.api.sign_in.pages import schemas
 from services.api.sign_in.pages.rules import ONE_MAIL_WITHIN
 from services.api.sign_in.requests import rules as cookies
-from services.api.sign_in.requests.rules import LIFETIME, REPEATED_WITHIN
+from services.api.sign_in.requests.rules import LIFETIME, REPEATED_WITHIN, Held
 from services.api.sign_in.requests.tables import SignIn
 from shared import ids, words
 from shared.web.limits import Buckets, Lane
@@ -63,6 +64,17 @@ async def asked_for_code(browser: Browser, app: App, email: str) -> Page:
     """Go through the first page and return the second."""
     first = await browser.open(authorize(app))
     return await browser.submit(first, EMAIL, email=email)
+
+
+def held_by(browser: Browser) -> Held:
+    """Return what a browser holds of its newest sign-in, once that is kept."""
+    return Held(cookies.entry_of(browser.cookie) or pytest.fail("no sign-in"))
+
+
+async def kept(browser: Browser, app: App) -> Held:
+    """Send one form that says nothing, so that the sign-in is kept; return what the browser has."""
+    await asked_for_code(browser, app, "no address")
+    return held_by(browser)
 
 
 def is_over(page: Page) -> bool:
@@ -302,10 +314,7 @@ async def test_a_page_that_was_left_open_too_long_says_so(browser: Browser, app:
 
 
 async def test_the_second_page_without_an_address_is_the_first(browser: Browser, app: App) -> None:
-    await browser.open(authorize(app))
-    sign_in = await newest(app)
-
-    page = await browser.open(cookies.page(cookies.CODE_PAGE, sign_in.id))
+    page = await browser.open(cookies.page(cookies.CODE_PAGE, await kept(browser, app)))
 
     assert page.title == "Sign in"
 
@@ -849,10 +858,9 @@ async def test_pages_of_before_send_no_code_and_take_none(browser: Browser, app:
 async def test_the_first_page_says_what_happened(
     browser: Browser, app: App, notice: cookies.Notice
 ) -> None:
-    await browser.open(authorize(app))
-    sign_in = await newest(app)
+    held = await kept(browser, app)
 
-    page = await browser.open(cookies.page(cookies.FIRST_PAGE, sign_in.id, notice))
+    page = await browser.open(cookies.page(cookies.FIRST_PAGE, held, notice))
 
     assert words.of("en")["pages"]["notices"][notice] in page.text
     assert page.element("notice")["role"] == "alert"
@@ -862,12 +870,42 @@ async def test_the_first_page_says_what_happened(
 async def test_the_first_page_repeats_nothing_that_an_address_says(
     browser: Browser, app: App
 ) -> None:
-    await browser.open(authorize(app))
-    address = cookies.page(cookies.FIRST_PAGE, (await newest(app)).id)
+    address = cookies.page(cookies.FIRST_PAGE, await kept(browser, app))
 
     plain = await browser.open(address)
     for said in ("<script>", "wrong", "BUSY", "%00"):
         assert (await browser.open(f"{address}&notice={said}")).answer.text == plain.answer.text
+
+
+# Visits.
+
+
+async def test_a_visit_writes_nothing_until_a_form_is_sent(browser: Browser, app: App) -> None:
+    first = await browser.open(authorize(app))
+    assert await count(app, "sign_in") == 0
+
+    pages = await asyncio.gather(
+        *(browser.submit(first, EMAIL, email="somebody@example.org") for _ in range(3))
+    )
+
+    assert {page.title for page in pages} == {"Enter your code"}
+    assert await count(app, "sign_in") == 1
+
+
+async def test_what_one_browser_began_another_cannot_go_on_with(app: App) -> None:
+    theirs, mine = Browser(app.world.app), Browser(app.world.app)
+    first = await theirs.open(authorize(app))
+    await mine.open(authorize(app))
+    token = first.form(EMAIL).fields["form_token"]
+    sealed = token.split(".", 2)[2]
+
+    assert is_over(await mine.send(EMAIL, {"form_token": token, "email": "a@example.org"}))
+    named = cookies.page(cookies.FIRST_PAGE, Held(held_by(theirs).entry, sealed))
+    assert is_over(await mine.open(named))
+    assert is_over(
+        await mine.open(cookies.page(cookies.FIRST_PAGE, Held(held_by(mine).entry, sealed)))
+    )
+    assert await count(app, "sign_in") == 0
 
 
 # Languages.
@@ -984,7 +1022,7 @@ async def test_a_form_of_no_sign_in_takes_nothing_from_an_organizations_people(
     made_up.http.cookies.set(cookies.COOKIE, str(entry))
     for action in (EMAIL, CODE):
         fields = {
-            "form_token": cookies.form_token(entry),
+            "form_token": cookies.form_token(Held(entry)),
             "email": "a@example.org",
             "code": "12345678",
         }
@@ -1049,9 +1087,8 @@ async def test_what_was_typed_is_forgotten(browser: Browser, app: App) -> None:
     await asked_for_code(browser, app, "somebody@example.org")
     assert (await newest(app)).address == "somebody@example.org"
 
-    await browser.submit(
-        await browser.open(str(cookies.page(cookies.FIRST_PAGE, (await newest(app)).id))), CANCEL
-    )
+    first = await browser.open(cookies.page(cookies.FIRST_PAGE, held_by(browser)))
+    await browser.submit(first, CANCEL)
 
     assert (await newest(app)).address is None
 

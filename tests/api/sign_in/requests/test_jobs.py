@@ -17,7 +17,8 @@ async def test_a_sign_in_is_forgotten_an_hour_after_it_began(
     world: World, databases: Databases
 ) -> None:
     browser = Browser(world.app)
-    await browser.open(authorize(await add_app(world)))
+    first = await browser.open(authorize(await add_app(world)))
+    await browser.submit(first, "/oauth/sign-in/email", email="somebody@example.org")
 
     async with bench(databases, world) as at_work:
         await jobs.forget_sign_ins(at_work.resources.database)

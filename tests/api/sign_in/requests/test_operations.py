@@ -1,5 +1,6 @@
 """Sign-ins in progress, kept for one browser and answered once."""
 
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from tests.support.apps import World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ISSUER = "https://mentoring.example.org"
+SEALING_KEY, ANOTHER_KEY = (secrets.token_urlsafe(32) for _ in range(2))
 REDIRECT = "https://app.example.org/in?from=mentoring"
 
 
@@ -59,9 +61,69 @@ async def session(world: World, wanted: Wanted) -> AsyncIterator[AsyncSession]:
 
 
 async def begun(session: AsyncSession, wanted: Wanted) -> tuple[SignIn, str]:
-    """Begin a sign-in and return it with the cookie of its browser."""
-    sign_in, entry = await operations.begin(session, wanted, now=NOW)
-    return sign_in, rules.with_entry(None, entry)
+    """Begin a sign-in, keep it, and return it with the cookie of its browser."""
+    held = operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW)
+    await operations.keep(session, held, sealing_key=SEALING_KEY, now=NOW)
+    sign_in = await session.get_one(SignIn, (wanted.organization_id, held.entry.id))
+    return sign_in, rules.with_entry(None, held.entry)
+
+
+async def test_what_an_app_asked_for_is_kept_once(session: AsyncSession, wanted: Wanted) -> None:
+    sign_in, cookie = await begun(session, wanted)
+    entry = parse_credential(cookie, CredentialKind.SIGN_IN)
+    sign_in.address = "somebody@example.org"
+    await session.flush()
+    again = replace(operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW), entry=entry)
+
+    await operations.keep(session, again, sealing_key=SEALING_KEY, now=NOW)
+
+    await session.refresh(sign_in)
+    assert sign_in.address == "somebody@example.org"
+    assert (sign_in.client_id, sign_in.redirect_uri) == (wanted.client_id, wanted.redirect_uri)
+    assert (sign_in.scopes, sign_in.state) == (["people:read"], "a state")
+    assert (sign_in.created_at, sign_in.expires_at) == (NOW, NOW + LIFETIME)
+    assert await all_kept(session, wanted) == 1
+
+
+async def test_nothing_is_kept_before_a_form_is_sent(session: AsyncSession, wanted: Wanted) -> None:
+    held = operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW)
+
+    cookie = rules.with_entry(None, held.entry)
+    assert await operations.load(session, cookie=cookie, now=NOW) is None
+    assert await all_kept(session, wanted) == 0
+
+
+async def test_what_we_did_not_seal_for_this_sign_in_is_not_kept(
+    session: AsyncSession, wanted: Wanted
+) -> None:
+    held, other = (operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW) for _ in range(2))
+    by_another_key = operations.begin(wanted, sealing_key=ANOTHER_KEY, now=NOW)
+    elsewhere = replace(wanted, organization_id=ids.new_id())
+    of_another = operations.begin(elsewhere, sealing_key=SEALING_KEY, now=NOW)
+    of_no_app = replace(wanted, client_id=ids.new_id())
+    foreign = [
+        replace(held, sealed=sealed)
+        for sealed in ("", "junk", "a.b.c.d.e", held.sealed[:-2], "ü", other.sealed)
+    ]
+    foreign += [
+        by_another_key,
+        replace(
+            of_another, entry=replace(of_another.entry, organization_id=wanted.organization_id)
+        ),
+        operations.begin(of_no_app, sealing_key=SEALING_KEY, now=NOW),
+    ]
+
+    for one in foreign:
+        await operations.keep(session, one, sealing_key=SEALING_KEY, now=NOW)
+    await operations.keep(session, held, sealing_key=SEALING_KEY, now=NOW + LIFETIME)
+
+    assert await all_kept(session, wanted) == 0
+
+
+async def all_kept(session: AsyncSession, wanted: Wanted) -> int:
+    """Count the sign-ins that are kept for the organization."""
+    mine = col(SignIn.organization_id) == wanted.organization_id
+    return len((await session.execute(select(col(SignIn.id)).where(mine))).all())
 
 
 async def test_a_sign_in_is_found_by_its_own_browser(session: AsyncSession, wanted: Wanted) -> None:

@@ -5,7 +5,7 @@ import pytest
 from services.api.access import rules as access
 from services.api.access.rules import CredentialKind, CredentialText
 from services.api.sign_in.requests import rules
-from services.api.sign_in.requests.rules import MOST_AT_ONCE, Notice
+from services.api.sign_in.requests.rules import MOST_AT_ONCE, Held, Notice
 from shared import ids
 
 ORGANIZATION = ids.derived_id("organization")
@@ -52,42 +52,43 @@ def test_a_sign_in_that_is_over_leaves_the_cookie() -> None:
 def test_a_malformed_cookie_holds_nothing(cookie: str | None) -> None:
     assert list(rules.entries(cookie)) == []
     assert rules.entry_of(cookie) is None
-    assert rules.entry_of_form(cookie, "0" * 26 + ".a") is None
+    assert rules.held_by_form(cookie, "0" * 26 + ".a") is None
 
 
 def test_a_form_is_taken_from_the_browser_that_was_shown_it() -> None:
     mine, other_tab = entry(), entry()
     cookie = rules.with_entry(rules.with_entry(None, mine), other_tab)
 
-    assert rules.entry_of_form(cookie, rules.form_token(mine)) == mine
-    assert rules.entry_of_form(cookie, rules.form_token(other_tab)) == other_tab
+    for held in (Held(mine), Held(other_tab), Held(mine, "a.b..c.d")):
+        assert rules.held_by_form(cookie, rules.form_token(held)) == held
 
 
 def test_a_form_of_another_browser_is_refused() -> None:
     mine, theirs = entry(), entry()
     cookie = rules.with_entry(None, mine)
-    _, _, digest = rules.form_token(theirs).partition(".")
+    _, _, rest = rules.form_token(Held(theirs, "sealed")).partition(".")
 
-    assert rules.entry_of_form(cookie, rules.form_token(theirs)) is None
-    assert rules.entry_of_form(cookie, f"{ids.encode(mine.id)}.{digest}") is None
+    assert rules.held_by_form(cookie, rules.form_token(Held(theirs))) is None
+    assert rules.held_by_form(cookie, f"{ids.encode(mine.id)}.{rest}") is None
 
 
 @pytest.mark.parametrize("token", ["", ".", "0" * 26, "ü", "a.b.c", "\x00"])
 def test_a_malformed_form_token_is_refused(token: str) -> None:
-    assert rules.entry_of_form(rules.with_entry(None, entry()), token) is None
+    assert rules.held_by_form(rules.with_entry(None, entry()), token) is None
 
 
 def test_a_form_token_does_not_tell_the_secret_of_the_cookie() -> None:
     mine = entry()
 
-    assert mine.secret not in rules.form_token(mine)
+    assert mine.secret not in rules.form_token(Held(mine))
 
 
 def test_a_page_names_its_sign_in_and_what_it_says() -> None:
     mine = entry()
     named = f"/oauth/sign-in?sign_in={ids.encode(mine.id)}"
 
-    assert rules.page(rules.FIRST_PAGE, mine.id) == named
-    assert rules.page(rules.FIRST_PAGE, mine.id, Notice.BUSY) == f"{named}&notice=busy"
+    assert rules.page(rules.FIRST_PAGE, Held(mine)) == named
+    assert rules.page(rules.FIRST_PAGE, Held(mine), Notice.BUSY) == f"{named}&notice=busy"
+    assert rules.page(rules.FIRST_PAGE, Held(mine, "a.b")) == f"{named}&sealed=a.b"
     assert rules.sign_in_named(ids.encode(mine.id)) == mine.id
     assert rules.sign_in_named("nobody") is None
