@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import errors
-from shared.errors import DomainError, Violation
+from shared.errors import DomainError, UnauthenticatedError, Violation
 from shared.web import codes
 
 MEDIA_TYPE = "application/problem+json"
@@ -130,7 +130,7 @@ def problem(
         to_json(content),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers={"Content-Language": language, **_always(status), **(headers or {})},
+        headers={"Content-Language": language, **_always(status, code), **(headers or {})},
     )
 
 
@@ -154,9 +154,11 @@ def _words(violation: Violation, language: str) -> str:
     return known[1] if known else codes.OTHER_VIOLATION_DE
 
 
-def _always(status: int) -> dict[str, str]:
+def _always(status: int, code: str) -> dict[str, str]:
     if status == HTTPStatus.UNAUTHORIZED:
-        return {"WWW-Authenticate": "Bearer"}
+        # RFC 6750, section 3.1: whoever showed no token hears only that one is needed.
+        is_bare = code == UnauthenticatedError.code
+        return {"WWW-Authenticate": "Bearer" if is_bare else 'Bearer error="invalid_token"'}
     if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         return {"Retry-After": "1"}
     return {}

@@ -255,4 +255,6 @@ async def test_tokens_of_a_demo_and_of_production_open_nothing_at_the_other(
     }
     refused = [answer for answer in answers.values() if answer.status_code == 401]
     assert {answer.json()["code"] for answer in refused} == {"token_invalid"}
-    assert {answer.headers["WWW-Authenticate"] for answer in refused} == {"Bearer"}
+    assert {answer.headers["WWW-Authenticate"] for answer in refused} == {
+        'Bearer error="invalid_token"'
+    }

@@ -402,7 +402,7 @@ async def refusal_of(app: FastAPI, credential: str) -> dict[str, Any]:
     """Present a credential and return the refusal."""
     answer = await client(app, credential).get("/v1/me/token")
     assert answer.status_code == 401, answer.text
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
     return problem
@@ -447,7 +447,7 @@ async def test_a_forged_token_is_refused_at_every_kind_of_door_without_a_reason(
             answer = await forger.request(method, path)
 
             assert answer.status_code == 401, answer.text
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
             assert answer.headers["Content-Type"] == "application/problem+json"
             problem = answer.json()
             assert problem["code"] == "token_invalid"
