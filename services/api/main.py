@@ -181,6 +181,8 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # It would name the host that the caller says is ours.
+        redirect_slashes=False,
         telemetry=logs.NO_TELEMETRY,
     )
     equip(root, public, prefix=PREFIX, frame=_frame(settings))

@@ -12,7 +12,7 @@ import structlog
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.api.access import codes, keys, tokens
+from services.api.access import codes, keys, sealing, tokens
 from services.api.access.keys import IssuerKey
 from services.api.access.tokens import Claims, Issuer, UnknownKeyError
 from services.api.clients.identity_providers import IdentityProviders
@@ -135,6 +135,11 @@ class Resources:
     def pepper(self) -> bytes:
         """Return the secret that codes in sign-in mails are made with."""
         return codes.pepper(self.settings.key_encryption_key.get_secret_value())
+
+    @property
+    def sign_in_seal(self) -> bytes:
+        """Return the secret that seals what browsers hold of sign-ins."""
+        return sealing.seal_of_browsers(self.settings.key_encryption_key.get_secret_value())
 
 
 @asynccontextmanager

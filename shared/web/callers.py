@@ -70,7 +70,9 @@ class Callers:
 
 
 def network_of(scope: Scope) -> str:
-    """Return under what a stranger is counted: who has one IPv6 address has a whole /64 of them.
+    """Return under what a stranger is counted: who has one IPv6 address may have a whole /56.
+
+    That is what a home gets (RFC 6177); where phones get a /64 each, 256 of them are one network.
 
     Where a request comes from is what the server says, and the proxies it trusts.
     """
@@ -81,7 +83,7 @@ def network_of(scope: Scope) -> str:
         return "unknown"
     if isinstance(parsed, IPv4Address):
         return str(parsed)
-    return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
+    return str(parsed.ipv4_mapped or ip_network((parsed, 56), strict=False))
 
 
 def _caller(actor: Any) -> Caller:

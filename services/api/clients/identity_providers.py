@@ -290,6 +290,9 @@ def read_metadata(document: Json, issuer: str) -> Provider:
     for name in _ENDPOINTS:
         if not isinstance(document.get(name), str):
             raise ProviderError("endpoint_missing", f"The provider names no {name}.")
+        if not document[name].isascii():
+            # RFC 3986 knows no other; a browser could not be sent there.
+            raise ProviderError("endpoint_refused", f"{name}: an address is written in ASCII.")
     signed = document.get("id_token_signing_alg_values_supported", ["RS256"])
     if not isinstance(signed, list) or not any(one in ALGORITHMS for one in signed):
         raise ProviderError(

@@ -85,9 +85,9 @@ def test_all_credentials_of_one_holder_share_a_quota_once_they_are_known() -> No
 def test_whatever_strangers_show_they_count_by_their_network() -> None:
     callers = Callers.none_yet()
     for number in range(3):
-        scope = scope_of(b"Bearer forged-%d" % number, f"2001:db8::{number}")
+        scope = scope_of(b"Bearer forged-%d" % number, f"2001:db8:0:{number}::{number}")
         assert callers.learn(scope, 401) is None
-        assert callers.of(scope) == Caller("network:2001:db8::/64")
+        assert callers.of(scope) == Caller("network:2001:db8::/56")
 
 
 def test_a_credential_that_ended_makes_nobody_known() -> None:

@@ -105,9 +105,7 @@ async def show_sign_in(request: Request) -> Response:
         return _sent_on(outcome.location)
     if not isinstance(outcome, Begun):
         return _problem(request, Problem.UNKNOWN_APP)
-    held = requests.begin(
-        outcome.wanted, sealing_key=_sealing_key(resources), now=resources.clock()
-    )
+    held = requests.begin(outcome.wanted, seal=resources.sign_in_seal, now=resources.clock())
     shown = _Shown(request, held, outcome.wanted, outcome.where)
     response = shown.page(schemas.first_page(shown.scene()))
     _hold(response, cookies.with_entry(_cookie(request), held.entry))
@@ -293,9 +291,7 @@ async def _at(
     resources, entry = _resources(request), held.entry
     async with transaction(resources.sessions, Tenant(entry.organization_id)) as session:
         if held.sealed:
-            await requests.keep(
-                session, held, sealing_key=_sealing_key(resources), now=resources.clock()
-            )
+            await requests.keep(session, held, seal=resources.sign_in_seal, now=resources.clock())
         sign_in = await requests.load(session, cookie=str(entry), now=resources.clock())
         shown = None if sign_in is None else await _shown(request, session, sign_in, entry)
         if sign_in is not None and shown is not None:
@@ -364,10 +360,6 @@ def _languages(request: Request) -> tuple[str, ...]:
 def _resources(request: Request) -> Resources:
     resources: Resources = request.app.state.resources
     return resources
-
-
-def _sealing_key(resources: Resources) -> str:
-    return resources.settings.key_encryption_key.get_secret_value()
 
 
 def _cookie(request: Request) -> str | None:

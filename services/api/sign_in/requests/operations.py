@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from joserfc.errors import JoseError
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import rules as access
-from services.api.access import sealing
 from services.api.access.rules import CredentialKind, Scope
 from services.api.issuer import operations as issuer
 from services.api.issuer.queries import app_client
@@ -39,6 +37,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class _Begun:
     id: UUID
+    # Whose it is: the sealed text alone, without the cookie it was made with, begins nothing.
+    secret_digest: str
     begun_at: datetime
     wanted: Wanted
 
@@ -46,19 +46,20 @@ class _Begun:
 _BEGUN = TypeAdapter(_Begun)
 
 
-def begin(wanted: Wanted, *, sealing_key: str, now: datetime) -> Held:
+def begin(wanted: Wanted, *, seal: bytes, now: datetime) -> Held:
     """Begin a sign-in that the browser holds alone: of those who visit, few send a form."""
     entry = access.new_credential(CredentialKind.SIGN_IN, wanted.organization_id, ids.new_id())
-    begun = _BEGUN.dump_json(_Begun(entry.id, now, wanted))
-    return Held(entry, sealing.seal(begun, sealing_key))
+    digest = access.secret_digest(entry.secret).hex()
+    begun = _BEGUN.dump_json(_Begun(entry.id, digest, now, wanted))
+    return Held(entry, rules.sealed(begun, seal))
 
 
-async def keep(session: AsyncSession, held: Held, *, sealing_key: str, now: datetime) -> None:
+async def keep(session: AsyncSession, held: Held, *, seal: bytes, now: datetime) -> None:
     """Keep what a browser brings with its first form; once, however often that is sent.
 
     What is not of this browser's sign-in, too old, or for an app that is gone, is not kept.
     """
-    begun = _unsealed(held, sealing_key)
+    begun = _unsealed(held, seal)
     if begun is None or now >= begun.begun_at + LIFETIME:
         return
     wanted = begun.wanted
@@ -85,13 +86,18 @@ async def keep(session: AsyncSession, held: Held, *, sealing_key: str, now: date
     await session.execute(row.on_conflict_do_nothing())
 
 
-def _unsealed(held: Held, sealing_key: str) -> _Begun | None:
+def _unsealed(held: Held, seal: bytes) -> _Begun | None:
+    plain = rules.unsealed(held.sealed, seal)
+    if plain is None:
+        return None
     try:
-        begun = _BEGUN.validate_json(sealing.unseal(held.sealed, sealing_key))
-    except (JoseError, ValidationError, ValueError):
+        begun = _BEGUN.validate_json(plain)
+    except ValidationError:
+        # Another version of this program made it.
         return None
     named = (begun.wanted.organization_id, begun.id)
-    return begun if named == (held.entry.organization_id, held.entry.id) else None
+    is_same = access.is_same_secret(held.entry.secret, bytes.fromhex(begun.secret_digest))
+    return begun if is_same and named == (held.entry.organization_id, held.entry.id) else None
 
 
 async def load(

@@ -1,5 +1,6 @@
 """The one cookie, and what ties forms and answers to the browser that began a sign-in."""
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
@@ -90,7 +91,7 @@ def held_by_form(cookie: str | None, token: str) -> Held | None:
     if entry is None:
         return None
     held = Held(entry, rest.partition(".")[2])
-    return held if hmac.compare_digest(form_token(held).encode(), token.encode()) else None
+    return held if hmac.compare_digest(_bytes(form_token(held)), _bytes(token)) else None
 
 
 def sign_in_named(text: str) -> UUID | None:
@@ -99,6 +100,27 @@ def sign_in_named(text: str) -> UUID | None:
         return ids.decode(text)
     except ValueError:
         return None
+
+
+def sealed(plain: bytes, key: bytes) -> str:
+    """Return a text that may be read and not changed."""
+    seal = hmac.digest(key, plain, hashlib.sha256)
+    return f"{base64.urlsafe_b64encode(plain).decode()}.{seal.hex()}"
+
+
+def unsealed(text: str, key: bytes) -> bytes | None:
+    """Return what was sealed; None where the text is not exactly as it was made."""
+    written, _, _ = text.partition(".")
+    try:
+        plain = base64.b64decode(written, b"-_", validate=True)
+    except ValueError:
+        return None
+    return plain if hmac.compare_digest(sealed(plain, key).encode(), _bytes(text)) else None
+
+
+def _bytes(text: str) -> bytes:
+    # What came as an address or a form may hold half a character.
+    return text.encode(errors="surrogatepass")
 
 
 def page(path: str, held: Held, notice: Notice | None = None) -> str:

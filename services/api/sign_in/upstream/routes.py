@@ -183,21 +183,24 @@ async def _working(request: Request, entry: CredentialText) -> AsyncIterator[Asy
 
 
 async def _sent_off(request: Request, held: Held, named: str) -> Visit | None:
-    try:
-        connection_id = ids.parse_id("connection", named)
-    except ValueError:
-        return None
     resources, now = _resources(request), _resources(request).clock()
-    sealing_key = _sealing_key(resources)
     async with _working(request, held.entry) as session:
         if held.sealed:
-            await requests.keep(session, held, sealing_key=sealing_key, now=now)
+            await requests.keep(session, held, seal=resources.sign_in_seal, now=now)
         sign_in = await requests.load(session, cookie=str(held.entry), now=now)
-        if sign_in is None:
+        connection_id = _connection(named)
+        if sign_in is None or connection_id is None:
             return None
         return await operations.send_off(
-            session, sign_in, connection_id=connection_id, sealing_key=sealing_key
+            session, sign_in, connection_id=connection_id, sealing_key=_sealing_key(resources)
         )
+
+
+def _connection(named: str) -> UUID | None:
+    try:
+        return ids.parse_id("connection", named)
+    except ValueError:
+        return None
 
 
 @router.get("/oauth/callback")

@@ -198,8 +198,8 @@ def _check_access_token(
     if "at_hash" not in claims or access_token is None:
         return
     digest = hashlib.new(HASHES[algorithm], access_token.encode()).digest()
-    half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=")
-    if not hmac.compare_digest(half, claims["at_hash"].encode()):
+    half = base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+    if claims["at_hash"] != half:
         raise IdTokenError("at_hash")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -906,6 +907,55 @@ async def test_what_one_browser_began_another_cannot_go_on_with(app: App) -> Non
         await mine.open(cookies.page(cookies.FIRST_PAGE, Held(held_by(mine).entry, sealed)))
     )
     assert await count(app, "sign_in") == 0
+
+
+async def test_whoever_has_what_was_sealed_but_not_the_cookie_cannot_go_on(
+    browser: Browser, app: App
+) -> None:
+    """Whoever could would be signed in, as themselves, in the app of somebody else's browser."""
+    first = await browser.open(authorize(app))
+    mine = held_by(browser)
+    sealed = first.form(EMAIL).fields["form_token"].split(".", 2)[2]
+    made_up = replace(mine.entry, secret="0" * len(mine.entry.secret))
+    thief = Browser(app.world.app)
+    thief.http.cookies.set(cookies.COOKIE, str(made_up))
+
+    assert is_over(await thief.open(cookies.page(cookies.FIRST_PAGE, Held(made_up, sealed))))
+    forged = cookies.form_token(Held(made_up, sealed))
+    assert is_over(await thief.send(EMAIL, {"form_token": forged, "email": "a@example.org"}))
+    assert (await browser.submit(first, EMAIL, email="a@example.org")).title == "Enter your code"
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        "eyJhbGciOiJkaXIiLCJlbmMiOlsiQSJdfQ..a.b.c",
+        "e30.e30",
+        "W10.",
+        ".",
+        "=.=",
+        "\x00",
+        "a" * 9000,
+    ],
+)
+async def test_what_was_not_sealed_here_is_over(browser: Browser, app: App, sealed: str) -> None:
+    first = await browser.open(authorize(app))
+    digest = ".".join(first.form(EMAIL).fields["form_token"].split(".")[:2])
+    forged = {"form_token": f"{digest}.{sealed}", "email": "a@example.org"}
+
+    assert is_over(
+        await browser.open(cookies.page(cookies.FIRST_PAGE, Held(held_by(browser).entry, sealed)))
+    )
+    for action in (EMAIL, CODE, CANCEL):
+        assert is_over(await browser.send(action, forged))
+
+
+async def test_no_address_of_ours_repeats_the_host_of_a_request(app: App) -> None:
+    answer = await app.caller.get(
+        "/oauth/authorize/?a=1", headers={"Host": "evil.example"}, follow_redirects=False
+    )
+
+    assert answer.status_code == 404
 
 
 # Languages.

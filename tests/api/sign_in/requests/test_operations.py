@@ -26,7 +26,7 @@ from tests.support.apps import World
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 ISSUER = "https://mentoring.example.org"
-SEALING_KEY, ANOTHER_KEY = (secrets.token_urlsafe(32) for _ in range(2))
+SEAL, ANOTHER_SEAL = (secrets.token_bytes(32) for _ in range(2))
 REDIRECT = "https://app.example.org/in?from=mentoring"
 
 
@@ -62,8 +62,8 @@ async def session(world: World, wanted: Wanted) -> AsyncIterator[AsyncSession]:
 
 async def begun(session: AsyncSession, wanted: Wanted) -> tuple[SignIn, str]:
     """Begin a sign-in, keep it, and return it with the cookie of its browser."""
-    held = operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW)
-    await operations.keep(session, held, sealing_key=SEALING_KEY, now=NOW)
+    held = operations.begin(wanted, seal=SEAL, now=NOW)
+    await operations.keep(session, held, seal=SEAL, now=NOW)
     sign_in = await session.get_one(SignIn, (wanted.organization_id, held.entry.id))
     return sign_in, rules.with_entry(None, held.entry)
 
@@ -73,9 +73,9 @@ async def test_what_an_app_asked_for_is_kept_once(session: AsyncSession, wanted:
     entry = parse_credential(cookie, CredentialKind.SIGN_IN)
     sign_in.address = "somebody@example.org"
     await session.flush()
-    again = replace(operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW), entry=entry)
+    again = replace(operations.begin(wanted, seal=SEAL, now=NOW), entry=entry)
 
-    await operations.keep(session, again, sealing_key=SEALING_KEY, now=NOW)
+    await operations.keep(session, again, seal=SEAL, now=NOW)
 
     await session.refresh(sign_in)
     assert sign_in.address == "somebody@example.org"
@@ -86,7 +86,7 @@ async def test_what_an_app_asked_for_is_kept_once(session: AsyncSession, wanted:
 
 
 async def test_nothing_is_kept_before_a_form_is_sent(session: AsyncSession, wanted: Wanted) -> None:
-    held = operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW)
+    held = operations.begin(wanted, seal=SEAL, now=NOW)
 
     cookie = rules.with_entry(None, held.entry)
     assert await operations.load(session, cookie=cookie, now=NOW) is None
@@ -96,26 +96,30 @@ async def test_nothing_is_kept_before_a_form_is_sent(session: AsyncSession, want
 async def test_what_we_did_not_seal_for_this_sign_in_is_not_kept(
     session: AsyncSession, wanted: Wanted
 ) -> None:
-    held, other = (operations.begin(wanted, sealing_key=SEALING_KEY, now=NOW) for _ in range(2))
-    by_another_key = operations.begin(wanted, sealing_key=ANOTHER_KEY, now=NOW)
+    held, other = (operations.begin(wanted, seal=SEAL, now=NOW) for _ in range(2))
+    by_another_key = operations.begin(wanted, seal=ANOTHER_SEAL, now=NOW)
     elsewhere = replace(wanted, organization_id=ids.new_id())
-    of_another = operations.begin(elsewhere, sealing_key=SEALING_KEY, now=NOW)
+    of_another = operations.begin(elsewhere, seal=SEAL, now=NOW)
     of_no_app = replace(wanted, client_id=ids.new_id())
     foreign = [
         replace(held, sealed=sealed)
-        for sealed in ("", "junk", "a.b.c.d.e", held.sealed[:-2], "ü", other.sealed)
+        for sealed in (
+            *("", "junk", "a.b.c.d.e", "ü", "\ud800", "Ä.b", other.sealed),
+            *(held.sealed[:-2], held.sealed + ".", "x" + held.sealed, held.sealed.upper()),
+        )
     ]
     foreign += [
         by_another_key,
+        replace(held, entry=replace(held.entry, secret="0" * len(held.entry.secret))),
         replace(
             of_another, entry=replace(of_another.entry, organization_id=wanted.organization_id)
         ),
-        operations.begin(of_no_app, sealing_key=SEALING_KEY, now=NOW),
+        operations.begin(of_no_app, seal=SEAL, now=NOW),
     ]
 
     for one in foreign:
-        await operations.keep(session, one, sealing_key=SEALING_KEY, now=NOW)
-    await operations.keep(session, held, sealing_key=SEALING_KEY, now=NOW + LIFETIME)
+        await operations.keep(session, one, seal=SEAL, now=NOW)
+    await operations.keep(session, held, seal=SEAL, now=NOW + LIFETIME)
 
     assert await all_kept(session, wanted) == 0
 

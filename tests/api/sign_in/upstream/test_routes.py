@@ -573,6 +573,10 @@ async def test_a_test_says_that_all_is_well(desk: Desk) -> None:
         Wrong({"jwks_uri": "https://10.0.0.1/k"}, None, {}, "endpoint_refused", "jwks_uri: "),
         Wrong({"token_endpoint": "file:///x"}, None, {}, "endpoint_refused", "token_endpoint: "),
         Wrong(
+            {"authorization_endpoint": "https://login.example.org/€"},
+            *(None, {}, "endpoint_refused", "authorization_endpoint: "),
+        ),
+        Wrong(
             {"id_token_signing_alg_values_supported": ["HS256", "none"]},
             None,
             {},
