@@ -1,6 +1,6 @@
 """Hard rules: which pairs must never be, and why, each as one small function."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -8,116 +8,55 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.matching import columns, measures
+from services.matching.columns import DAY, Rows, Sets
+from services.matching.measures import Columns, Compared, Measure, Named, TooFew
 from shared.schemas.matching import Mark, Pairs, Participants, Problem, Seniority
 
-type Rows = Sequence[int]
 type Params = Mapping[str, Any]
 type Apart = npt.NDArray[np.bool_]
 
-DAY = 1440
-WORK_STARTS, WORK_ENDS = 540, 1020
 REFUSING = frozenset({Mark.IGNORE, Mark.NO})
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A word of a policy: what it keeps apart, and what its explanation says about a pair."""
+    """A word of a policy: the measure of whom it keeps apart, and what its explanation says.
 
-    apart: Callable[[Problem, Rows, Rows, Params], Apart]
+    `apart` is made once for two sides, given as rows of participants; its values are booleans.
+    """
+
+    apart: Callable[[Problem, Rows, Rows, Params], Measure]
     facts: Callable[[Problem, int, int, Params], Mapping[str, Any]]
 
 
-# Columns as a rule reads them.
+def _nothing(_problem: Problem, _first: int, _second: int, _params: Params) -> Mapping[str, Any]:
+    return {}
 
 
-def column(people: Participants, name: str) -> Sequence[Any] | None:
-    """Return a column by its name, custom attributes first; None where it is absent."""
-    if name in people.attributes:
-        return people.attributes[name]
-    return getattr(people, name, None) if name in BUILT_IN else None
-
-
-BUILT_IN = frozenset(
-    {
-        *("department", "team", "location", "grade_rank", "languages", "values", "interests"),
-        *("skills_offered", "skills_wanted", "expectations", "tenure_months"),
-    }
-)
-
-
-def choices(value: Any) -> frozenset[Any]:
-    """Return what somebody chose, case aside: nothing, one value, or several."""
-    if value is None or value == []:
-        return frozenset()
-    several = value if isinstance(value, list) else [value]
-    return frozenset(one.casefold() if isinstance(one, str) else one for one in several)
-
-
-def overlap(left: Sequence[frozenset[Any]], right: Sequence[frozenset[Any]]) -> npt.NDArray[Any]:
-    """Return how many choices each pair shares."""
-    words = {word: place for place, word in enumerate(sorted_words([*left, *right]))}
-    counts: npt.NDArray[Any] = _incidence(left, words) @ _incidence(right, words).T
-    return counts
-
-
-def sorted_words(several: Iterable[frozenset[Any]]) -> list[Any]:
-    """Return every choice once, in an order that does not depend on hashing."""
-    return sorted({word for one in several for word in one}, key=repr)
-
-
-def _incidence(several: Sequence[frozenset[Any]], words: Mapping[Any, int]) -> npt.NDArray[Any]:
-    matrix = np.zeros((len(several), max(1, len(words))), dtype=np.float32)
-    for row, one in enumerate(several):
-        matrix[row, [words[word] for word in one]] = 1
-    return matrix
-
-
-def chosen(people: Participants, name: str, rows: Rows) -> list[frozenset[Any]]:
-    """Return what each of these people chose in a column."""
-    values = column(people, name)
-    return [choices(values[row]) if values else frozenset() for row in rows]
-
-
-def _unless_unknown(
-    apart: Apart, left: Sequence[Any], right: Sequence[Any], params: Params
-) -> Apart:
-    """Let what is unknown break no rule, unless the rule says that it does."""
-    known = np.outer([bool(one) for one in left], [bool(one) for one in right])
-    found: Apart = (apart | ~known) if params.get("unknown") == "fails" else (apart & known)
-    return found
+def _fails(params: Params) -> bool:
+    """Tell whether the rule breaks where something is unknown; else it never does there."""
+    return bool(params.get("unknown") == "fails")
 
 
 # Rules of pairs that were named.
 
 
-def named_pairs(problem: Problem, pairs: Pairs, first: Rows, second: Rows) -> Apart:
-    """Return where two people were named together, whichever comes first."""
-    apart = np.zeros((len(first), len(second)), dtype=bool)
-    ids = problem.participants.id
-    places_first = {ids[row]: place for place, row in enumerate(first)}
-    places_second = {ids[row]: place for place, row in enumerate(second)}
-    for one, other in zip(pairs.first, pairs.second, strict=True):
-        for left, right in ((one, other), (other, one)):
-            if left in places_first and right in places_second:
-                apart[places_first[left], places_second[right]] = True
-    return apart
+def _oneself(_problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    places = {row: place for place, row in enumerate(second)}
+    same = ((place, places[row]) for place, row in enumerate(first) if row in places)
+    return _apart(same, first, second)
 
 
-def _oneself(problem: Problem, first: Rows, second: Rows, _params: Params) -> Apart:
-    del problem
-    found: Apart = np.equal.outer(np.asarray(first, dtype=int), np.asarray(second, dtype=int))
-    return found
+def _blocked(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    return _named(problem, problem.blocks, first, second)
 
 
-def _blocked(problem: Problem, first: Rows, second: Rows, _params: Params) -> Apart:
-    return named_pairs(problem, problem.blocks, first, second)
+def _past(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    return _named(problem, problem.past_pairs, first, second)
 
 
-def _past(problem: Problem, first: Rows, second: Rows, _params: Params) -> Apart:
-    return named_pairs(problem, problem.past_pairs, first, second)
-
-
-def _ignored(problem: Problem, first: Rows, second: Rows, _params: Params) -> Apart:
+def _ignored(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
     said = problem.preferences
     refusing = [
         (by, about)
@@ -125,32 +64,53 @@ def _ignored(problem: Problem, first: Rows, second: Rows, _params: Params) -> Ap
         if mark in REFUSING
     ]
     pairs = Pairs(first=[by for by, _ in refusing], second=[about for _, about in refusing])
-    return named_pairs(problem, pairs, first, second)
+    return _named(problem, pairs, first, second)
 
 
-def _nothing(_problem: Problem, _first: int, _second: int, _params: Params) -> Mapping[str, Any]:
-    return {}
+def _named(problem: Problem, pairs: Pairs, first: Rows, second: Rows) -> Measure:
+    """Keep apart who was named together, whichever comes first."""
+    left, right = places_of(problem, first), places_of(problem, second)
+    either_way = [(pairs.first, pairs.second), (pairs.second, pairs.first)]
+    return _apart(
+        (
+            (left[one], right[other])
+            for ones, others in either_way
+            for one, other in zip(ones, others, strict=True)
+            if one in left and other in right
+        ),
+        first,
+        second,
+    )
+
+
+def places_of(problem: Problem, rows: Rows) -> Mapping[str, int]:
+    """Return where each stands on a side, by id."""
+    return {problem.participants.id[row]: place for place, row in enumerate(rows)}
+
+
+def _apart(pairs: Iterable[tuple[int, int]], first: Rows, second: Rows) -> Named:
+    return Named.of(dict.fromkeys(pairs, True), (len(first), len(second)), dtype=np.bool_)
 
 
 # The reporting line.
 
 
-def _in_line(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
+def _in_line(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
     levels = params.get("levels")
     down = _above(problem, first, second, levels)
-    up = _above(problem, second, first, levels)
-    return down | up.T
+    up = ((place, other) for other, place in _above(problem, second, first, levels))
+    return _apart([*down, *up], first, second)
 
 
-def _above(problem: Problem, people: Rows, others: Rows, levels: int | None) -> Apart:
-    lines, ids = problem.participants.reporting_line, problem.participants.id
-    apart = np.zeros((len(people), len(others)), dtype=bool)
-    places = {ids[row]: place for place, row in enumerate(others)}
-    for place, row in enumerate(people if lines else ()):
+def _above(
+    problem: Problem, people: Rows, others: Rows, levels: int | None
+) -> Iterator[tuple[int, int]]:
+    """Yield who stands above whom, as a place among people and one among others."""
+    lines, places = problem.participants.reporting_line, places_of(problem, others)
+    for place, row in enumerate(people):
         for above in lines[row][:levels] if lines else ():
             if above in places:
-                apart[place, places[above]] = True
-    return apart
+                yield place, places[above]
 
 
 def _line_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
@@ -165,47 +125,51 @@ def _line_facts(problem: Problem, first: int, second: int, _params: Params) -> M
 # Languages, choices and attributes.
 
 
-def _no_language(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    return _too_few_shared(problem, first, second, {**params, "attribute": "languages"})
+def _no_language(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    return _few_choices(problem, first, second, {**params, "attribute": "languages"})
 
 
-def _too_few_shared(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
+def _few_choices(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
     people, name = problem.participants, params["attribute"]
-    left, right = chosen(people, name, first), chosen(people, name, second)
-    shared = overlap(left, right)
-    return _unless_unknown(shared < params.get("minimum", 1), left, right, params)
+    left, right = columns.chosen(people, name, first), columns.chosen(people, name, second)
+    return _too_few(left, right, params.get("minimum", 1), params)
+
+
+def _too_few(left: Sets, right: Sets, minimum: int, params: Params) -> Measure:
+    return TooFew(
+        product=measures.overlap(left, right),
+        left=np.array(left, dtype=bool),
+        right=np.array(right, dtype=bool),
+        minimum=minimum,
+        unknown=_fails(params),
+    )
 
 
 def _choice_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
     name = params.get("attribute", "languages")
-    left, right = chosen(problem.participants, name, [first, second])
-    shared = [str(word) for word in sorted_words([left & right])]
+    left, right = columns.chosen(problem.participants, name, [first, second])
+    shared = [str(word) for word in columns.sorted_words([left & right])]
     return {"attribute": name, "shared": shared, "minimum": params.get("minimum", 1)}
 
 
-def _not_equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    return _compared(problem, first, second, params, is_equal_apart=False)
+def _not_equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    return _coded(problem, first, second, params, np.not_equal)
 
 
-def _equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    return _compared(problem, first, second, params, is_equal_apart=True)
+def _equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    return _coded(problem, first, second, params, np.equal)
 
 
-def _compared(
-    problem: Problem, first: Rows, second: Rows, params: Params, *, is_equal_apart: bool
-) -> Apart:
+def _coded(
+    problem: Problem, first: Rows, second: Rows, params: Params, is_apart: Callable[..., Apart]
+) -> Measure:
+    def apart(left: Columns, right: Columns) -> Apart:
+        unknown = np.isnan(left[0]) | np.isnan(right[0])
+        return np.where(unknown, _fails(params), is_apart(left[0], right[0]))
+
     people, name = problem.participants, params["attribute"]
-    left, right = chosen(people, name, first), chosen(people, name, second)
-    same = same_choices(left, right)
-    return _unless_unknown(same if is_equal_apart else ~same, left, right, params)
-
-
-def same_choices(left: Sequence[frozenset[Any]], right: Sequence[frozenset[Any]]) -> Apart:
-    """Return where both chose exactly the same."""
-    kinds: dict[frozenset[Any], int] = {}
-    numbers = [[kinds.setdefault(one, len(kinds)) for one in side] for side in (left, right)]
-    found: Apart = np.equal.outer(np.array(numbers[0], dtype=int), np.array(numbers[1], dtype=int))
-    return found
+    left, right = columns.codes(*(columns.chosen(people, name, rows) for rows in (first, second)))
+    return Compared(apart, (left,), (right,))
 
 
 def _attribute_facts(
@@ -218,98 +182,79 @@ def _attribute_facts(
 # Time.
 
 
-def shared_minutes(problem: Problem, first: Rows, second: Rows) -> npt.NDArray[np.int64]:
-    """Return how many working minutes of a day each pair shares; -1 where one is unknown."""
-    hours = [_working_days(problem.participants, rows) for rows in (first, second)]
-    shared = np.zeros((len(first), len(second)), dtype=np.int64)
-    for shift in (-DAY, 0, DAY):
-        starts = np.maximum.outer(hours[0][:, 0], hours[1][:, 0] + shift)
-        ends = np.minimum.outer(hours[0][:, 1], hours[1][:, 1] + shift)
-        shared += np.maximum(0, ends - starts)
-    unknown = np.logical_or.outer(hours[0][:, 2] == 0, hours[1][:, 2] == 0)
-    shared[unknown] = -1
-    return shared
+def shared_minutes(left: Columns, right: Columns) -> npt.NDArray[np.float64]:
+    """Return how many working minutes of a day are shared; NaN where hours are unknown."""
+    days = [
+        np.maximum(0, np.minimum(left[1], right[1] + shift) - np.maximum(left[0], right[0] + shift))
+        for shift in (-DAY, 0, DAY)
+    ]
+    minutes: npt.NDArray[np.float64] = days[0] + days[1] + days[2]
+    return minutes
 
 
-def _working_days(people: Participants, rows: Rows) -> npt.NDArray[np.int64]:
-    """Return from when to when each works in UTC, and whether that is known."""
-    offsets = people.utc_offset_minutes or [None] * len(people.id)
-    starts = people.work_starts_minute or [None] * len(people.id)
-    ends = people.work_ends_minute or [None] * len(people.id)
-    found = np.zeros((len(rows), 3), dtype=np.int64)
-    for place, row in enumerate(rows):
-        offset = offsets[row]
-        if offset is not None:
-            begin, end = starts[row], ends[row]
-            start = (WORK_STARTS if begin is None else begin) - offset
-            length = (WORK_ENDS if end is None else end) - (start + offset)
-            found[place] = (start % DAY, start % DAY + max(0, length), 1)
-    return found
+def _too_far_in_time(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    def apart(left: Columns, right: Columns) -> Apart:
+        minutes = shared_minutes(left, right)
+        return np.where(np.isnan(minutes), _fails(params), minutes < 60 * params.get("hours", 2))
+
+    people = problem.participants
+    return Compared(
+        apart, columns.working_hours(people, first), columns.working_hours(people, second)
+    )
 
 
-def _too_far_in_time(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    shared = shared_minutes(problem, first, second)
-    unknown = shared < 0
-    too_few = shared < 60 * params.get("hours", 2)
-    found: Apart = (too_few | unknown) if params.get("unknown") == "fails" else (too_few & ~unknown)
-    return found
+def minutes_of(people: Participants, first: int, second: int) -> int:
+    """Return how many working minutes two people share, as an explanation tells it."""
+    left, right = (columns.working_hours(people, [row]) for row in (first, second))
+    return int(np.nan_to_num(shared_minutes(left, right))[0])
 
 
 def _time_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
-    minutes = int(shared_minutes(problem, [first], [second])[0, 0])
-    return {"shared_minutes": max(0, minutes), "hours": params.get("hours", 2)}
+    minutes = minutes_of(problem.participants, first, second)
+    return {"shared_minutes": minutes, "hours": params.get("hours", 2)}
 
 
-def free_slots(problem: Problem, rows: Rows) -> list[frozenset[int]]:
-    """Return the free half hours of each."""
-    slots = problem.participants.availability
-    return [frozenset(slots[row]) if slots else frozenset() for row in rows]
-
-
-def _no_common_slot(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    left, right = free_slots(problem, first), free_slots(problem, second)
-    too_few = overlap(left, right) < params.get("half_hours", 1)
-    return _unless_unknown(too_few, left, right, params)
+def _no_common_slot(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    people = problem.participants
+    left, right = columns.free_slots(people, first), columns.free_slots(people, second)
+    return _too_few(left, right, params.get("half_hours", 1), params)
 
 
 def _slot_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
-    left, right = free_slots(problem, [first, second])
+    left, right = columns.free_slots(problem.participants, [first, second])
     return {"shared": len(left & right), "half_hours": params.get("half_hours", 1)}
 
 
 # Grades.
 
 
-def grade_gaps(problem: Problem, first: Rows, second: Rows) -> npt.NDArray[np.float64]:
-    """Return how far the first stands above the second; NaN where a grade is unknown."""
-    ranks = problem.participants.grade_rank or [None] * len(problem.participants.id)
-    known = [
-        np.array([np.nan if ranks[row] is None else ranks[row] for row in rows], dtype=float)
-        for rows in (first, second)
-    ]
-    gaps: npt.NDArray[np.float64] = np.subtract.outer(known[0], known[1])
-    return gaps
-
-
-def _wrong_seniority(problem: Problem, first: Rows, second: Rows, params: Params) -> Apart:
-    gaps = grade_gaps(problem, first, second)
-    unknown = np.isnan(gaps)
-    relation = params.get("relation", Seniority.NONE)
-    distance = {Seniority.MENTOR_HIGHER: gaps, Seniority.MENTOR_LOWER: -gaps}.get(
-        relation, np.abs(gaps)
-    )
-    least = params.get("gap_min")
+def _wrong_seniority(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    relation, most = params.get("relation", Seniority.NONE), params.get("gap_max")
+    least = params.get("gap_min") or 0
     if relation != Seniority.NONE:
-        least = max(1, least or 1)
-    most = params.get("gap_max")
-    apart = (distance < (least or 0)) | (distance > (np.inf if most is None else most))
-    return (apart | unknown) if params.get("unknown") == "fails" else (apart & ~unknown)
+        least = max(1, least)
+
+    def apart(left: Columns, right: Columns) -> Apart:
+        gaps = left[0] - right[0]
+        distance = {Seniority.MENTOR_HIGHER: gaps, Seniority.MENTOR_LOWER: -gaps}.get(
+            relation, np.abs(gaps)
+        )
+        outside = (distance < least) | (distance > (np.inf if most is None else most))
+        return np.where(np.isnan(gaps), _fails(params), outside)
+
+    ranks = problem.participants.grade_rank
+    return Compared(apart, (columns.numbers(ranks, first),), (columns.numbers(ranks, second),))
+
+
+def gap_of(people: Participants, first: int, second: int) -> int | None:
+    """Return how far the first stands above the second; None where a grade is unknown."""
+    gap = np.subtract(*columns.numbers(people.grade_rank, [first, second]))
+    return None if np.isnan(gap) else int(gap)
 
 
 def _grade_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
-    gap = grade_gaps(problem, [first], [second])[0, 0]
     known = {name: params[name] for name in ("relation", "gap_min", "gap_max") if name in params}
-    return {"gap": None if np.isnan(gap) else int(gap), **known}
+    return {"gap": gap_of(problem.participants, first, second), **known}
 
 
 ALWAYS: Mapping[str, Rule] = MappingProxyType(
@@ -332,7 +277,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "seniority": Rule(_wrong_seniority, _grade_facts),
         "attribute_equal": Rule(_not_equal, _attribute_facts),
         "attribute_different": Rule(_equal, _attribute_facts),
-        "choice_overlap": Rule(_too_few_shared, _choice_facts),
+        "choice_overlap": Rule(_few_choices, _choice_facts),
     }
 )
 """Every hard rule by its word in a policy; what each takes stands in the contract."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from services.matching import constraints
+from services.matching import columns, text
 from shared.errors import Violation
 from shared.schemas.matching import (
     HARD_RULES,
@@ -144,7 +144,15 @@ def policy_faults(policy: Policy, people: Participants | None) -> list[Violation
     return [
         *_rule_faults("#/policy/hard", policy.hard, HARD_RULES, people),
         *_rule_faults("#/policy/soft", policy.soft, SOFT_RULES, people),
+        *_unknown_model(policy),
     ]
+
+
+def _unknown_model(policy: Policy) -> Iterator[Violation]:
+    known = text.names()
+    if policy.text_model is not None and policy.text_model not in known:
+        detail = f"Known text models: {', '.join(sorted(known))}."
+        yield Violation("#/policy/text_model", "unknown_text_model", detail)
 
 
 def _rule_faults(
@@ -170,7 +178,7 @@ def _said(rule: HardRule | SoftRule) -> dict[str, Any]:
 def _lacks(people: Participants, attribute: str | None) -> bool:
     if attribute is None:
         return False
-    return attribute not in constraints.BUILT_IN and attribute not in people.attributes
+    return attribute not in columns.BUILT_IN and attribute not in people.attributes
 
 
 # The canonical form.

@@ -1,97 +1,106 @@
 """Soft criteria: how well two people fit, from 0 to 1, and the reason, each one small function."""
 
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
-from services.matching import constraints
+from services.matching import columns, constraints, measures, text
+from services.matching.columns import Numbers, Rows, Sets
+from services.matching.measures import Columns, Compared, Measure, Named, Shared, Sparse
 from shared.schemas.matching import Mark, Problem
 
-type Rows = Sequence[int]
 type Params = Mapping[str, Any]
-type Values = npt.NDArray[np.float64]
 
-TEXT_MODEL = "character-ngrams-1"
-NGRAMS = (3, 4)
 LEVELS = 4
+RARITY = 2**16
+"""One unit of rarity in whole numbers, so that sums of them are exact."""
 FORWARD = {Mark.FAVORITE: 1.0, Mark.YES: 1.0, Mark.MAYBE: 0.5}
 
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """A word of a policy: its value for every pair, and what its explanation says about one."""
+    """A word of a policy: the measure of its value, and what its explanation says of a pair.
 
-    values: Callable[[Problem, Rows, Rows, Params], Values]
+    `fit` is made once for two sides, given as rows of participants; its values are from 0 to 1.
+    """
+
+    fit: Callable[[Problem, Rows, Rows, Params], Measure]
     facts: Callable[[Problem, int, int, Params], Mapping[str, Any]]
 
 
 # Choices.
 
 
-def _shared_language(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
-    return np.minimum(1.0, _shared(problem, first, second, "languages"))
+def _sizes(several: Sets) -> Numbers:
+    return np.array([len(one) for one in several], dtype=float)
 
 
-def _shared(problem: Problem, first: Rows, second: Rows, name: str) -> Values:
-    people = problem.participants
-    left = constraints.chosen(people, name, first)
-    right = constraints.chosen(people, name, second)
-    return constraints.overlap(left, right).astype(float)
-
-
-def _overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    """Return which part of the shorter list the other shares."""
+def _overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    """Value which part of the shorter list the other shares."""
     people, name = problem.participants, params["attribute"]
-    left = constraints.chosen(people, name, first)
-    right = constraints.chosen(people, name, second)
-    shorter = np.minimum.outer([len(one) for one in left], [len(one) for one in right])
-    return constraints.overlap(left, right) / np.maximum(1, shorter)
+    left, right = columns.chosen(people, name, first), columns.chosen(people, name, second)
+    return Shared(measures.overlap(left, right), _sizes(left), _sizes(right))
 
 
-def _named(name: str) -> Callable[[Problem, Rows, Rows, Params], Values]:
-    def values(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
+def _shared_language(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    sides = [columns.chosen(problem.participants, "languages", rows) for rows in (first, second)]
+    return _up_to(1, *sides)
+
+
+def _up_to(enough: int, left: Sets, right: Sets) -> Measure:
+    """Value what is shared up to where more is no better."""
+    full = [np.full(len(side), float(enough)) for side in (left, right)]
+    return Shared(measures.overlap(left, right), *full)
+
+
+def _choice_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
+    name = params["attribute"]
+    left, right = columns.chosen(problem.participants, name, [first, second])
+    shared = [str(word) for word in columns.sorted_words([left & right])]
+    return {"attribute": name, "shared": shared}
+
+
+def _on(name: str) -> Criterion:
+    """Return the overlap of one column, whatever attribute the policy names."""
+
+    def fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
         return _overlap(problem, first, second, {"attribute": name})
 
-    return values
+    return Criterion(fit, _facts_on(name))
 
 
-def _named_facts(name: str) -> Callable[[Problem, int, int, Params], Mapping[str, Any]]:
+def _facts_on(name: str) -> Callable[[Problem, int, int, Params], Mapping[str, Any]]:
     def facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
         return _choice_facts(problem, first, second, {"attribute": name})
 
     return facts
 
 
-def _choice_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
-    name = params["attribute"]
-    left, right = constraints.chosen(problem.participants, name, [first, second])
-    shared = [str(word) for word in constraints.sorted_words([left & right])]
-    return {"attribute": name, "shared": shared}
+def _equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    def same(left: Columns, right: Columns) -> Numbers:
+        found: Numbers = (left[0] == right[0]).astype(float)
+        return found
+
+    return Compared(same, *_coded(problem, first, second, params))
 
 
-def _equal(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    known, same = _known_and_same(problem, first, second, params["attribute"])
-    return (known & same).astype(float)
+def _different(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    def other(left: Columns, right: Columns) -> Numbers:
+        # What is unknown is NaN, which is neither below nor above anything.
+        return ((left[0] < right[0]) | (left[0] > right[0])).astype(float)
+
+    return Compared(other, *_coded(problem, first, second, params))
 
 
-def _different(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    known, same = _known_and_same(problem, first, second, params["attribute"])
-    return (known & ~same).astype(float)
-
-
-def _known_and_same(
-    problem: Problem, first: Rows, second: Rows, name: str
-) -> tuple[constraints.Apart, constraints.Apart]:
-    left = constraints.chosen(problem.participants, name, first)
-    right = constraints.chosen(problem.participants, name, second)
-    known = np.logical_and.outer([bool(one) for one in left], [bool(one) for one in right])
-    return known, constraints.same_choices(left, right)
+def _coded(problem: Problem, first: Rows, second: Rows, params: Params) -> tuple[Columns, Columns]:
+    people, name = problem.participants, params["attribute"]
+    left, right = columns.codes(*(columns.chosen(people, name, rows) for rows in (first, second)))
+    return (left,), (right,)
 
 
 def _attribute_facts(
@@ -103,36 +112,34 @@ def _attribute_facts(
 # Skills: what one offers of what the other wants, rare skills counting more.
 
 
-def _offers_wants(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
+def _offers_wants(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
     rarity = _rarity(problem)
-    offered = _skills(problem, "skills_offered", first)
-    wanted = _skills(problem, "skills_wanted", second)
     words = {word: place for place, word in enumerate(sorted(rarity))}
-    left = np.zeros((len(first), max(1, len(words))))
-    right = np.zeros((len(second), max(1, len(words))))
-    for matrix, several in ((left, offered), (right, wanted)):
-        for row, one in enumerate(several):
-            matrix[row, [words[word] for word in one]] = 1
-    for word, place in words.items():
-        right[:, place] *= rarity[word]
-    return (left @ right.T) / np.maximum(right.sum(axis=1), 1e-12)[None, :]
+    amounts = np.array([rarity[word] for word in words], dtype=float)
+    offered = measures.weighed(_skills(problem, "skills_offered", first), words)
+    wanted = measures.weighed(_skills(problem, "skills_wanted", second), words, amounts)
+    # Measured against all that is wanted, however much somebody offers.
+    most = np.full(len(first), np.inf)
+    return Shared(Sparse.of(offered, wanted), most, np.asarray(wanted.sum(axis=1)).ravel())
 
 
-def _rarity(problem: Problem) -> Mapping[str, float]:
+def _rarity(problem: Problem) -> Mapping[str, int]:
     """Return how rare each skill is among everybody, as inverse document frequency."""
     everybody = range(len(problem.participants.id))
     counts: Counter[str] = Counter()
     for name in ("skills_offered", "skills_wanted"):
         for one in _skills(problem, name, everybody):
             counts.update(one)
-    return {word: float(np.log1p(len(everybody) / count)) for word, count in counts.items()}
+    return {
+        word: round(RARITY * math.log1p(len(everybody) / count)) for word, count in counts.items()
+    }
 
 
-def _skills(problem: Problem, name: str, rows: Rows) -> list[frozenset[str]]:
+def _skills(problem: Problem, name: str, rows: Rows) -> Sets:
     preferred = {
         word.casefold(): group[0].casefold() for group in problem.policy.synonyms for word in group
     }
-    several = constraints.chosen(problem.participants, name, rows)
+    several = columns.chosen(problem.participants, name, rows)
     return [frozenset(preferred.get(word, word) for word in one) for one in several]
 
 
@@ -145,35 +152,14 @@ def _skill_facts(problem: Problem, first: int, second: int, _params: Params) -> 
 # Texts: where one wants to go, against where the other stands.
 
 
-def _path_fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
-    now = problem.participants.path_now or []
-    target = problem.participants.path_target or []
-    texts = [now[row] or "" if now else "" for row in first]
-    goals = [target[row] or "" if target else "" for row in second]
-    counts = _ngrams([*texts, *goals])
-    frequency = np.bincount(counts.indices, minlength=counts.shape[1])
-    weighted = counts @ sparse.diags(np.log1p(counts.shape[0] / np.maximum(1, frequency)))
-    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-    normal = sparse.diags(1 / np.where(lengths == 0, 1, lengths)) @ weighted
-    likeness = (normal[: len(texts)] @ normal[len(texts) :].T).toarray()
-    bounded: Values = np.clip(likeness, 0.0, 1.0)
-    return bounded
-
-
-def _ngrams(texts: Sequence[str]) -> Any:
-    """Return how often each text holds each run of letters, dampened, as a sparse matrix."""
-    places: dict[str, int] = {}
-    rows, columns, counts = [], [], []
-    for row, text in enumerate(texts):
-        words = f" {' '.join(text.casefold().split())} " if text.strip() else ""
-        found = Counter(
-            words[start : start + size] for size in NGRAMS for start in range(len(words) - size + 1)
-        )
-        for gram, count in found.items():
-            rows.append(row)
-            columns.append(places.setdefault(gram, len(places)))
-            counts.append(1 + np.log(count))
-    return sparse.csr_matrix((counts, (rows, columns)), shape=(len(texts), max(1, len(places))))
+def _path_fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    people = problem.participants
+    now, target = people.path_now or [], people.path_target or []
+    return text.likeness(
+        text.name_of(problem.policy.text_model),
+        [now[row] or "" if now else "" for row in first],
+        [target[row] or "" if target else "" for row in second],
+    )
 
 
 def _no_facts(_problem: Problem, _first: int, _second: int, _params: Params) -> Mapping[str, Any]:
@@ -182,29 +168,29 @@ def _no_facts(_problem: Problem, _first: int, _second: int, _params: Params) -> 
 
 # Style, levels, time.
 
-
-def _style_fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
-    fits = [_level_fit(problem, first, second, kind) for kind in ("encouragement", "challenge")]
-    return (fits[0] + fits[1]) / 2
+KINDS = ("encouragement", "challenge")
 
 
-def _level_fit(problem: Problem, first: Rows, second: Rows, kind: str) -> Values:
-    offers = _numbers(getattr(problem.participants, f"offers_{kind}"), first)
-    wants = _numbers(getattr(problem.participants, f"wants_{kind}"), second)
-    distance = np.abs(np.subtract.outer(offers, wants))
-    return np.nan_to_num(1 - distance / LEVELS, nan=0.0)
+def _style_fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    people = problem.participants
+    offers = [columns.numbers(getattr(people, f"offers_{kind}"), first) for kind in KINDS]
+    wants = [columns.numbers(getattr(people, f"wants_{kind}"), second) for kind in KINDS]
+    return Compared(_closeness, tuple(offers), tuple(wants))
 
 
-def _numbers(values: Sequence[Any] | None, rows: Rows) -> Values:
-    return np.array(
-        [np.nan if not values or values[row] is None else values[row] for row in rows], dtype=float
-    )
+def _closeness(offers: Columns, wants: Columns) -> Numbers:
+    near = [
+        np.nan_to_num(1 - np.abs(offered - wanted) / LEVELS, nan=0.0)
+        for offered, wanted in zip(offers, wants, strict=True)
+    ]
+    mean: Numbers = (near[0] + near[1]) / 2
+    return mean
 
 
 def _style_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
     people = problem.participants
     found = {}
-    for kind in ("encouragement", "challenge"):
+    for kind in KINDS:
         offers, wants = getattr(people, f"offers_{kind}"), getattr(people, f"wants_{kind}")
         found[kind] = {
             "offers": offers[first] if offers else None,
@@ -213,80 +199,89 @@ def _style_facts(problem: Problem, first: int, second: int, _params: Params) -> 
     return found
 
 
-def _level_distance(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    gaps = np.abs(constraints.grade_gaps(problem, first, second))
-    away = np.abs(gaps - params.get("ideal", 2))
-    near: Values = np.nan_to_num(1 / (1 + away), nan=0.0)
-    return near
+def _level_distance(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    ideal = params.get("ideal", 2)
+
+    def near(left: Columns, right: Columns) -> Numbers:
+        away = np.abs(np.abs(left[0] - right[0]) - ideal)
+        found: Numbers = np.nan_to_num(1 / (1 + away), nan=0.0)
+        return found
+
+    ranks = problem.participants.grade_rank
+    return Compared(near, (columns.numbers(ranks, first),), (columns.numbers(ranks, second),))
 
 
 def _level_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
-    gap = constraints.grade_gaps(problem, [first], [second])[0, 0]
-    return {"gap": None if np.isnan(gap) else int(abs(gap)), "ideal": params.get("ideal", 2)}
+    gap = constraints.gap_of(problem.participants, first, second)
+    return {"gap": None if gap is None else abs(gap), "ideal": params.get("ideal", 2)}
 
 
-def _timezone_overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    minutes = constraints.shared_minutes(problem, first, second)
+def _timezone_overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
     wanted = 60 * max(1, params.get("hours", 4))
-    part: Values = np.clip(minutes / wanted, 0.0, 1.0)
-    return part
+
+    def part(left: Columns, right: Columns) -> Numbers:
+        minutes = np.nan_to_num(constraints.shared_minutes(left, right), nan=0.0)
+        found: Numbers = np.clip(minutes / wanted, 0.0, 1.0)
+        return found
+
+    people = problem.participants
+    return Compared(
+        part, columns.working_hours(people, first), columns.working_hours(people, second)
+    )
 
 
 def _time_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
-    minutes = int(constraints.shared_minutes(problem, [first], [second])[0, 0])
-    return {"shared_minutes": max(0, minutes)}
+    return {"shared_minutes": constraints.minutes_of(problem.participants, first, second)}
 
 
-def _availability(problem: Problem, first: Rows, second: Rows, params: Params) -> Values:
-    left = constraints.free_slots(problem, first)
-    right = constraints.free_slots(problem, second)
-    wanted = max(1, params.get("half_hours", 4))
-    part: Values = np.clip(constraints.overlap(left, right) / wanted, 0.0, 1.0).astype(float)
-    return part
+def _availability(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    sides = [columns.free_slots(problem.participants, rows) for rows in (first, second)]
+    return _up_to(max(1, params.get("half_hours", 4)), *sides)
 
 
 def _slot_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
-    left, right = constraints.free_slots(problem, [first, second])
+    left, right = columns.free_slots(problem.participants, [first, second])
     return {"shared": len(left & right)}
 
 
 # What people said about each other.
 
 
-def _shortlisted(problem: Problem, first: Rows, second: Rows, _params: Params) -> Values:
-    wish = wishes(problem, first, second)
-    wished = wishes(problem, second, first).T
-    return 0.7 * np.maximum(wish, wished) + 0.3 * np.minimum(wish, wished)
+def _shortlisted(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    left, right = constraints.places_of(problem, first), constraints.places_of(problem, second)
+    wish = _wishes(problem, left, right)
+    wished = {(place, by): value for (by, place), value in _wishes(problem, right, left).items()}
+    values = {}
+    for pair in wish.keys() | wished.keys():
+        less, more = sorted((wish.get(pair, 0.0), wished.get(pair, 0.0)))
+        values[pair] = 0.7 * more + 0.3 * less
+    return Named.of(values, (len(first), len(second)), dtype=np.float64)
 
 
-def wishes(problem: Problem, by: Rows, about: Rows) -> Values:
+def _wishes(
+    problem: Problem, by: Mapping[str, int], about: Mapping[str, int]
+) -> dict[tuple[int, int], float]:
     """Return how much each wishes to be with each, from 0 to 1; a lower rank counts less."""
-    said, ids = problem.preferences, problem.participants.id
-    left = {ids[row]: place for place, row in enumerate(by)}
-    right = {ids[row]: place for place, row in enumerate(about)}
-    found = np.zeros((len(by), len(about)))
+    said = problem.preferences
+    found: dict[tuple[int, int], float] = {}
     ranks = said.rank or [None] * len(said.by)
     for one, other, mark, rank in zip(said.by, said.about, said.mark, ranks, strict=True):
-        if one in left and other in right:
-            wish = FORWARD.get(mark, 0.0) * max(0.5, 1.1 - 0.1 * (rank or 1))
-            found[left[one], right[other]] = max(wish, found[left[one], right[other]])
+        wish = FORWARD.get(mark, 0.0) * max(0.5, 1.1 - 0.1 * (rank or 1))
+        if wish and one in by and other in about:
+            pair = by[one], about[other]
+            found[pair] = max(wish, found.get(pair, 0.0))
     return found
 
 
 def _wish_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
-    wish = wishes(problem, [first], [second])[0, 0] > 0
-    wished = wishes(problem, [second], [first])[0, 0] > 0
+    one, other = ({problem.participants.id[row]: 0} for row in (first, second))
     # Who marked whom is never told, only that somebody or both did.
-    return {"sides": int(wish) + int(wished)}
-
-
-def _named_criterion(name: str) -> Criterion:
-    return Criterion(_named(name), _named_facts(name))
+    return {"sides": len(_wishes(problem, one, other)) + len(_wishes(problem, other, one))}
 
 
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
     {
-        "shared_language": Criterion(_shared_language, _named_facts("languages")),
+        "shared_language": Criterion(_shared_language, _facts_on("languages")),
         "timezone_overlap": Criterion(_timezone_overlap, _time_facts),
         "availability_overlap": Criterion(_availability, _slot_facts),
         "attribute_equal": Criterion(_equal, _attribute_facts),
@@ -296,9 +291,9 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
         "path_fit": Criterion(_path_fit, _no_facts),
         "style_fit": Criterion(_style_fit, _style_facts),
         "shortlisted": Criterion(_shortlisted, _wish_facts),
-        "shared_values": _named_criterion("values"),
-        "shared_interests": _named_criterion("interests"),
-        "expectation_fit": _named_criterion("expectations"),
+        "shared_values": _on("values"),
+        "shared_interests": _on("interests"),
+        "expectation_fit": _on("expectations"),
         "level_distance": Criterion(_level_distance, _level_facts),
     }
 )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.matching import assignment, explanations, inputs, scoring, weighing
+from services.matching import assignment, explanations, inputs, text, weighing
+from services.matching.board import Step, weight_sum
 from services.matching.explanations import Outcome
 from services.matching.weighing import Weighed
 from shared.errors import InvalidError, Violation
@@ -45,9 +46,7 @@ from shared.schemas.matching import (
 )
 
 ENGINE = "exact-1"
-VERSIONS = Versions(engine=ENGINE, text_model=scoring.TEXT_MODEL)
 
-type Step = weighing.Step
 type Matrix = npt.NDArray[np.int64]
 type Mask = npt.NDArray[np.bool_]
 
@@ -120,7 +119,7 @@ def describe(weighed: Weighed, decision: Decision, outcome: Outcome, *, step: St
     matches = _matches(weighed, outcome, step)
     return Solution(
         input_hash=weighed.input_hash,
-        versions=VERSIONS,
+        versions=_versions(weighed.problem),
         seed=weighed.seed,
         certificate=decision.certificate,
         totals=_totals(weighed, outcome, len(matches)),
@@ -137,6 +136,10 @@ def describe(weighed: Weighed, decision: Decision, outcome: Outcome, *, step: St
 def digest_of(solution: Solution) -> str:
     """Return the SHA-256 of a solution's JSON."""
     return "sha256:" + hashlib.sha256(solution.model_dump_json().encode()).hexdigest()
+
+
+def _versions(problem: Problem) -> Versions:
+    return Versions(engine=ENGINE, text_model=text.name_of(problem.policy.text_model))
 
 
 # Locks.
@@ -474,7 +477,7 @@ def _doubts(problem: Problem) -> list[Reason]:
     """Return what is doubtful in a policy by itself."""
     policy = problem.policy
     found = []
-    if not weighing.weight_sum(problem):
+    if not weight_sum(problem):
         found.append(Reason(rule="weights", key="doubt.no_weight"))
     equal = {one.params.get("attribute") for one in policy.hard if one.rule == "attribute_equal"}
     found += [
@@ -512,7 +515,9 @@ def scores_of(request: ScoresRequest, weighed: Weighed) -> ScoresAnswer:
     found = [explanations.pair_score(weighed, *pair) for pair in pairs]
     if request.about is not None:
         found += _best_of(weighed, request.about, request.limit)
-    return ScoresAnswer(input_hash=weighed.input_hash, versions=VERSIONS, pairs=found)
+    return ScoresAnswer(
+        input_hash=weighed.input_hash, versions=_versions(weighed.problem), pairs=found
+    )
 
 
 def _best_of(weighed: Weighed, about: str, limit: int) -> list[PairScore]:
@@ -565,7 +570,9 @@ def explanations_of(
         step("explain", done, len(pairs))
         what_if = _what_if(weighed, outcome, pair, step) if request.with_what_if else None
         found.append(_explanation(weighed, outcome, pair, request.alternatives, what_if))
-    return ExplanationsAnswer(input_hash=weighed.input_hash, versions=VERSIONS, explanations=found)
+    return ExplanationsAnswer(
+        input_hash=weighed.input_hash, versions=_versions(weighed.problem), explanations=found
+    )
 
 
 def _explanation(

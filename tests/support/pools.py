@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from joserfc.jwk import ECKey
 from pydantic_core import to_json
 
-from services.matching import solver
+from services.matching import board, solver
+from services.matching.board import Board
 from services.matching.main import NAME, create_app
 from services.matching.settings import MatchingSettings
 from services.matching.weighing import Weighed
@@ -208,3 +209,63 @@ async def post(
     content = body if isinstance(body, bytes) else to_json(body)
     headers = {"Authorization": f"Bearer {token(path, content, organization=organization)}"}
     return await http.post(path, content=content, headers=headers, timeout=60)
+
+
+def varied(mentors: int, mentees: int, *, seed: int = 1, **changes: Any) -> dict[str, Any]:
+    """Return a problem in which everything may be known of somebody, and nothing must be."""
+    chance = random.Random(seed)  # noqa: S311 - no secret, only variety
+    values = problem(mentors=mentors, mentees=mentees, seed=seed)
+    names = values["participants"]["id"]
+
+    def column(known: Callable[[], Any], unknown: Any = None) -> list[Any]:
+        return [unknown if chance.random() < 0.25 else known() for _ in names]
+
+    def some(words: Sequence[Any]) -> Callable[[], list[Any]]:
+        return lambda: chance.sample(words, chance.randint(1, 4))
+
+    def pairs(count: int) -> tuple[list[str], list[str]]:
+        return chance.choices([*names, "stranger"], k=count), chance.choices(names, k=count)
+
+    values["participants"] |= {
+        "skills_offered": column(some(SKILLS), []),
+        "skills_wanted": column(some(SKILLS), []),
+        "languages": column(some(["en", "EN", "de", "fr", "pl"]), []),
+        "interests": column(some(["golf", "chess", "music", "cooking", "dance"]), []),
+        "expectations": column(some(["advice", "contacts", "feedback", "skills"]), []),
+        "availability": column(some(range(330, 336)), []),
+        "utc_offset_minutes": column(lambda: chance.choice([-720, -300, 0, 60, 330, 780])),
+        "work_starts_minute": column(lambda: chance.choice([0, 480, 600])),
+        "work_ends_minute": column(lambda: chance.choice([420, 960, 1440])),
+        "grade_rank": column(lambda: chance.randint(1, 6)),
+        "department": column(lambda: chance.choice(["law", "Law", "it"])),
+        "reporting_line": column(lambda: chance.sample(names, min(2, len(names))), []),
+        "path_now": column(lambda: " ".join(chance.sample(SKILLS, 2))),
+        "path_target": column(lambda: " ".join(chance.sample(SKILLS, 2)).upper()),
+        "attributes": {
+            "topics": column(some(["a", "b", "c", "d"]), []),
+            "site": column(lambda: chance.choice(["Berlin", "berlin", 3, False])),
+        },
+        **{
+            f"{side}_{kind}": column(lambda: chance.randint(1, 5))
+            for side in ("wants", "offers")
+            for kind in ("encouragement", "challenge")
+        },
+    }
+    said = 2 * len(names)
+    by, about = pairs(said)
+    values["preferences"] = {
+        "by": by,
+        "about": about,
+        "mark": chance.choices(["favorite", "yes", "maybe", "no", "ignore"], k=said),
+        "rank": [chance.choice([None, 1, 2, 9]) for _ in range(said)],
+    }
+    for name in ("blocks", "past_pairs"):
+        first, second = pairs(len(names) // 2)
+        values[name] = {"first": first, "second": second}
+    return values | changes
+
+
+def board_of(values: dict[str, Any]) -> Board:
+    """Return a problem made ready, no pair of it worked out."""
+    ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
+    return board.set_up(ready, step=quiet)

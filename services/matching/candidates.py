@@ -1,0 +1,241 @@
+"""The pairs worth looking at: everybody's best on either side, out of all there are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from services.matching.blocks import APART, COLUMNS, ROWS, Blocks, Scores, slices
+from services.matching.board import Board, Step
+from services.matching.measures import Places, compiled
+
+type Ints = npt.NDArray[np.int64]
+type Pairs = tuple[Ints, npt.NDArray[np.int32]]
+
+MANY, MORE = 64, 128
+SLACK = 1.1
+"""Above so many places for each who is to be placed, few candidates suffice."""
+
+# A candidate is one number, so that the best is the largest: its score, then how early the other
+# stands. Fewer than 2^32 people stand on a side.
+SHIFT, SCORE_BITS = 32, 15
+LAST = 2**SHIFT - 1
+EMPTY = -1
+CHUNK = 32
+"""So many scores are compared at once; nearly always none of them is good enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Pairs by row, in order: those of row `i` lie from `starts[i]` to `starts[i + 1]`.
+
+    `allowed_*` counts how many partners no rule keeps from somebody. No pair that was left out
+    scores above `rest_*` of either of its two; -1 where nothing was left out.
+    """
+
+    starts: Ints
+    columns: npt.NDArray[np.int32]
+    scores: Ints
+    allowed_first: Ints
+    allowed_second: Ints
+    rest_first: Ints
+    rest_second: Ints
+
+    @property
+    def lists(self) -> Pairs:
+        """Where the pairs of each row start, and the columns of all pairs."""
+        return self.starts, self.columns
+
+    @property
+    def rows(self) -> Ints:
+        """The row of every pair."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+    def with_pairs(self, first: Places, second: Places, scores: Ints) -> "Candidates":
+        """Return the candidates and some more, which must be none of them."""
+        rows = np.concatenate([self.rows, first])
+        columns = np.concatenate([self.columns, second.astype(np.int32)])
+        order = np.lexsort((columns, rows))
+        return Candidates(
+            starts=_starts(rows, len(self.starts) - 1),
+            columns=columns[order],
+            scores=np.concatenate([self.scores, scores])[order],
+            allowed_first=self.allowed_first,
+            allowed_second=self.allowed_second,
+            rest_first=self.rest_first,
+            rest_second=self.rest_second,
+        )
+
+
+def how_many(board: Board) -> int:
+    """Return how many candidates each has: more where places are short, unless a policy says."""
+    wanted = board.problem.policy.limits.max_candidates
+    if wanted is not None:
+        return wanted
+    places = sorted((int(board.first.capacity.sum()), int(board.second.capacity.sum())))
+    return MANY if places[1] >= SLACK * places[0] else MORE
+
+
+def find(
+    blocks: Blocks, most: int, named: tuple[Places, Places, Ints], *, step: Step
+) -> Candidates:
+    """Return the best `most` of everybody on either side, and the named pairs with their scores.
+
+    Of equal scores the one who stands earlier is better. Named pairs must be allowed ones.
+    """
+    first, second = _Best.of(blocks.shape[0], most), _Best.of(blocks.shape[1], most)
+    for rows in slices(blocks.shape[0], ROWS):
+        step("candidates", rows.start, blocks.shape[0])
+        for columns in slices(blocks.shape[1], COLUMNS):
+            scores = blocks.block(rows, columns)
+            _count(scores, first.allowed[rows], second.allowed[columns])
+            _offer_rows(scores, columns.start, first.heaps[rows], first.least[rows])
+            _offer_columns(scores, rows.start, second.heaps[columns], second.least[columns])
+    places, of_pairs = _union(first.found(), second.found(), named, blocks.shape[1])
+    return Candidates(
+        starts=_starts(places // max(1, blocks.shape[1]), blocks.shape[0]),
+        columns=(places % max(1, blocks.shape[1])).astype(np.int32),
+        scores=of_pairs,
+        allowed_first=first.allowed,
+        allowed_second=second.allowed,
+        rest_first=first.rest,
+        rest_second=second.rest,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The best of everybody so far, as heaps whose first is the worst [people, most or one more].
+
+    `least` is the score that others must exceed.
+    """
+
+    heaps: Ints
+    most: int
+    least: Scores
+    allowed: Ints
+
+    @classmethod
+    def of(cls, count: int, most: int) -> "_Best":
+        heaps = np.full((count, most | 1), EMPTY, dtype=np.int64)
+        # Of odd length, so that who has a child has two; what is added is never the worst.
+        heaps[:, most:] = np.iinfo(np.int64).max
+        least = np.full(count, APART, dtype=np.int16)
+        return cls(heaps, most, least, np.zeros(count, dtype=np.int64))
+
+    def found(self) -> tuple[Ints, Ints, Ints]:
+        """Return who found whom, with which score."""
+        heaps = self.heaps[:, : self.most]
+        people, places = np.nonzero(heaps != EMPTY)
+        best = heaps[people, places]
+        return people, LAST - (best & LAST), best >> SHIFT
+
+    @property
+    def rest(self) -> Ints:
+        """The worst of the best of everybody who has others beside."""
+        return np.where(self.allowed > self.most, self.least, APART).astype(np.int64)
+
+
+def _union(
+    of_first: tuple[Ints, Ints, Ints],
+    of_second: tuple[Ints, Ints, Ints],
+    named: tuple[Ints, Ints, Ints],
+    width: int,
+) -> tuple[Ints, Ints]:
+    """Return every pair once and in order, as a place in the matrix, and the scores."""
+    columns, rows, scores = of_second
+    # A place and its score are sorted as one number, which is several times as fast.
+    packed = np.concatenate(
+        [
+            (one * width + other) << SCORE_BITS | score
+            for one, other, score in (of_first, (rows, columns, scores), named)
+        ]
+    )
+    packed.sort()
+    packed = packed[np.diff(packed, prepend=-1) > 0]
+    return packed >> SCORE_BITS, packed & (2**SCORE_BITS - 1)
+
+
+def _starts(rows: Ints, count: int) -> Ints:
+    return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=count))]).astype(np.int64)
+
+
+def kept_apart(board: Board, places: Places, *, is_first: bool) -> Ints:
+    """Count for each hard rule how many it keeps from each of these people [rules, people]."""
+    everybody = np.arange(board.shape[1] if is_first else board.shape[0])
+    found = np.zeros((len(board.hard), len(places)), dtype=np.int64)
+    for counts, one in zip(found, board.hard, strict=True):
+        for some in slices(len(places), ROWS):
+            here, size = places[some], some.stop - some.start
+            sides = (here, everybody) if is_first else (everybody, here)
+            sizes = (size, len(everybody)) if is_first else (len(everybody), size)
+            block = one.apart.take(*sides).block(*(slice(0, count) for count in sizes))
+            counts[some] = block.sum(axis=1 if is_first else 0)
+    return found
+
+
+# Compiled.
+
+
+@compiled
+def _count(scores: Scores, first: Ints, second: Ints) -> None:
+    for row in range(scores.shape[0]):
+        count = 0
+        for column in range(scores.shape[1]):
+            is_allowed = scores[row, column] >= 0
+            count += is_allowed
+            second[column] += is_allowed
+        first[row] += count
+
+
+@compiled
+def _replace_worst(heap: Ints, score: int, place: int) -> None:
+    """Put a candidate in the place of the first, and move it to where it belongs.
+
+    Unsigned places and no branch but the last: half the time of the usual loop.
+    """
+    candidate = (np.int64(score) << SHIFT) | (LAST - place)
+    at, one, last = np.uint64(0), np.uint64(1), np.uint64(len(heap) - 1)
+    while True:
+        child = at + at + one
+        if child >= last:
+            break
+        child += np.uint64(heap[child + one] < heap[child])
+        if heap[child] >= candidate:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = candidate
+
+
+@compiled
+def _offer_rows(scores: Scores, start: int, heaps: Ints, least: Scores) -> None:
+    """Let every row keep the best of a block; columns come in order, so a tie changes nothing."""
+    for row in range(scores.shape[0]):
+        own, enough = scores[row], least[row]
+        for low in range(0, len(own), CHUNK):
+            high, is_any = min(low + CHUNK, len(own)), False
+            for column in range(low, high):
+                is_any |= own[column] > enough
+            if is_any:
+                for column in range(low, high):
+                    if own[column] > enough:
+                        _replace_worst(heaps[row], own[column], start + column)
+                        enough = least[row] = heaps[row, 0] >> SHIFT
+
+
+@compiled
+def _offer_columns(scores: Scores, start: int, heaps: Ints, least: Scores) -> None:
+    """Let every column keep the best of a block; rows come in order as well."""
+    # Few columns at a time, whose heaps stay in the cache.
+    for low in range(0, scores.shape[1], CHUNK):
+        high = min(low + CHUNK, scores.shape[1])
+        for row in range(scores.shape[0]):
+            own, is_any = scores[row], False
+            for column in range(low, high):
+                is_any |= own[column] > least[column]
+            if is_any:
+                for column in range(low, high):
+                    if own[column] > least[column]:
+                        _replace_worst(heaps[column], own[column], start + row)
+                        least[column] = heaps[column, 0] >> SHIFT
