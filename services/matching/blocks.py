@@ -19,6 +19,8 @@ type Kinds = npt.NDArray[np.int32]
 
 APART = -1
 """Stands for the score of a pair that must not be."""
+HIGHEST = POINTS + 25
+"""No score is above: each of at most 50 criteria is rounded up by half a point at most."""
 
 ROWS, COLUMNS = 128, 2048
 """The size of a block: it fits into the cache of a processor."""
@@ -188,6 +190,14 @@ def slices(count: int, size: int) -> Iterator[slice]:
 
 
 # Compiled.
+
+
+def warm() -> None:
+    """Compile everything."""
+    scores, kinds = np.zeros((1, 1), dtype=np.int16), np.zeros(1, dtype=np.int32)
+    _add_rows(scores, scores, kinds, 0)
+    _limit_rows(scores, scores, kinds, 0)
+    _add_values(scores, np.zeros((1, 1)), 1, 1)
 
 
 @compiled

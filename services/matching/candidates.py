@@ -17,7 +17,7 @@ SLACK = 1.1
 """Above so many places for each who is to be placed, few candidates suffice."""
 
 # A candidate is one number, so that the best is the largest: its score, then how early the other
-# stands. Fewer than 2^32 people stand on a side.
+# stands. Fewer than 2^32 people stand on a side, and a score is below 2^15.
 SHIFT, SCORE_BITS = 32, 15
 LAST = 2**SHIFT - 1
 EMPTY = -1
@@ -83,18 +83,19 @@ def find(
 
     Of equal scores the one who stands earlier is better. Named pairs must be allowed ones.
     """
-    first, second = _Best.of(blocks.shape[0], most), _Best.of(blocks.shape[1], most)
-    for rows in slices(blocks.shape[0], ROWS):
-        step("candidates", rows.start, blocks.shape[0])
-        for columns in slices(blocks.shape[1], COLUMNS):
+    height, width = blocks.shape
+    first, second = _Best.of(height, most, of=width), _Best.of(width, most, of=height)
+    for rows in slices(height, ROWS):
+        step("candidates", rows.start, height)
+        for columns in slices(width, COLUMNS):
             scores = blocks.block(rows, columns)
             _count(scores, first.allowed[rows], second.allowed[columns])
             _offer_rows(scores, columns.start, first.heaps[rows], first.least[rows])
             _offer_columns(scores, rows.start, second.heaps[columns], second.least[columns])
-    places, of_pairs = _union(first.found(), second.found(), named, blocks.shape[1])
+    of_rows, of_columns, of_pairs = _union(first, second, named)
     return Candidates(
-        starts=_starts(places // max(1, blocks.shape[1]), blocks.shape[0]),
-        columns=(places % max(1, blocks.shape[1])).astype(np.int32),
+        starts=_starts(of_rows, height),
+        columns=of_columns,
         scores=of_pairs,
         allowed_first=first.allowed,
         allowed_second=second.allowed,
@@ -116,19 +117,13 @@ class _Best:
     allowed: Ints
 
     @classmethod
-    def of(cls, count: int, most: int) -> "_Best":
+    def of(cls, count: int, wanted: int, *, of: int) -> "_Best":
+        most = max(1, min(wanted, of))
         heaps = np.full((count, most | 1), EMPTY, dtype=np.int64)
         # Of odd length, so that who has a child has two; what is added is never the worst.
         heaps[:, most:] = np.iinfo(np.int64).max
         least = np.full(count, APART, dtype=np.int16)
         return cls(heaps, most, least, np.zeros(count, dtype=np.int64))
-
-    def found(self) -> tuple[Ints, Ints, Ints]:
-        """Return who found whom, with which score."""
-        heaps = self.heaps[:, : self.most]
-        people, places = np.nonzero(heaps != EMPTY)
-        best = heaps[people, places]
-        return people, LAST - (best & LAST), best >> SHIFT
 
     @property
     def rest(self) -> Ints:
@@ -137,23 +132,23 @@ class _Best:
 
 
 def _union(
-    of_first: tuple[Ints, Ints, Ints],
-    of_second: tuple[Ints, Ints, Ints],
-    named: tuple[Ints, Ints, Ints],
-    width: int,
-) -> tuple[Ints, Ints]:
-    """Return every pair once and in order, as a place in the matrix, and the scores."""
-    columns, rows, scores = of_second
-    # A place and its score are sorted as one number, which is several times as fast.
+    first: _Best, second: _Best, named: tuple[Places, Places, Ints]
+) -> tuple[Ints, npt.NDArray[np.int32], Ints]:
+    """Return every pair once and in order: rows, columns, scores."""
+    width = max(1, len(second.heaps))
     packed = np.concatenate(
         [
-            (one * width + other) << SCORE_BITS | score
-            for one, other, score in (of_first, (rows, columns, scores), named)
+            # A place in the matrix and its score are sorted as one number: several times as fast.
+            _packed(first.heaps, first.most, width, 1),
+            _packed(second.heaps, second.most, 1, width),
+            (named[0] * width + named[1]) << SCORE_BITS | named[2],
         ]
     )
     packed.sort()
-    packed = packed[np.diff(packed, prepend=-1) > 0]
-    return packed >> SCORE_BITS, packed & (2**SCORE_BITS - 1)
+    packed = packed[np.concatenate([[True], packed[1:] != packed[:-1]])[: len(packed)]]
+    scores = packed & (2**SCORE_BITS - 1)
+    rows, columns = np.divmod(packed >> SCORE_BITS, width)
+    return rows, columns.astype(np.int32), scores
 
 
 def _starts(rows: Ints, count: int) -> Ints:
@@ -177,6 +172,12 @@ def kept_apart(board: Board, places: Places, *, is_first: bool) -> Ints:
 # Compiled.
 
 
+def warm() -> None:
+    """Compile everything."""
+    nobody = np.zeros(0, dtype=np.int64)
+    find(Blocks((1, 1), []), 1, (nobody, nobody, nobody), step=lambda _phase, _done, _total: None)
+
+
 @compiled
 def _count(scores: Scores, first: Ints, second: Ints) -> None:
     for row in range(scores.shape[0]):
@@ -186,6 +187,19 @@ def _count(scores: Scores, first: Ints, second: Ints) -> None:
             count += is_allowed
             second[column] += is_allowed
         first[row] += count
+
+
+@compiled
+def _packed(heaps: Ints, most: int, of_person: int, of_other: int) -> Ints:
+    """Return the pairs of heaps as places in the matrix, each with its score."""
+    packed, count = np.empty(len(heaps) * most, dtype=np.int64), 0
+    for person in range(len(heaps)):
+        for candidate in heaps[person, :most]:
+            if candidate != EMPTY:
+                place = person * of_person + (LAST - (candidate & LAST)) * of_other
+                packed[count] = place << SCORE_BITS | candidate >> SHIFT
+                count += 1
+    return packed[:count]
 
 
 @compiled

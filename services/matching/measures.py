@@ -1,8 +1,8 @@
 """What two people are to each other, as arithmetic on arrays: for listed pairs, or for a block.
 
 A block is exactly what its pairs are one by one, on every machine. Sums that a library may take
-in any order are sums of whole numbers too small to be rounded: in float32 below 2^24, in float64
-below 2^53. Everything else is elementwise, where IEEE 754 leaves no choice.
+in any order are sums of whole numbers: of integers, or in float32 of such as stay below 2^24 and
+are not rounded. Everything else is elementwise, where IEEE 754 leaves no choice.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,7 +46,10 @@ class Measure(Protocol):
         """Return the values of pairs, one for each entry of both."""
 
     def block(self, rows: slice, columns: slice) -> Values:
-        """Return the values of everybody in `rows` with everybody in `columns`."""
+        """Return the values of everybody in `rows` with everybody in `columns`.
+
+        Both slices have a start and a stop.
+        """
 
     def take(self, first: Places, second: Places) -> Self:
         """Return the same measure on some of the people, in the order given."""
@@ -118,27 +121,27 @@ class Product(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bits:
-    """Sets of few words, a bit each: `left` [people, words], `right` [words, people]."""
+    """Sets of few members, a bit each in words of 64: both [people, words]."""
 
     left: Keys
     right: Keys
 
     def pairs(self, first: Places, second: Places) -> Values:
         """Count what pairs share."""
-        both = self.left[first] & self.right[:, second].T
+        both = self.left[first] & self.right[second]
         return np.bitwise_count(both).sum(axis=1, dtype=np.int16)
 
     def block(self, rows: slice, columns: slice) -> Values:
         """Count what a block shares."""
-        return _shared_bits(self.left[rows], np.ascontiguousarray(self.right[:, columns]))
+        return _shared_bits(self.left[rows], np.ascontiguousarray(self.right[columns].T))
 
     def take(self, first: Places, second: Places) -> "Bits":
         """Return the same on some of the people."""
-        return Bits(self.left[first], self.right[:, second])
+        return Bits(self.left[first], self.right[second])
 
     def keys(self) -> tuple[Keys, Keys]:
         """Return the sets themselves."""
-        return self.left, np.ascontiguousarray(self.right.T)
+        return self.left, self.right
 
 
 class Lists(NamedTuple):
@@ -250,7 +253,7 @@ def overlap(left: Sets, right: Sets) -> Product:
     shared = {word for one in left for word in one} & {word for one in right for word in one}
     words = {word: place for place, word in enumerate(sorted_words([frozenset(shared)]))}
     if len(words) <= MOST_WORDS * WORD:
-        return Bits(_bits(left, words), np.ascontiguousarray(_bits(right, words).T))
+        return Bits(_bits(left, words), _bits(right, words))
     return Sparse.of(weighed(left, words), weighed(right, words))
 
 
@@ -280,11 +283,21 @@ def _members(several: Sets, words: Mapping[Any, int]) -> tuple[Places, Places]:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Which part of the smaller size two people share, from 0 to 1."""
+    """Which part of the smaller size two people share, from 0 to 1.
+
+    Sizes are held as what one unit is of them: multiplying is faster than dividing.
+    """
 
     product: Product
     left: npt.NDArray[np.float64]
     right: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, product: Product, left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
+    ) -> "Shared":
+        """Return the measure of a product with the sizes of either side; 0 counts as 1."""
+        return cls(product, 1 / np.maximum(1, left), 1 / np.maximum(1, right))
 
     def pairs(self, first: Places, second: Places) -> Values:
         """Return the parts of pairs."""
@@ -302,11 +315,7 @@ class Shared:
 
     def keys(self) -> tuple[Keys, Keys] | None:
         """Return the sizes and what is compared."""
-        keys = self.product.keys()
-        return keys and (
-            np.hstack([_key((self.left,)), keys[0]]),
-            np.hstack([_key((self.right,)), keys[1]]),
-        )
+        return _beside(self.product.keys(), self.left, self.right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,11 +350,16 @@ class TooFew:
 
     def keys(self) -> tuple[Keys, Keys] | None:
         """Return what is compared and whether it is known."""
-        keys = self.product.keys()
-        return keys and (
-            np.hstack([_key((self.left,)), keys[0]]),
-            np.hstack([_key((self.right,)), keys[1]]),
-        )
+        return _beside(self.product.keys(), self.left, self.right)
+
+
+def _beside(
+    keys: tuple[Keys, Keys] | None, left: npt.NDArray[Any], right: npt.NDArray[Any]
+) -> tuple[Keys, Keys] | None:
+    """Return the keys of a product with one more column on either side."""
+    if keys is None:
+        return None
+    return np.hstack([_key((left,)), keys[0]]), np.hstack([_key((right,)), keys[1]])
 
 
 # From what was said about two people by name.
@@ -385,21 +399,18 @@ class Named:
 
     def block(self, rows: slice, columns: slice) -> Values:
         """Return a block that is nearly all 0."""
-        top, bottom, _ = rows.indices(self.shape[0])
-        start, stop, _ = columns.indices(self.shape[1])
-        found = np.zeros((bottom - top, stop - start), dtype=self.values.dtype)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        found = np.zeros(shape, dtype=self.values.dtype)
         inside, first, second = self.within(rows, columns)
         found[first, second] = self.values[inside]
         return found
 
     def within(self, rows: slice, columns: slice) -> tuple[Places, Places, Places]:
         """Return which of the pairs lie in a block, and where in it."""
-        top, bottom, _ = rows.indices(self.shape[0])
-        start, stop, _ = columns.indices(self.shape[1])
-        low, high = np.searchsorted(self.first, (top, bottom))
+        low, high = np.searchsorted(self.first, (rows.start, rows.stop))
         second = self.second[low:high]
-        inside = low + np.flatnonzero((second >= start) & (second < stop))
-        return inside, self.first[inside] - top, self.second[inside] - start
+        inside = low + np.flatnonzero((second >= columns.start) & (second < columns.stop))
+        return inside, self.first[inside] - rows.start, self.second[inside] - columns.start
 
     def take(self, first: Places, second: Places) -> "Named":
         """Return the same on some of the people."""
@@ -465,6 +476,17 @@ def either(there: Values, back: Values) -> Values:
 # Compiled.
 
 
+def warm() -> None:
+    """Compile everything for every kind of array that it is called with."""
+    people, everybody, sizes = np.zeros(1, dtype=np.int64), slice(0, 1), np.ones(1)
+    bits, vectors = np.ones((1, 1), dtype=np.uint64), np.ones((1, 1), dtype=np.float32)
+    words = sparse.csr_matrix(vectors)
+    for product in (Bits(bits, bits), Sparse.of(words, words), Dense(vectors, vectors)):
+        measure = Shared.of(product, sizes, sizes)
+        measure.pairs(people, people)
+        measure.block(everybody, everybody)
+
+
 ONE, TWO, FOUR, LAST_BYTE = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(56)
 EVERY_2ND, EVERY_4TH = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333)
 EVERY_8TH, EVERY_BYTE = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x0101010101010101)
@@ -527,7 +549,7 @@ def _sums_of_pairs(words: Words, first: Places, second: Places) -> Ints32:
 
 @compiled
 def _part(shared: float, left: float, right: float) -> float:
-    return min(1.0, max(0.0, shared / max(1.0, min(left, right))))
+    return min(1.0, max(0.0, shared * max(left, right)))
 
 
 @compiled

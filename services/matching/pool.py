@@ -36,7 +36,9 @@ PROGRESS_SECONDS = 0.25
 PR_SET_PDEATHSIG = 1
 # One thread each: sums are taken in one order, and workers do not crowd each other out.
 WORKER_ENVIRONMENT = MappingProxyType(
-    dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
+    )
 )
 
 

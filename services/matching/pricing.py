@@ -33,7 +33,8 @@ CHUNK = 32
 class Solved:
     """The prices that prove a solution of the candidates, and the capacities it is for.
 
-    `worth` is what a pair counts in the objective, by its score from 0 on; it never falls.
+    `worth` is what a pair counts in the objective by its score, from 0 to `HIGHEST`; it never
+    falls.
     """
 
     worth: Ints
@@ -45,9 +46,9 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Paying:
-    """Pairs outside the candidates that pay, the best few of each row, by row and column.
+    """Pairs outside the candidates that pay or nearly do, the best few of each row, in order.
 
-    `count` counts all there are; `excess` is what they can add to the dual value at most.
+    `count` counts all that pay; `excess` is what they can add to the dual value at most.
     """
 
     first: Places
@@ -58,10 +59,15 @@ class Paying:
 
 
 def paying(
-    blocks: Blocks, candidates: Candidates, solved: Solved, *, most: int, step: Step
+    blocks: Blocks, candidates: Candidates, solved: Solved, *, most: int, margin: int, step: Step
 ) -> Paying:
-    """Return the pairs that pay, at most so many of each row; none certifies the solution."""
-    stairs = _Stairs.of(candidates, solved)
+    """Return the pairs that pay, at most so many of each row; a count of 0 certifies the solution.
+
+    Also those that lack less than `margin`: added early, they spare later rounds, in which prices
+    move a little although the solution is the best already.
+    """
+    worth = solved.worth + margin
+    stairs = _Stairs.of(candidates, solved, worth)
     found = _Found.of(stairs, most)
     staircase = blocks.take(stairs.rows, stairs.columns)
     for rows in slices(len(stairs.rows), ROWS):
@@ -70,7 +76,7 @@ def paying(
             scores = staircase.block(rows, columns)
             _hide(scores, stairs.rows[rows], stairs.moved, columns.start, candidates.lists)
             prices = stairs.price_first[rows], stairs.price_second[columns]
-            _find(scores, solved.worth, prices, columns.start, found.of_block(rows, columns))
+            _find(scores, (worth, margin), prices, columns.start, found.of_block(rows, columns))
     return found.paying(stairs, solved)
 
 
@@ -86,12 +92,10 @@ class _Stairs:
     moved: Places
 
     @classmethod
-    def of(cls, candidates: Candidates, solved: Solved) -> "_Stairs":
-        reach = _reach(
-            solved.worth, candidates.rest_first, solved.price_first, solved.capacity_first
-        )
+    def of(cls, candidates: Candidates, solved: Solved, worth: Ints) -> "_Stairs":
+        reach = _reach(worth, candidates.rest_first, solved.price_first, solved.capacity_first)
         reach_second = _reach(
-            solved.worth, candidates.rest_second, solved.price_second, solved.capacity_second
+            worth, candidates.rest_second, solved.price_second, solved.capacity_second
         )
         columns = np.flatnonzero(reach_second > solved.price_first.min(initial=FAR))
         columns = columns[np.argsort(solved.price_second[columns], kind="stable")]
@@ -117,7 +121,10 @@ def _reach(worth: Ints, rest: Ints, price: Ints, capacity: Ints) -> Ints:
 
 
 class _Found(NamedTuple):
-    """What pays so far: how many, by how much at most, and the best few of each row as a heap."""
+    """What pays so far: how many, by how much at most, and the best few of each row as a heap.
+
+    In the heap `excesses` are counted from the margin on, so that all are positive.
+    """
 
     count_first: Ints
     count_second: Ints
@@ -177,6 +184,25 @@ class _Found(NamedTuple):
 # Compiled.
 
 
+def warm() -> None:
+    """Compile everything."""
+    nobody, one = np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64)
+    # As if the only pair there is had been left out.
+    made = Candidates(
+        starts=np.zeros(2, dtype=np.int64),
+        columns=nobody.astype(np.int32),
+        scores=nobody,
+        allowed_first=one,
+        allowed_second=one,
+        rest_first=one,
+        rest_second=one,
+    )
+    solved = Solved(np.arange(1, 3), 0 * one, 0 * one, one, one)
+    paying(
+        Blocks((1, 1), []), made, solved, most=1, margin=0, step=lambda _phase, _done, _total: None
+    )
+
+
 @compiled
 def _hide(scores: Scores, rows: Places, moved: Places, start: int, candidates: Pairs) -> None:
     """Take the candidates out of a block."""
@@ -227,9 +253,13 @@ def _replace_least(found: _Found, row: int, excess: int, column: int, score: int
 
 @compiled
 def _find(
-    scores: Scores, worth: Ints, prices: tuple[Ints, Ints], start: int, found: _Found
+    scores: Scores,
+    worths: tuple[Ints, int],
+    prices: tuple[Ints, Ints],
+    start: int,
+    found: _Found,
 ) -> None:
-    first, second = prices
+    (worth, margin), (first, second) = worths, prices
     for row in range(scores.shape[0]):
         own = scores[row]
         for low in range(0, len(own), CHUNK):
@@ -245,7 +275,7 @@ def _find(
             for column in range(low, high):
                 if own[column] >= enough:
                     excess = worth[own[column]] - first[row] - second[column]
-                    if excess > 0:
-                        _note(found, row, column, excess)
-                        if excess > found.excesses[row, 0]:
-                            _replace_least(found, row, excess, start + column, own[column])
+                    if excess > margin:
+                        _note(found, row, column, excess - margin)
+                    if excess > found.excesses[row, 0]:
+                        _replace_least(found, row, excess, start + column, own[column])

@@ -17,6 +17,7 @@ from shared.schemas.matching import Mark, Problem
 type Params = Mapping[str, Any]
 
 LEVELS = 4
+SKILLS = ("skills_offered", "skills_wanted")
 RARITY = 2**16
 """One unit of rarity in whole numbers, so that sums of them are exact."""
 FORWARD = {Mark.FAVORITE: 1.0, Mark.YES: 1.0, Mark.MAYBE: 0.5}
@@ -44,7 +45,7 @@ def _overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Mea
     """Value which part of the shorter list the other shares."""
     people, name = problem.participants, params["attribute"]
     left, right = columns.chosen(people, name, first), columns.chosen(people, name, second)
-    return Shared(measures.overlap(left, right), _sizes(left), _sizes(right))
+    return Shared.of(measures.overlap(left, right), _sizes(left), _sizes(right))
 
 
 def _shared_language(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
@@ -55,7 +56,7 @@ def _shared_language(problem: Problem, first: Rows, second: Rows, _params: Param
 def _up_to(enough: int, left: Sets, right: Sets) -> Measure:
     """Value what is shared up to where more is no better."""
     full = [np.full(len(side), float(enough)) for side in (left, right)]
-    return Shared(measures.overlap(left, right), *full)
+    return Shared.of(measures.overlap(left, right), *full)
 
 
 def _choice_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
@@ -113,26 +114,24 @@ def _attribute_facts(
 
 
 def _offers_wants(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
-    rarity = _rarity(problem)
+    everybody = range(len(problem.participants.id))
+    offered, wanted = (_skills(problem, name, everybody) for name in SKILLS)
+    rarity = _rarity([*offered, *wanted], len(everybody))
     words = {word: place for place, word in enumerate(sorted(rarity))}
     amounts = np.array([rarity[word] for word in words], dtype=float)
-    offered = measures.weighed(_skills(problem, "skills_offered", first), words)
-    wanted = measures.weighed(_skills(problem, "skills_wanted", second), words, amounts)
+    left = measures.weighed([offered[row] for row in first], words)
+    right = measures.weighed([wanted[row] for row in second], words, amounts)
     # Measured against all that is wanted, however much somebody offers.
     most = np.full(len(first), np.inf)
-    return Shared(Sparse.of(offered, wanted), most, np.asarray(wanted.sum(axis=1)).ravel())
+    return Shared.of(Sparse.of(left, right), most, np.asarray(right.sum(axis=1)).ravel())
 
 
-def _rarity(problem: Problem) -> Mapping[str, int]:
-    """Return how rare each skill is among everybody, as inverse document frequency."""
-    everybody = range(len(problem.participants.id))
+def _rarity(skills: Sets, people: int) -> Mapping[str, int]:
+    """Return how rare each skill is among people, as inverse document frequency."""
     counts: Counter[str] = Counter()
-    for name in ("skills_offered", "skills_wanted"):
-        for one in _skills(problem, name, everybody):
-            counts.update(one)
-    return {
-        word: round(RARITY * math.log1p(len(everybody) / count)) for word, count in counts.items()
-    }
+    for one in skills:
+        counts.update(one)
+    return {word: round(RARITY * math.log1p(people / count)) for word, count in counts.items()}
 
 
 def _skills(problem: Problem, name: str, rows: Rows) -> Sets:
@@ -140,6 +139,8 @@ def _skills(problem: Problem, name: str, rows: Rows) -> Sets:
         word.casefold(): group[0].casefold() for group in problem.policy.synonyms for word in group
     }
     several = columns.chosen(problem.participants, name, rows)
+    if not preferred:
+        return several
     return [frozenset(preferred.get(word, word) for word in one) for one in several]
 
 

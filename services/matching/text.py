@@ -32,6 +32,8 @@ DIMENSIONS = 128
 WORDS_LENGTH, LETTERS_LENGTH = 4000, 40_000
 """How long vectors are in whole numbers: as exact as their sums of products may be."""
 NGRAMS = (3, 4)
+BATCH = 1000
+"""Texts that are taken apart at once: their words take far more memory than they do."""
 KEPT = 100_000
 """Vectors that a process keeps: 25 MB."""
 
@@ -82,20 +84,20 @@ def _keep(made: Mapping[bytes, Vectors]) -> None:
 
 
 def _embedded(texts: list[str]) -> Vectors:
-    """Return the mean of the words of each text, scaled.
+    """Return the mean of the words of each text, scaled."""
+    found = [_mean_words(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]
+    return np.concatenate([np.zeros((0, DIMENSIONS), dtype=np.int16), *found])
 
-    Weights are of 16 bits, so sums of them in float64 are exact, in whatever order.
-    """
-    if not texts:
-        return np.zeros((0, DIMENSIONS), dtype=np.int16)
+
+def _mean_words(texts: list[str]) -> Vectors:
     tokenizer, weights = _model()
     found = [one.ids for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    starts = np.cumsum([0, *map(len, found)])
     words = np.fromiter((word for one in found for word in one), dtype=np.int64)
-    counts = sparse.csr_matrix(
-        (np.ones(len(words)), words, starts), shape=(len(texts), len(weights))
-    )
-    return np.rint(_scaled(counts @ weights)).astype(np.int16)
+    known, places = np.unique(words, return_inverse=True)
+    starts = np.cumsum([0, *map(len, found)])
+    counts = sparse.csr_matrix((np.ones(len(words)), places, starts), (len(texts), len(known)))
+    # Weights are of 16 bits, so sums of them in float64 are exact, in whatever order.
+    return np.rint(_scaled(counts @ weights[known].astype(np.float64))).astype(np.int16)
 
 
 def _scaled(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -112,7 +114,7 @@ def _folder() -> Path | None:
 
 
 @cache
-def _model() -> tuple[Any, npt.NDArray[np.float64]]:
+def _model() -> tuple[Any, npt.NDArray[np.float16]]:
     """Return how texts become words, and the weights of words [words, dimensions]."""
     # Loaded only where texts are compared: most processes and many problems have none.
     from safetensors import safe_open  # noqa: PLC0415
@@ -128,13 +130,13 @@ def _model() -> tuple[Any, npt.NDArray[np.float64]]:
     tokenizer.no_truncation()
     with safe_open(folder / "weights" / "l2_supercat_256.safetensors", framework="numpy") as file:
         weights = file.get_slice("embedding.weight")[:, :DIMENSIONS]
-    return tokenizer, weights.astype(np.float64)
+    return tokenizer, weights
 
 
 def _by_words(texts: list[str], goals: list[str]) -> Measure:
     both = [vectors(several).astype(np.float32) for several in (texts, goals)]
     squares = [np.einsum("ij,ij->i", one, one).astype(np.float64) for one in both]
-    return Shared(Dense(*both), *squares)
+    return Shared.of(Dense(*both), *squares)
 
 
 # Runs of letters.
@@ -152,7 +154,7 @@ def _by_letters(texts: list[str], goals: list[str]) -> Measure:
     )
     squares = np.asarray(whole.multiply(whole).sum(axis=1)).ravel()
     size = len(texts)
-    return Shared(Sparse.of(whole[:size], whole[size:]), squares[:size], squares[size:])
+    return Shared.of(Sparse.of(whole[:size], whole[size:]), squares[:size], squares[size:])
 
 
 def _ngrams(texts: Sequence[str]) -> Any:

@@ -143,9 +143,8 @@ def skills(problem: Problem, first: int, second: int, _params: Params) -> float:
         return math.log(1 + len(everybody) / having)
 
     offered, wanted = preferred("skills_offered", first), preferred("skills_wanted", second)
-    total: float = math.fsum(map(rarity, wanted))
-    covered: float = math.fsum(map(rarity, wanted & offered))
-    return covered / total if total else 0
+    total = math.fsum(map(rarity, wanted))
+    return math.fsum(map(rarity, wanted & offered)) / total if total else 0
 
 
 def style(problem: Problem, first: int, second: int, _params: Params) -> float:
@@ -164,7 +163,8 @@ def level(problem: Problem, first: int, second: int, params: Params) -> float:
     one, other = ranks[first], ranks[second]
     if one is None or other is None:
         return 0
-    return 1 / (1 + abs(abs(one - other) - params.get("ideal", 2)))
+    ideal: int = params.get("ideal", 2)
+    return 1 / (1 + abs(abs(one - other) - ideal))
 
 
 def letters(problem: Problem, first: int, second: int, _params: Params) -> float:
