@@ -11,7 +11,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from services.matching.measures import Keys, Measure, Named, Places, Values, compiled
+from services.matching.kernel.terms import compiled
+from services.matching.measures import Keys, Measure, Named, Places, Values
 from shared.schemas.matching import POINTS
 
 type Scores = npt.NDArray[np.int16]

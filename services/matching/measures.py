@@ -7,14 +7,14 @@ are not rounded. Everything else is elementwise, where IEEE 754 leaves no choice
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, cast
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import sparse
 
 from services.matching.columns import Sets, sorted_words
+from services.matching.kernel.terms import compiled
 
 type Places = npt.NDArray[np.int64]
 type Values = npt.NDArray[Any]
@@ -28,15 +28,6 @@ MOST_WORDS = 8
 """Sets of at most so many words of 64 bits are compared bit by bit."""
 FREQUENT, FREQUENT_CELLS = 20, 8_000_000
 """A word is frequent if at least one in so many people has it."""
-
-
-def compiled[Function: Callable[..., Any]](function: Function) -> Function:
-    """Compile with Numba and keep the machine code on disk.
-
-    What is compiled calls compiled functions of its own file only: Numba notices no change of
-    another file, and would run what it kept.
-    """
-    return cast("Function", njit(cache=True)(function))
 
 
 class Measure(Protocol):
