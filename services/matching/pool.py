@@ -34,12 +34,15 @@ from shared.errors import DomainError, InvalidError, LimitedError, UnavailableEr
 HEADER = struct.Struct(">cI")
 PROGRESS_SECONDS = 0.25
 PR_SET_PDEATHSIG = 1
-# One thread each: sums are taken in one order, and workers do not crowd each other out.
+# One thread each: sums are taken in one order, and workers do not crowd each other out. The first
+# three are read by what stands below NumPy, the last by what takes texts apart; Numba uses one.
 WORKER_ENVIRONMENT = MappingProxyType(
     dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
     )
 )
+# Where programs are, and where Numba keeps machine code if not beside the source.
+HANDED_ON = ("PATH", "NUMBA_CACHE_DIR")
 
 
 class Operation(StrEnum):
@@ -219,6 +222,15 @@ def _tighten(deadline: asyncio.Timeout, seconds: float | None) -> None:
         deadline.reschedule(min(current, asyncio.get_running_loop().time() + seconds))
 
 
+def environment() -> dict[str, str]:
+    """Return what a worker is told by its environment; no secret is in it."""
+    return {
+        **{name: os.environ[name] for name in HANDED_ON if name in os.environ},
+        "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path),  # noqa: PTH109 - as the interpreter reads it
+        **WORKER_ENVIRONMENT,
+    }
+
+
 class Worker:
     """One process that solves one problem at a time."""
 
@@ -229,17 +241,12 @@ class Worker:
 
     @classmethod
     async def start(cls) -> Self:
-        """Start a process with an environment that holds no secret."""
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path),  # noqa: PTH109 - as the interpreter reads it
-            **WORKER_ENVIRONMENT,
-        }
+        """Start a process."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.matching.pool"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environment,
+            env=environment(),
             # Ctrl-C is for the service; workers end when their input does.
             start_new_session=True,
         )

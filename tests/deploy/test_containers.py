@@ -141,6 +141,24 @@ def test_lock_files_name_no_registry() -> None:
     assert [file.name for file in locks if "://" in file.read_text()] == []
 
 
+def test_no_lock_brings_a_client_of_a_model_hub_and_pip_takes_locks_as_they_stand() -> None:
+    locks = [ROOT / "requirements.lock", *(ROOT / "deploy" / "locks").glob("*.lock")]
+    named = [line for file in locks for line in file.read_text().splitlines()]
+
+    assert [line for line in named if line.startswith(("huggingface", "hf-xet", "httpx2"))] == []
+    for text in (DOCKERFILE, (ROOT / "dev").read_text()):
+        assert re.search(r"--require-hashes[\s\\]+--no-deps", text)
+
+
+def test_what_is_compiled_is_kept_where_the_container_may_write() -> None:
+    writable = COMPOSE["services"]["matching"]["tmpfs"]
+
+    found = re.search(r"NUMBA_CACHE_DIR=(\S+)/", DOCKERFILE)
+
+    assert found
+    assert found[1] in writable
+
+
 @pytest.mark.parametrize("service", ["api", "matching", "notifications"])
 def test_each_service_has_the_versions_that_were_tested(service: str) -> None:
     def pins(file: Path) -> set[str]:

@@ -26,7 +26,7 @@ def compiled() -> dict[str, int]:
 
 def work() -> None:
     """Let a pool go through everything that is compiled."""
-    for model in (text.WORDS, text.LETTERS):
+    for model in text.names():
         values = varied(8, 9)
         words = ("offers_wants", "path_fit", "shared_values", "style_fit", "shortlisted")
         values["policy"] = {

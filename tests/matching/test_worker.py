@@ -66,6 +66,19 @@ def test_a_bad_problem_is_refused_with_reasons(body: Any, kind: Kind) -> None:
     assert refused.errors
 
 
+def test_a_worker_is_told_where_things_are_and_to_use_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"PATH": "/bin", "NUMBA_CACHE_DIR": "/compiled", "MENTORING_KEY": "secret"}
+    monkeypatch.setattr("os.environ", known)
+
+    told = pool.environment()
+
+    one_thread = {name for name, value in told.items() if value == "1"}
+    assert one_thread == set(pool.WORKER_ENVIRONMENT)
+    assert told.keys() - one_thread == {"PATH", "NUMBA_CACHE_DIR", "PYTHONPATH"}
+
+
 def test_a_fault_of_ours_is_told_as_one() -> None:
     (fault,) = ask(Operation.SOLUTIONS, problem(), max_cells=None)
 
