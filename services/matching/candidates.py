@@ -30,8 +30,10 @@ CHUNK = 32
 class Candidates:
     """Pairs by row, in order: those of row `i` lie from `starts[i]` to `starts[i + 1]`.
 
-    `allowed_*` counts how many partners no rule keeps from somebody. No pair that was left out
-    scores above `rest_*` of either of its two; -1 where nothing was left out.
+    For n rows, m columns and e pairs: `starts` int64[n + 1], `columns` int32[e], ascending in each
+    row, and `scores` int64[e] from 0 to `HIGHEST`. `allowed_*`, int64[n] and [m], counts how many
+    partners no rule keeps from somebody. No pair that was left out scores above `rest_*`, int64[n]
+    and [m], of either of its two; -1 where nothing was left out.
     """
 
     starts: Ints
@@ -82,7 +84,9 @@ def find(
 ) -> Candidates:
     """Return the best `most` of everybody on either side, and the named pairs with their scores.
 
-    Of equal scores the one who stands earlier is better. Named pairs must be allowed ones.
+    Of equal scores the one who stands earlier is better. Named pairs, as rows, columns and scores,
+    int64[k] each, must be allowed ones. `step` may raise to end the work. Every block is worked
+    out once and read twice, by rows and by columns; everybody keeps a heap of their best.
     """
     height, width = blocks.shape
     first, second = _Best.of(height, most, of=width), _Best.of(width, most, of=height)

@@ -34,8 +34,9 @@ CHUNK = 32
 class Solved:
     """The prices that prove a solution of the candidates, and the capacities it is for.
 
-    `worth` is what a pair counts in the objective by its score, from 0 to `HIGHEST`; it never
-    falls.
+    `worth`, int64[HIGHEST + 1], is what a pair counts in the objective by its score; it never
+    falls. Prices and capacities are int64[n] and [m]; prices are in the unit of `worth`, not
+    negative, and for each candidate that is not taken at least its worth together.
     """
 
     worth: Ints
@@ -49,7 +50,8 @@ class Solved:
 class Paying:
     """Pairs outside the candidates that pay or nearly do, the best few of each row, in order.
 
-    `count` counts all that pay; `excess` is what they can add to the dual value at most.
+    `first`, `second` and `scores` are int64[k]. `count` counts all that pay, not only those listed;
+    `excess`, in the unit of `worth`, is what they can add to the dual value at most.
     """
 
     first: Places
