@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from services.matching.kernel.terms import compiled
+from services.matching.kernel.compiling import compiled
 from services.matching.measures import Keys, Measure, Named, Places, Values
 from shared.schemas.matching import POINTS
 

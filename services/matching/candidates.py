@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from services.matching.blocks import APART, COLUMNS, ROWS, Blocks, Scores, slices
 from services.matching.board import Board, Step
-from services.matching.kernel.terms import compiled
+from services.matching.kernel.compiling import compiled
 from services.matching.measures import Places
 
 type Ints = npt.NDArray[np.int64]

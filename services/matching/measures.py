@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from services.matching.columns import Sets, sorted_words
-from services.matching.kernel.terms import compiled
+from services.matching.kernel.compiling import compiled
 
 type Places = npt.NDArray[np.int64]
 type Values = npt.NDArray[Any]

@@ -23,7 +23,7 @@ import numpy as np
 from services.matching.blocks import APART, COLUMNS, ROWS, Blocks, Scores, slices
 from services.matching.board import Step
 from services.matching.candidates import Candidates, Ints, Pairs
-from services.matching.kernel.terms import compiled
+from services.matching.kernel.compiling import compiled
 from services.matching.measures import Places
 
 FAR = 2**62

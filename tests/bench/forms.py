@@ -19,9 +19,9 @@ import numpy as np
 
 from services.matching.kernel import circles, flash, peers, roulette, stable
 from services.matching.kernel.circles import SHARES, Circles, Effort, Facilitators, People, Sizes
+from services.matching.kernel.compiling import Ints
 from services.matching.kernel.flash import Side
 from services.matching.kernel.stable import Lists
-from services.matching.kernel.terms import Ints
 from tests.bench import report
 
 ROUNDS = 5

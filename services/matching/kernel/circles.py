@@ -21,23 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from services.matching.kernel.terms import (
-    ImpossibleLockError,
-    Ints,
-    Kind,
-    Mask,
-    Step,
-    Why,
-    compiled,
-    gap_of,
-    inner,
-    quiet,
-)
+from services.matching.kernel.compiling import Ints, Mask, compiled, inner
+from services.matching.kernel.terms import FAR, ImpossibleLockError, Kind, Step, Why, gap_of, quiet
 
 SHARES = 5040
 """Totals count in this part of a point, so that a mean over 2 to 11 members is a whole number."""
 NOBODY = -1
-FAR = 2**62
 APART = -(2**40)
 _ROUNDS = 40
 _LEAD_EVERY = 8
@@ -561,7 +550,7 @@ def _misses_role(pool: Pool, table: Table) -> bool:
 
 
 @inner
-def _swap_gain(  # noqa: PLR0917 - see above
+def _swap_gain(
     likes: Ints,
     person: Ints,
     needs: Ints,
@@ -612,7 +601,7 @@ def _role_lack(needs: Ints, roles: Ints, circle: int, leaves: int, joins: int) -
 
 
 @inner
-def _move_gain(  # noqa: PLR0917 - see above
+def _move_gain(
     person: Ints,
     needs: Ints,
     share: Ints,
@@ -646,7 +635,7 @@ def _move_gain(  # noqa: PLR0917 - see above
 
 
 @inner
-def _shared_after(  # noqa: PLR0917 - see above
+def _shared_after(
     has: Mask, known: Ints, topics: Ints, circle: int, leaves: int, joins: int
 ) -> int:
     """Return how many people have common ground in a circle once somebody left and joined."""
@@ -675,7 +664,7 @@ def _survey(rules: Ints, known: Ints, topics: Ints, circle: int) -> None:
 
 
 @inner
-def _ground_gain(  # noqa: PLR0917 - see above
+def _ground_gain(
     has: Mask, rules: Ints, circle: Ints, known: Ints, topics: Ints, one: int, other: int, to: int
 ) -> int:
     """Return what is gained in common ground when two change places, or one moves."""

@@ -17,18 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from services.matching.kernel.terms import (
-    ImpossibleLockError,
-    Ints,
-    Kind,
-    Mask,
-    Step,
-    Why,
-    compiled,
-    gap_of,
-    inner,
-    quiet,
-)
+from services.matching.kernel.compiling import Ints, Mask, compiled, inner
+from services.matching.kernel.terms import ImpossibleLockError, Kind, Step, Why, gap_of, quiet
 
 _PASSES = 12
 _SCARCE = 2
@@ -353,7 +343,7 @@ class _Rounds:
         return int(self.weights[pairs[:, 0], pairs[:, 1]].sum())
 
 
-def _chain(  # noqa: PLR0917 - short-lived values of one search
+def _chain(
     met: tuple[Ints, Ints], present: tuple[Mask, Mask], place: int, one: int, of: int, to: int
 ) -> list[tuple[int, int, int, int]] | None:
     """Return the meetings that change rounds when somebody's is moved, or None if one cannot.
@@ -437,7 +427,7 @@ def _colours(edges: Ints, first: int, second: int, most: int) -> Ints:
 
 
 @inner
-def _swap(  # noqa: PLR0917 - compiled
+def _swap(
     at: Ints, colour: Ints, edges: Ints, first: int, start: int, taken: int, free: int
 ) -> None:
     """Swap two colours along the path from somebody who lacks one of them.

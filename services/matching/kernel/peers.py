@@ -15,17 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from services.matching.kernel.compiling import Ints, Mask, Places, compiled, inner
 from services.matching.kernel.terms import (
+    FAR,
     ImpossibleLockError,
-    Ints,
     Kind,
-    Mask,
-    Places,
     Step,
     Why,
-    compiled,
     gap_of,
-    inner,
     no_pairs,
     quiet,
 )
@@ -38,7 +35,6 @@ _NEAREST = (6, 20)
 _ALL_PAIRS = 300
 _AT_MOST = 40
 _ROWS_PER_STEP = 200
-FAR = 2**62
 
 
 class Graph(NamedTuple):
@@ -145,7 +141,12 @@ def pair_edges(
 
 def warm() -> None:
     """Compile everything, or load what was compiled before."""
-    pair(np.ones((3, 3), dtype=np.int64) - 2 * np.eye(3, dtype=np.int64))
+    weights = np.ones((3, 3), dtype=np.int64) - 2 * np.eye(3, dtype=np.int64)
+    pair(weights)
+    pair_edges(np.array([[0, 1]]), np.ones(1, dtype=np.int64), np.ones(2, dtype=bool))
+    # So small a pool needs no price raised.
+    graph = _graph_of(weights, np.ones(3, dtype=bool))
+    _missing(graph, np.zeros(len(graph.indices), dtype=np.int64))
 
 
 def open_after(places: Mask, locks: Ints, allowed: Mask) -> Mask:

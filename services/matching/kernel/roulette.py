@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from services.matching.kernel import peers
-from services.matching.kernel.terms import Ints, Kind, Mask, Step, Why, no_pairs, quiet
+from services.matching.kernel.compiling import Ints, Mask
+from services.matching.kernel.terms import Kind, Step, Why, no_pairs, quiet
 
 NOBODY = -1
 _RECENT = 64

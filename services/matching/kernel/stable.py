@@ -13,18 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.matching.kernel.terms import (
-    ImpossibleLockError,
-    Ints,
-    Mask,
-    Places,
-    Step,
-    Why,
-    compiled,
-    inner,
-    no_pairs,
-    quiet,
-)
+from services.matching.kernel.compiling import Ints, Mask, Places, compiled, inner
+from services.matching.kernel.terms import ImpossibleLockError, Step, Why, no_pairs, quiet
 
 REFUSED = np.int64(np.iinfo(np.int64).min)
 _QUESTIONS_PER_STEP = 1_000_000
@@ -185,7 +175,12 @@ def warm() -> None:
     """Compile everything, or load what was compiled before."""
     lists = Lists(np.array([0, 1]), np.zeros(1, dtype=np.int32))
     one = np.ones(1, dtype=np.int64)
-    defer(from_lists(lists, lists), one, one, blocks=np.array([[0, 0]]))
+    market = from_lists(lists, lists)
+    defer(market, one, one, blocks=np.array([[0, 0]]))
+    # What large markets call step by step is compiled apart from what small ones do at once.
+    state = _begin(market, one, one)
+    _advance(market, state, _QUESTIONS_PER_STEP)
+    _collected(state)
 
 
 def _check(locks: Ints, blocks: Ints, left: Ints, right: Ints) -> None:

@@ -1,16 +1,15 @@
-"""What the kernels share: arrays, progress, locks, and why somebody was left out."""
+"""What the kernels share: progress, locks, and why somebody was left out."""
 
 from collections.abc import Callable
 from enum import IntEnum, StrEnum
-from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
-type Ints = npt.NDArray[np.int64]
-type Places = npt.NDArray[np.int32]
-type Mask = npt.NDArray[np.bool_]
+from services.matching.kernel.compiling import Ints
+
+# More than any sum that kernels make: distances of at most three weights of 2^60 each.
+FAR = 2**62
+
 type Step = Callable[[int, int], None]
 """Is told how much of how much is done, at least every second; raises to cancel the work."""
 
@@ -56,22 +55,6 @@ def quiet(_done: int, _total: int) -> None:
 def no_pairs() -> Ints:
     """Return an empty array of pairs, one pair a row."""
     return np.zeros((0, 2), dtype=np.int64)
-
-
-def compiled[Function: Callable[..., Any]](function: Function) -> Function:
-    """Compile with Numba and keep the machine code on disk.
-
-    What is compiled calls compiled functions of its own file only: Numba notices no change of
-    another file, and would run what it kept.
-    """
-    return cast("Function", njit(cache=True)(function))
-
-
-def inner[Function: Callable[..., Any]](function: Function) -> Function:
-    """Compile what only compiled functions call: without a door for Python, which takes longest."""
-    # The option is documented for `jit`, and missing in the types of Numba 0.68.
-    compiler: Any = njit
-    return cast("Function", compiler(cache=True, no_cpython_wrapper=True)(function))
 
 
 def gap_of(reached: int, bound: int) -> float:

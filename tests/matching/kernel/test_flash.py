@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.kernel import flash
+from services.matching.kernel.compiling import Ints
 from services.matching.kernel.flash import ANY_ROUND, Flash, Side
-from services.matching.kernel.terms import ImpossibleLockError, Ints, Kind, Why
+from services.matching.kernel.terms import ImpossibleLockError, Kind, Why
 
 small = settings(max_examples=80, deadline=None, derandomize=True)
 type Problem = tuple[Ints, Side, Side]

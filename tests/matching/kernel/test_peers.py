@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.kernel import peers
-from services.matching.kernel.terms import ImpossibleLockError, Ints, Kind, Why
+from services.matching.kernel.compiling import Ints
+from services.matching.kernel.terms import ImpossibleLockError, Kind, Why
 
 small = settings(max_examples=120, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 100_000)

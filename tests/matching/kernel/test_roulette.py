@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.kernel import roulette
+from services.matching.kernel.compiling import Ints, Mask
 from services.matching.kernel.roulette import NOBODY, Draw, History
-from services.matching.kernel.terms import ImpossibleLockError, Ints, Kind, Mask, Why
+from services.matching.kernel.terms import ImpossibleLockError, Kind, Why
 
 small = settings(max_examples=60, deadline=None, derandomize=True)
 

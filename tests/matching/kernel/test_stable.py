@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.matching.kernel import stable
+from services.matching.kernel.compiling import Ints, Mask
 from services.matching.kernel.stable import Lists, Market
-from services.matching.kernel.terms import ImpossibleLockError, Ints, Mask, Why
+from services.matching.kernel.terms import ImpossibleLockError, Why
 
 small = settings(max_examples=150, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 100_000)
