@@ -64,6 +64,11 @@ class Board:
     soft: list[Adding]
 
     @property
+    def seed(self) -> int:
+        """What decides ties."""
+        return _seed(self.problem)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """How many stand on either side."""
         return len(self.first.ids), len(self.second.ids)
@@ -105,6 +110,10 @@ def weight_sum(problem: Problem) -> int:
     return sum(rule.weight for rule in problem.policy.soft)
 
 
+def _seed(problem: Problem) -> int:
+    return problem.policy.seed if problem.seed is None else problem.seed
+
+
 def _side(problem: Problem, roles: frozenset[Role]) -> Side:
     places, ids = problem.places, problem.participants.id
     seats = {
@@ -112,9 +121,7 @@ def _side(problem: Problem, roles: frozenset[Role]) -> Side:
         for place, (row, role) in enumerate(zip(places.participant, places.role, strict=True))
         if role in roles
     }
-    order = inputs.stable_order(
-        list(seats), problem.policy.seed if problem.seed is None else problem.seed
-    )
+    order = inputs.stable_order(list(seats), _seed(problem))
     chosen = [seats[one] for one in order]
     return Side(
         rows=[places.participant[place] for place in chosen],

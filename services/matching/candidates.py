@@ -8,7 +8,7 @@ import numpy.typing as npt
 from services.matching.blocks import APART, COLUMNS, ROWS, Blocks, Scores, slices
 from services.matching.board import Board, Step
 from services.matching.kernel.compiling import compiled
-from services.matching.measures import Places
+from services.matching.measures import Mask, Places
 
 type Ints = npt.NDArray[np.int64]
 type Pairs = tuple[Ints, npt.NDArray[np.int32]]
@@ -171,6 +171,20 @@ def kept_apart(board: Board, places: Places, *, is_first: bool) -> Ints:
             sizes = (size, len(everybody)) if is_first else (len(everybody), size)
             block = one.apart.take(*sides).block(*(slice(0, count) for count in sizes))
             counts[some] = block.sum(axis=1 if is_first else 0)
+    return found
+
+
+def count_allowed(blocks: Blocks, has_room: Mask, *, is_first: bool) -> Ints:
+    """Count for each of one side whom no rule keeps from them [people, all and those with room]."""
+    height, width = blocks.shape
+    found = np.zeros((height if is_first else width, 2), dtype=np.int64)
+    for rows in slices(height, ROWS):
+        for columns in slices(width, COLUMNS):
+            is_allowed = blocks.block(rows, columns) != APART
+            own, across = (rows, columns) if is_first else (columns, rows)
+            of_each = is_allowed if is_first else is_allowed.T
+            found[own, 0] += of_each.sum(axis=1)
+            found[own, 1] += of_each[:, has_room[across]].sum(axis=1)
     return found
 
 

@@ -1,14 +1,17 @@
 """Why people are together, why they are not, and who else it could have been."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from services.matching.weighing import Weighed, broken_of, notes_of, parts_of
+from services.matching import candidates, constraints, scoring
+from services.matching.blocks import points
+from services.matching.board import Board, Side, Step, weight_sum
+from services.matching.decision import Decision
+from services.matching.measures import Places
+from services.matching.taken import Taken
 from shared.schemas.matching import (
+    POINTS,
     Alternative,
     Match,
     Member,
@@ -20,94 +23,171 @@ from shared.schemas.matching import (
     Unmatched,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was decided about a problem, in the order of its sides.
-
-    `slack` is what each pair not taken would cost the objective, None where no prices exist.
-    """
-
-    chosen: npt.NDArray[np.bool_]
-    locked: npt.NDArray[np.bool_]
-    current: npt.NDArray[np.bool_]
-    closed: npt.NDArray[np.bool_]
-    slack: npt.NDArray[np.int64] | None
+STEP = 100
+"""So many pairs are explained between two words on progress."""
 
 
-def pairs_of(weighed: Weighed, chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the pairs taken, each once, in the order of ids."""
-    rows, columns = np.nonzero(np.triu(chosen) if weighed.is_peer else chosen)
-    return sorted(
-        (
-            _by_id(weighed, one, other)
-            for one, other in zip(rows.tolist(), columns.tolist(), strict=True)
-        ),
-        key=lambda pair: (weighed.first.ids[pair[0]], weighed.second.ids[pair[1]]),
+# Pairs.
+
+
+def scored_pairs(board: Board, first: Places, second: Places) -> list[ScoredPair]:
+    """Return pairs with their scores and the reasons for them."""
+    scores = board.scores(first, second).tolist()
+    parts = _parts(board, first, second)
+    return [
+        ScoredPair(
+            first=board.first.ids[one],
+            second=board.second.ids[other],
+            score=score / 100,
+            parts=said,
+            notes=_notes(board, one, other),
+        )
+        for one, other, score, said in zip(
+            first.tolist(), second.tolist(), scores, parts, strict=True
+        )
+    ]
+
+
+def _parts(board: Board, first: Places, second: Places) -> list[list[Part]]:
+    """Return what each criterion gave each pair, and why."""
+    problem, total = board.problem, weight_sum(board.problem)
+    rows = [
+        (board.first.rows[one], board.second.rows[other])
+        for one, other in zip(first.tolist(), second.tolist(), strict=True)
+    ]
+    found: list[list[Part]] = [[] for _ in rows]
+    for one in board.soft:
+        rule, values = one.rule, one.values(first, second)
+        given = points(values, rule.weight, total)
+        criterion = scoring.CRITERIA[rule.rule]
+        for parts, pair, value, gain in zip(
+            found, rows, values.tolist(), given.tolist(), strict=True
+        ):
+            parts.append(
+                Part(
+                    rule=rule.rule,
+                    key=f"because.{rule.rule}",
+                    params=dict(criterion.facts(problem, *pair, rule.params)),
+                    points=gain / 100,
+                    weight=rule.weight,
+                    value=value / POINTS,
+                )
+            )
+    return found
+
+
+def pair_scores(board: Board, first: Places, second: Places) -> list[PairScore]:
+    """Return pairs with their scores, and the rules that keep them apart."""
+    found = []
+    for scored, one, other in zip(
+        scored_pairs(board, first, second), first.tolist(), second.tolist(), strict=True
+    ):
+        broken = broken_of(board, one, other)
+        found.append(PairScore(**dict(scored), allowed=not broken, broken=broken))
+    return found
+
+
+def broken_of(board: Board, first: int, second: int) -> list[Reason]:
+    """Return every hard rule a pair breaks, each with its explanation."""
+    rows = board.first.rows[first], board.second.rows[second]
+    pair = np.array([first]), np.array([second])
+    return [
+        Reason(
+            rule=one.rule,
+            key=f"apart.{one.rule}",
+            params=dict(constraints.RULES[one.rule].facts(board.problem, *rows, one.params)),
+        )
+        for one in board.hard
+        if one.apart.pairs(*pair)[0]
+    ]
+
+
+def _notes(board: Board, first: int, second: int) -> list[Reason]:
+    """Return what was left out of account because it is not known."""
+    judged = [one for one in board.hard if one.rule == "seniority"]
+    ranks = board.problem.participants.grade_rank
+    rows = board.first.rows[first], board.second.rows[second]
+    if not judged or (ranks and all(ranks[row] is not None for row in rows)):
+        return []
+    return [Reason(rule="seniority", key="note.grade_unknown")]
+
+
+# Matches.
+
+
+def by_id(board: Board, taken: Taken) -> tuple[Places, Places]:
+    """Return pairs in the order of ids, of equals each once with the lower id first."""
+    first, second = board.first.ids, board.second.ids
+    pairs = (
+        [(one, other) for one, other in taken if first[one] < second[other]]
+        if board.is_peer
+        else list(taken)
     )
+    pairs.sort(key=lambda pair: (first[pair[0]], second[pair[1]]))
+    places = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
 
 
-def _by_id(weighed: Weighed, first: int, second: int) -> tuple[int, int]:
-    """Return a pair of peers lower id first; where sides differ nothing is to be decided."""
-    if weighed.is_peer and weighed.first.ids[first] > weighed.second.ids[second]:
-        return second, first
-    return first, second
+def matches_of(decision: Decision, *, step: Step) -> list[Match]:
+    """Return every pair that was made as a match."""
+    board = decision.board
+    first, second = by_id(board, decision.taken)
+    locked = decision.open.locked.holds(first, second).tolist()
+    current = decision.open.current.holds(first, second).tolist()
+    found = []
+    for start in range(0, len(first), STEP):
+        step("explain", start, len(first))
+        some = slice(start, start + STEP)
+        scored = scored_pairs(board, first[some], second[some])
+        for pair, one, other, is_locked, is_current in zip(
+            scored,
+            first[some].tolist(),
+            second[some].tolist(),
+            locked[some],
+            current[some],
+            strict=True,
+        ):
+            found.append(
+                Match(
+                    members=[_member(board.first, one), _member(board.second, other)],
+                    score=pair.score,
+                    parts=pair.parts,
+                    notes=pair.notes,
+                    is_locked=is_locked,
+                    is_current=is_current,
+                )
+            )
+    return found
 
 
-def scored_pair(weighed: Weighed, first: int, second: int) -> ScoredPair:
-    """Return two people with their score and its reasons."""
-    return ScoredPair(
-        first=weighed.first.ids[first],
-        second=weighed.second.ids[second],
-        score=int(weighed.scores[first, second]) / 100,
-        parts=parts_of(weighed, first, second),
-        notes=notes_of(weighed, first, second),
-    )
+def groups_of(decision: Decision, *, step: Step) -> list[Match]:
+    """Return everybody of the first side with all they were given as one match each."""
+    board, taken = decision.board, decision.taken
+    hosts = sorted(set(taken.first.tolist()), key=board.first.ids.__getitem__)
+    found = []
+    for done, host in enumerate(hosts):
+        step("explain", done, len(hosts))
+        found.append(_group(decision, host, taken.of_first(host)))
+    return found
 
 
-def pair_score(weighed: Weighed, first: int, second: int) -> PairScore:
-    """Return two people with their score, and the rules that keep them apart."""
-    return PairScore(
-        **dict(scored_pair(weighed, first, second)),
-        allowed=bool(weighed.allowed[first, second]),
-        broken=broken_of(weighed, first, second),
-    )
-
-
-def match_of(weighed: Weighed, outcome: Outcome, pair: tuple[int, int]) -> Match:
-    """Return two people as a match."""
-    first, second = pair
-    scored = scored_pair(weighed, first, second)
+def _group(decision: Decision, host: int, guests: Places) -> Match:
+    board = decision.board
+    order = sorted(guests.tolist(), key=board.second.ids.__getitem__)
+    first, second = np.full(len(order), host), np.array(order, dtype=np.int64)
+    pairs = scored_pairs(board, first, second)
     return Match(
-        members=[
-            Member(id=scored.first, role=weighed.first.roles[first]),
-            Member(id=scored.second, role=weighed.second.roles[second]),
-        ],
-        score=scored.score,
-        parts=scored.parts,
-        notes=scored.notes,
-        is_locked=bool(outcome.locked[pair]),
-        is_current=bool(outcome.current[pair]),
-    )
-
-
-def group_of(weighed: Weighed, outcome: Outcome, first: int, seconds: Sequence[int]) -> Match:
-    """Return one person of the first side with everybody they were given."""
-    pairs = [scored_pair(weighed, first, second) for second in seconds]
-    return Match(
-        members=[
-            Member(id=weighed.first.ids[first], role=weighed.first.roles[first]),
-            *(
-                Member(id=weighed.second.ids[second], role=weighed.second.roles[second])
-                for second in seconds
-            ),
-        ],
+        members=[_member(board.first, host), *(_member(board.second, one) for one in order)],
         score=_mean([pair.score for pair in pairs], 2),
         parts=[_mean_part(parts) for parts in zip(*(pair.parts for pair in pairs), strict=True)],
-        is_locked=bool(outcome.locked[first, seconds].all()),
-        is_current=bool(outcome.current[first, seconds].all()),
+        is_locked=bool(decision.open.locked.holds(first, second).all()),
+        is_current=bool(decision.open.current.holds(first, second).all()),
         pairs=pairs,
     )
+
+
+def _member(side: Side, place: int) -> Member:
+    return Member(id=side.ids[place], role=side.roles[place])
 
 
 def _mean_part(parts: Sequence[Part]) -> Part:
@@ -128,51 +208,85 @@ def _mean(values: Sequence[float], digits: int) -> float:
 # Those who stay alone.
 
 
-def unmatched_of(weighed: Weighed, outcome: Outcome) -> list[Unmatched]:
+def unmatched_of(decision: Decision, *, step: Step) -> list[Unmatched]:
     """Return everybody who got nobody, each with the one reason that decided it."""
-    found = []
-    for side, axis in ((weighed.first, 1), (weighed.second, 0)):
-        alone = np.flatnonzero(~outcome.chosen.any(axis=axis))
-        for place in alone.tolist():
-            reason = _why_alone(weighed, outcome, place, is_first=axis == 1)
-            free = int(side.capacity[place])
-            one = Unmatched(id=side.ids[place], role=side.roles[place], free=free, reason=reason)
-            found.append(one)
-        if weighed.is_peer:
-            break
-    return sorted([*found, *_facilitators(weighed)], key=lambda one: (one.id, one.role))
+    board = decision.board
+    step("reasons", 0, 2)
+    found = [*_alone(decision, is_first=True), *_facilitators(board)]
+    if not board.is_peer:
+        step("reasons", 1, 2)
+        found += _alone(decision, is_first=False)
+    return sorted(found, key=lambda one: (one.id, one.role))
 
 
-def _why_alone(weighed: Weighed, outcome: Outcome, place: int, *, is_first: bool) -> Reason:
-    side, others = (weighed.first, weighed.second) if is_first else (weighed.second, weighed.first)
-    allowed = weighed.allowed[place] if is_first else weighed.allowed[:, place]
-    if not side.capacity[place]:
-        return Reason(rule="capacity", key="unmatched.no_place")
-    if not (others.capacity > 0).any() or (weighed.is_peer and len(side.ids) == 1):
-        return Reason(rule="capacity", key="unmatched.nobody_there")
-    if not allowed.any():
-        return _kept_apart(weighed, place, is_first=is_first)
-    if is_first and outcome.closed[place]:
-        minimum = int(side.minimum[place])
-        return Reason(rule="minimum", key="unmatched.group_too_small", params={"minimum": minimum})
-    params = {"allowed": int((allowed & (others.capacity > 0)).sum())}
-    return Reason(rule="capacity", key="unmatched.places_taken", params=params)
+def _alone(decision: Decision, *, is_first: bool) -> list[Unmatched]:
+    board = decision.board
+    side = board.first if is_first else board.second
+    sizes = decision.taken.sizes[0 if is_first else 1]
+    alone = np.flatnonzero(sizes == 0)
+    reasons = _why_alone(decision, alone, is_first=is_first)
+    return [
+        Unmatched(
+            id=side.ids[place], role=side.roles[place], free=int(side.capacity[place]), reason=why
+        )
+        for place, why in zip(alone.tolist(), reasons, strict=True)
+    ]
 
 
-def _kept_apart(weighed: Weighed, place: int, *, is_first: bool) -> Reason:
+def _why_alone(decision: Decision, alone: Places, *, is_first: bool) -> list[Reason]:
+    board = decision.board
+    side, others = (board.first, board.second) if is_first else (board.second, board.first)
+    with_room = np.flatnonzero(others.capacity > 0)
+    if not len(with_room) or (board.is_peer and len(side.ids) == 1):
+        return [
+            Reason(rule="capacity", key="unmatched.nobody_there")
+            if side.capacity[place]
+            else Reason(rule="capacity", key="unmatched.no_place")
+            for place in alone.tolist()
+        ]
+    allowed = _count_allowed(board, alone, is_first=is_first)
+    kept = np.flatnonzero(allowed[:, 0] == 0)
+    apart = candidates.kept_apart(board, alone[kept], is_first=is_first)
+    rules = {int(at): apart[:, column] for column, at in enumerate(kept)}
+    reasons = []
+    for at, place in enumerate(alone.tolist()):
+        if not side.capacity[place]:
+            reasons.append(Reason(rule="capacity", key="unmatched.no_place"))
+        elif at in rules:
+            reasons.append(_kept_apart(board, rules[at]))
+        elif is_first and decision.closed[place]:
+            params = {"minimum": int(side.minimum[place])}
+            reasons.append(Reason(rule="minimum", key="unmatched.group_too_small", params=params))
+        else:
+            params = {"allowed": int(allowed[at, 1])}
+            reasons.append(Reason(rule="capacity", key="unmatched.places_taken", params=params))
+    return reasons
+
+
+def _count_allowed(board: Board, places: Places, *, is_first: bool) -> Places:
+    """Count for each of some people whom no rule keeps from them: all, and those with room."""
+    others = board.second if is_first else board.first
+    everybody = np.arange(len(others.ids))
+    has_room = others.capacity > 0
+    blocks = board.blocks()
+    blocks = blocks.take(places, everybody) if is_first else blocks.take(everybody, places)
+    return candidates.count_allowed(blocks, has_room, is_first=is_first)
+
+
+def _kept_apart(board: Board, counts: Places) -> Reason:
     """Name the rules that keep somebody from everybody, the most frequent first."""
-    counts: Counter[str] = Counter()
-    for one in weighed.hard:
-        apart = one.apart[place] if is_first else one.apart[:, place]
-        counts[one.rule] += int(apart.sum())
-    told = {rule: count for rule, count in sorted(counts.items()) if count}
+    told: dict[str, int] = {}
+    for one, count in zip(board.hard, counts.tolist(), strict=True):
+        if count:
+            told[one.rule] = told.get(one.rule, 0) + count
+    told = dict(sorted(told.items()))
     # The first of the most frequent: one rule is told, the figures of all are there.
     worst = max(told, key=lambda rule: told[rule])
     return Reason(rule=worst, key="unmatched.kept_apart", params={"pairs": told})
 
 
-def _facilitators(weighed: Weighed) -> list[Unmatched]:
-    places, ids = weighed.problem.places, weighed.problem.participants.id
+def _facilitators(board: Board) -> list[Unmatched]:
+    places, ids = board.problem.places, board.problem.participants.id
     reason = Reason(rule="role", key="unmatched.role_not_matched")
     return [
         Unmatched(id=ids[row], role=role, free=capacity, reason=reason)
@@ -186,58 +300,61 @@ def _facilitators(weighed: Weighed) -> list[Unmatched]:
 # A pair that is not there.
 
 
-def why_not(weighed: Weighed, outcome: Outcome, first: int, second: int) -> list[Reason]:
+def why_not(decision: Decision, first: int, second: int, broken: list[Reason]) -> list[Reason]:
     """Return why two people are not together: the rules, or who was placed instead."""
-    if outcome.chosen[first, second]:
+    if decision.taken.has(first, second):
         return []
-    broken = broken_of(weighed, first, second)
     if broken:
         return broken
     found = [
-        *_placed_instead(weighed, outcome, first, second, is_first=True),
-        *_placed_instead(weighed, outcome, first, second, is_first=False),
+        *_placed_instead(decision, first, second, is_first=True),
+        *_placed_instead(decision, first, second, is_first=False),
     ]
     return found or [Reason(rule="objective", key="why_not.objective")]
 
 
-def _placed_instead(
-    weighed: Weighed, outcome: Outcome, first: int, second: int, *, is_first: bool
-) -> list[Reason]:
-    side, others = (weighed.first, weighed.second) if is_first else (weighed.second, weighed.first)
+def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bool) -> list[Reason]:
+    board, taken = decision.board, decision.taken
+    side, others = (board.first, board.second) if is_first else (board.second, board.first)
     place = first if is_first else second
-    held = np.flatnonzero(outcome.chosen[first] if is_first else outcome.chosen[:, second])
+    held = taken.of_first(first) if is_first else taken.of_second(second)
     if len(held) < side.capacity[place]:
         return []
     if not len(held):
         return [Reason(rule="capacity", key="why_not.no_place", params={"who": side.ids[place]})]
-    scores = weighed.scores[first] if is_first else weighed.scores[:, second]
-    worst = min(held.tolist(), key=lambda one: (int(scores[one]), others.ids[one]))
-    params = {
-        "who": side.ids[place],
-        "instead": others.ids[worst],
-        "points": int(scores[worst] - weighed.scores[first, second]) / 100,
-    }
+    same = np.full(len(held), place)
+    scores = board.scores(*((same, held) if is_first else (held, same)))
+    order = sorted(
+        zip(scores.tolist(), held.tolist(), strict=True),
+        key=lambda pair: (pair[0], others.ids[pair[1]]),
+    )
+    score, worst = order[0]
+    own = int(board.scores(np.array([first]), np.array([second]))[0])
+    params = {"who": side.ids[place], "instead": others.ids[worst], "points": (score - own) / 100}
     return [Reason(rule="capacity", key="why_not.placed_instead", params=params)]
 
 
-def alternatives_of(
-    weighed: Weighed, outcome: Outcome, second: int, *, limit: int
-) -> list[Alternative]:
+def alternatives_of(decision: Decision, second: int, *, limit: int) -> list[Alternative]:
     """Return whom else somebody of the second side could have, by what it would cost."""
-    slack = outcome.slack
-    if slack is None:
+    board = decision.board
+    first = np.arange(board.shape[0])
+    same = np.full(len(first), second)
+    is_open = board.allowed(first, same) & ~decision.taken.holds(first, same)
+    first, same = first[is_open], same[is_open]
+    costs = decision.costs(first, same)
+    if costs is None:
         return []
-    open_pairs = np.flatnonzero(weighed.allowed[:, second] & ~outcome.chosen[:, second])
+    scores = board.scores(first, same).tolist()
     ranked = sorted(
-        open_pairs.tolist(),
-        key=lambda first: (int(slack[first, second]), weighed.first.ids[first]),
+        zip(costs.tolist(), scores, first.tolist(), strict=True),
+        key=lambda one: (one[0], board.first.ids[one[2]]),
     )
     return [
         Alternative(
-            first=weighed.first.ids[first],
-            second=weighed.second.ids[second],
-            score=int(weighed.scores[first, second]) / 100,
-            cost=int(slack[first, second]),
+            first=board.first.ids[one],
+            second=board.second.ids[second],
+            score=score / 100,
+            cost=cost,
         )
-        for first in ranked[:limit]
+        for cost, score, one in ranked[:limit]
     ]

@@ -414,12 +414,12 @@ def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
     step = Reporter(say)
     problem = solver.ready(Problem.model_validate_json(body), max_cells=max_cells)
     clock.append(time.monotonic())
-    weighed = solver.weigh(problem, step=step)
+    board = solver.lay_out(problem, step=step)
     say(Kind.ACCEPTED, to_json({"time_s": problem.policy.limits.time_s}))
     clock.append(time.monotonic())
-    decision, outcome = solver.solve(weighed, step=step)
+    decided = solver.solve(board, step=step)
     clock.append(time.monotonic())
-    solution = solver.describe(weighed, decision, outcome, step=step)
+    solution = solver.describe(decided, step=step)
     digest = solver.digest_of(solution)
     clock.append(time.monotonic())
     spent = [round(later - earlier, 3) for earlier, later in itertools.pairwise(clock)]
@@ -429,31 +429,31 @@ def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
 
 
 def _scores(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import questions, solver  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import ScoresRequest  # noqa: PLC0415
 
     request = ScoresRequest.model_validate_json(body)
     problem = solver.ready(request.problem, max_cells=max_cells)
-    weighed = solver.weigh(problem, step=Reporter(say))
-    return solver.scores_of(request, weighed).model_dump_json().encode()
+    board = solver.lay_out(problem, step=Reporter(say))
+    return questions.scores_of(request, board).model_dump_json().encode()
 
 
 def _explanations(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import questions, solver  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import ExplanationsRequest  # noqa: PLC0415
 
     request = ExplanationsRequest.model_validate_json(body)
     step = Reporter(say)
-    weighed = solver.weigh(solver.ready(request.problem, max_cells=max_cells), step=step)
-    return solver.explanations_of(request, weighed, step=step).model_dump_json().encode()
+    board = solver.lay_out(solver.ready(request.problem, max_cells=max_cells), step=step)
+    return questions.explanations_of(request, board, step=step).model_dump_json().encode()
 
 
 def _policy_check(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import questions  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import PolicyCheckRequest  # noqa: PLC0415
 
     request = PolicyCheckRequest.model_validate_json(body)
-    answer = solver.check_policy(request, max_cells=max_cells, step=Reporter(say))
+    answer = questions.check_policy(request, max_cells=max_cells, step=Reporter(say))
     return answer.model_dump_json().encode()
 
 

@@ -30,5 +30,5 @@ class MatchingSettings(ServiceSettings):
         64 * 1024 * 1024, ge=1024, description="Largest problem that is taken, in bytes."
     )
     matching_max_cells: int = Field(
-        16_000_000, ge=1, description="Most pairs (mentors times mentees) of one problem."
+        450_000_000, ge=1, description="Most pairs (mentors times mentees) of one problem."
     )

@@ -16,10 +16,10 @@ from functools import partial
 
 import numpy as np
 
+from services.matching.kernel import market
 from services.matching.kernel.market import Change, Join, Leave, Market, Resize, Side, Weigh
 from services.matching.kernel.problem import Problem
 from services.matching.kernel.sparse import Assignment, solve
-from services.matching.kernel.warm import warm
 from tests.bench import report
 from tests.support import markets
 
@@ -149,7 +149,7 @@ def changes(problem: Problem) -> Iterator[tuple[str, Change]]:
 
 def rows() -> list[Row]:
     """Return all figures of the kernel; it takes about twenty minutes."""
-    warm()
+    market.warm()
     return [*(compare(*work) for work in WORK), *change_rows()]
 
 

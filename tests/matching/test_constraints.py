@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from services.matching import weighing
+from services.matching import explanations
 from shared.schemas.matching import Reason
-from tests.support.pools import problem, weigh
+from tests.support.pools import problem, scored, weigh
 
 
 def pair(**changes: Any) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def pair(**changes: Any) -> dict[str, Any]:
 
 def broken(values: dict[str, Any], *hard: dict[str, Any]) -> list[Reason]:
     values["policy"] = {**values["policy"], "hard": list(hard)}
-    return weighing.broken_of(weigh(values), 0, 0)
+    return explanations.broken_of(weigh(values).board, 0, 0)
 
 
 def rule(word: str, **params: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_an_unknown_grade_matters_where_the_format_says_so(form: str, *, apart: 
     values = pair() | {"format": form, "track": {"seniority": "mentor_lower"}}
 
     assert bool(broken(values)) is apart
-    assert [one.key for one in weighing.notes_of(weigh(values), 0, 0)] == ["note.grade_unknown"]
+    assert [one.key for one in scored(values).notes] == ["note.grade_unknown"]
 
 
 @pytest.mark.parametrize("mark", ["ignore", "no"])

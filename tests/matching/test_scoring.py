@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.matching import weighing
-from tests.support.pools import pairs, peers, problem, solve, weigh
+from shared.schemas.matching import Part
+from tests.support.pools import pairs, peers, problem, scored, solve, weigh
 
 
 def value(word: str, params: dict[str, Any] | None = None, **columns: Any) -> float:
@@ -19,7 +19,12 @@ def part(word: str, params: dict[str, Any] | None = None, **columns: Any) -> Any
     values = problem(mentors=1, mentees=1, preferences=said)
     values["participants"] = {"id": values["participants"]["id"], **columns}
     values["policy"] = {"soft": [{"rule": word, "weight": 10, "params": params or {}}]}
-    return weighing.parts_of(weigh(values), 0, 0)[0]
+    return parts_of(values)[0]
+
+
+def parts_of(values: dict[str, Any]) -> list[Part]:
+    """Return what each criterion gave to the first two."""
+    return scored(values).parts
 
 
 DEPARTMENT = {"attribute": "department"}
@@ -108,7 +113,7 @@ def test_synonyms_are_the_same_skill() -> None:
         "synonyms": [["Machine learning", "ml"]],
     }
 
-    (found,) = weighing.parts_of(weigh(values), 0, 0)
+    (found,) = parts_of(values)
 
     assert found.params == {"covered": ["machine learning"], "missing": ["law"]}
 

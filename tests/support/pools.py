@@ -7,24 +7,26 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 import uvicorn
 from fastapi import FastAPI
 from joserfc.jwk import ECKey
 from pydantic_core import to_json
 
-from services.matching import board, solver
+from services.matching import board, explanations, solver
 from services.matching.board import Board
 from services.matching.main import NAME, create_app
 from services.matching.settings import MatchingSettings
-from services.matching.weighing import Weighed
 from shared.clock import system_clock
 from shared.ids import new_id
-from shared.schemas.matching import Problem, Solution
+from shared.schemas.matching import PairScore, Problem, Solution
 from shared.security import ServiceSigner
 
 MAX_CELLS = 16_000_000
@@ -87,17 +89,40 @@ def peers(count: int, *, seed: int = 1, objective: str = "most_matched") -> dict
     return {**base, "format": "peer", "places": places}
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A small problem as matrices: which pairs are allowed, and what each scores."""
+
+    board: Board
+    allowed: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.int64]
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether there is one side only."""
+        return self.board.is_peer
+
+
 def weigh(values: dict[str, Any]) -> Weighed:
     """Return a problem as matrices."""
     ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
-    return solver.weigh(ready, step=quiet)
+    made = solver.lay_out(ready, step=quiet)
+    first, second = (one.ravel() for one in np.indices(made.shape))
+    allowed, scores = made.allowed(first, second), made.scores(first, second)
+    return Weighed(made, allowed.reshape(made.shape), scores.reshape(made.shape))
+
+
+def scored(values: dict[str, Any]) -> PairScore:
+    """Return what is said of the first of either side."""
+    first = np.zeros(1, dtype=np.int64)
+    return explanations.pair_scores(weigh(values).board, first, first)[0]
 
 
 def solve(values: dict[str, Any]) -> Solution:
     """Return the solution of a problem."""
-    weighed = weigh(values)
-    decision, outcome = solver.solve(weighed, step=quiet)
-    return solver.describe(weighed, decision, outcome, step=quiet)
+    ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
+    decided = solver.solve(solver.lay_out(ready, step=quiet), step=quiet)
+    return solver.describe(decided, step=quiet)
 
 
 def pairs(solution: Solution) -> list[tuple[str, str]]:
@@ -132,8 +157,8 @@ def _fits(weighed: Weighed, chosen: Sequence[tuple[int, int]]) -> bool:
     second = [other for _, other in chosen]
     if weighed.is_peer:
         return all((first + second).count(one) <= 1 for one in first + second)
-    return all(first.count(one) <= weighed.first.capacity[one] for one in first) and all(
-        second.count(other) <= weighed.second.capacity[other] for other in second
+    return all(first.count(one) <= weighed.board.first.capacity[one] for one in first) and all(
+        second.count(other) <= weighed.board.second.capacity[other] for other in second
     )
 
 

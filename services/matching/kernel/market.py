@@ -482,3 +482,20 @@ def _half(edges: Adjacency, book: repair.Book) -> Half:
 def _own(edges: Adjacency) -> Adjacency:
     """Return edges that may change: a solver's graph shares arrays with its problem."""
     return Adjacency._make(array.copy() for array in edges)
+
+
+def warm() -> None:
+    """Compile everything, or load what was compiled before."""
+    problem = Problem(
+        starts=np.array([0, 2, 4, 5], dtype=np.int64),
+        columns=np.array([0, 1, 0, 1, 1], dtype=np.int32),
+        weights=np.array([5, 3, 4, 3, 2], dtype=np.int64),
+        first=np.array([2, 1, 1], dtype=np.int64),
+        second=np.array([1, 1], dtype=np.int64),
+    )
+    made = Market(problem)
+    made.apply(Join(Side.ROWS, 1, [0, 1], [6, 1]), Weigh(2, 0, 3), Weigh(2, 0, 9))
+    made.apply(Weigh(2, 0, 0), Resize(Side.COLUMNS, 1, 2), Leave(Side.ROWS, 1))
+    # A pair that moves others, so that undoing it is compiled too.
+    made.what_if(3, 1)
+    made.check()

@@ -31,7 +31,19 @@ class Assignment:
     dual: int
 
 
-def solve(problem: Problem, *, step: Step = quiet) -> Assignment:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What to begin with: pairs taken, uint8[e], that no capacity forbids, and prices of columns.
+
+    The answer to nearly the same problem, such as the same with a few pairs more, leaves little
+    to repair; any start leads to the best.
+    """
+
+    taken: Flags
+    second_prices: Ints
+
+
+def solve(problem: Problem, *, start: Start | None = None, step: Step = quiet) -> Assignment:
     """Return a choice of the highest total weight; nobody has to have anybody.
 
     `step` is called at least every second with what is done and what there is to do, and may raise
@@ -40,20 +52,23 @@ def solve(problem: Problem, *, step: Step = quiet) -> Assignment:
     best, which one is found depends on the order of rows and columns, their total does not.
     `NotOptimalError` would be a defect of this module.
     """
-    taken, first, second = _solve(problem, step)
+    taken, first, second = _solve(problem, start, step)
     primal, dual = prove(problem, taken, first, second)
     return Assignment(taken.astype(bool), first, second, primal, dual)
 
 
-def _solve(problem: Problem, step: Step) -> tuple[Flags, Ints, Ints]:
+def _solve(problem: Problem, start: Start | None, step: Step) -> tuple[Flags, Ints, Ints]:
     if not len(problem.weights):
         return np.zeros(0, np.uint8), np.zeros_like(problem.first), np.zeros_like(problem.second)
     scale, last = _scale(problem.weights)
     rows = graph.by_rows(problem, problem.weights * scale)
     columns = graph.by_columns(rows, len(problem.second), partial(_part, step, 0))
-    taken, prices = auction.warm_start(
-        rows, columns, problem.first, problem.second, last=last, step=partial(_part, step, 1)
-    )
+    if start is None:
+        taken, prices = auction.warm_start(
+            rows, columns, problem.first, problem.second, last=last, step=partial(_part, step, 1)
+        )
+    else:
+        taken, prices = start.taken.copy(), start.second_prices * scale
     owners = graph.owners(rows)
     one = repair.new_book(problem.first, np.zeros_like(problem.first), owners)
     other = repair.new_book(problem.second, prices, problem.columns)

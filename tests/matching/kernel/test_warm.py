@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.matching import kernel
-from services.matching.kernel.warm import warm
+from services.matching.warming import warm
 
 
 def uncompiled() -> list[str]:

@@ -1,0 +1,62 @@
+"""What a policy says that may not be meant: by itself, and on a pool."""
+
+from collections.abc import Iterator
+
+from services.matching.blocks import COLUMNS, ROWS, slices, whole
+from services.matching.board import Board, weight_sum
+from services.matching.measures import Measure, Values
+from shared.schemas.matching import Problem, Reason
+
+
+def of_policy(problem: Problem) -> list[Reason]:
+    """Return what is doubtful in a policy by itself."""
+    policy = problem.policy
+    found = []
+    if not weight_sum(problem):
+        found.append(Reason(rule="weights", key="doubt.no_weight"))
+    equal = {one.params.get("attribute") for one in policy.hard if one.rule == "attribute_equal"}
+    found += [
+        Reason(rule=one.rule, key="doubt.contradiction", params=dict(one.params))
+        for one in policy.hard
+        if one.rule == "attribute_different" and one.params.get("attribute") in equal
+    ]
+    return found
+
+
+def of_pool(board: Board) -> list[Reason]:
+    """Return what of a policy has no effect on this pool, or the effect of forbidding all."""
+    height, width = board.shape
+    found = [
+        Reason(rule=one.rule, key="doubt.forbids_everything")
+        for one in board.hard
+        if height * width and one.index is not None and _forbids_all(board, one.apart)
+    ]
+    found += [
+        Reason(rule=one.rule.rule, key="doubt.same_for_everybody", params={"weight": weight})
+        for one in board.soft
+        if (weight := one.rule.weight) and height * width > 1 and _is_same(board, one.fit)
+    ]
+    if board.is_peer and any(capacity > 1 for capacity in board.problem.places.capacity):
+        found.append(Reason(rule="capacity", key="doubt.one_peer_each"))
+    return found
+
+
+def _blocks(board: Board, measure: Measure) -> Iterator[Values]:
+    for rows in slices(board.shape[0], ROWS):
+        for columns in slices(board.shape[1], COLUMNS):
+            yield measure.block(rows, columns)
+
+
+def _forbids_all(board: Board, apart: Measure) -> bool:
+    """Tell whether a rule lets nobody through; the first block that it does ends the search."""
+    return all(block.all() for block in _blocks(board, apart))
+
+
+def _is_same(board: Board, fit: Measure) -> bool:
+    """Tell whether a criterion is the same for all pairs; the first other one ends the search."""
+    blocks = (whole(block) for block in _blocks(board, fit))
+    value = next(blocks, None)
+    if value is None:
+        return False
+    same = value[0, 0]
+    return bool((value == same).all()) and all((block == same).all() for block in blocks)

@@ -1,0 +1,262 @@
+"""Other questions about a problem: scores, reasons, what-if, and whether a policy does its work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from services.matching import doubts, explanations, inputs, solver
+from services.matching.blocks import COLUMNS, ROWS, slices
+from services.matching.board import Board, Step
+from services.matching.decision import Decision
+from services.matching.measures import Places
+from services.matching.taken import Taken
+from shared.errors import InvalidError, Violation
+from shared.schemas.matching import (
+    CheckedTest,
+    Explanation,
+    ExplanationsAnswer,
+    ExplanationsRequest,
+    Fault,
+    Format,
+    Pairs,
+    PairScore,
+    PolicyCheckAnswer,
+    PolicyCheckRequest,
+    PolicyTest,
+    Problem,
+    Reason,
+    RuleEffect,
+    ScoredPair,
+    ScoresAnswer,
+    ScoresRequest,
+    WhatIf,
+)
+
+# Scores.
+
+
+def scores_of(request: ScoresRequest, board: Board) -> ScoresAnswer:
+    """Return the scores of named pairs, or somebody's best ones."""
+    found = explanations.pair_scores(board, *_asked(board, request.pairs))
+    if request.about is not None:
+        found += _best_of(board, request.about, request.limit)
+    return ScoresAnswer(
+        input_hash=inputs.digest(board.problem),
+        versions=solver.versions(board.problem),
+        pairs=found,
+    )
+
+
+def _best_of(board: Board, about: str, limit: int) -> list[PairScore]:
+    first, second = board.first.place.get(about), board.second.place.get(about)
+    if first is None and second is None:
+        raise _unknown("#/about")
+    height, width = board.shape
+    rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    if first is not None:
+        rows.append(np.full(width, first))
+        columns.append(np.arange(width))
+    if second is not None and not board.is_peer:
+        rows.append(np.arange(height))
+        columns.append(np.full(height, second))
+    one, other = np.concatenate(rows), np.concatenate(columns)
+    is_allowed = board.allowed(one, other)
+    one, other = one[is_allowed], other[is_allowed]
+    order = np.lexsort((other, one, -board.scores(one, other)))[:limit]
+    return explanations.pair_scores(board, one[order], other[order])
+
+
+def _asked(board: Board, pairs: Pairs) -> tuple[Places, Places]:
+    """Return the places of named pairs, the mentor side first however they were named."""
+    if len(pairs.first) != len(pairs.second):
+        raise InvalidError(
+            errors=[Violation("#/pairs/second", "wrong_length", "Both columns are of one length.")]
+        )
+    found = []
+    for row, pair in enumerate(zip(pairs.first, pairs.second, strict=True)):
+        place = _place_of(board, *pair) or _place_of(board, *reversed(pair))
+        if place is None:
+            raise _unknown(f"#/pairs/first/{row}")
+        found.append(place)
+    places = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
+
+
+def _place_of(board: Board, first: str, second: str) -> tuple[int, int] | None:
+    if first in board.first.place and second in board.second.place:
+        return board.first.place[first], board.second.place[second]
+    return None
+
+
+def _unknown(pointer: str) -> InvalidError:
+    detail = "This refers to nobody with a place in the problem."
+    return InvalidError(errors=[Violation(pointer, "unknown_reference", detail)])
+
+
+# Reasons.
+
+
+def explanations_of(
+    request: ExplanationsRequest, board: Board, *, step: Step
+) -> ExplanationsAnswer:
+    """Return why the named pairs are there or are not, and what forcing them would do."""
+    first, second = _asked(board, request.pairs)
+    decided = solver.solve(board, step=step)
+    scored = explanations.pair_scores(board, first, second)
+    found = []
+    for done, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        step("explain", done, len(scored))
+        what_if = _what_if(decided, pair, step) if request.with_what_if else None
+        found.append(_explanation(decided, pair, scored[done], request.alternatives, what_if))
+    return ExplanationsAnswer(
+        input_hash=inputs.digest(board.problem),
+        versions=solver.versions(board.problem),
+        explanations=found,
+    )
+
+
+def _explanation(
+    decided: Decision,
+    pair: tuple[int, int],
+    scored: PairScore,
+    limit: int,
+    what_if: WhatIf | None,
+) -> Explanation:
+    is_matched = decided.taken.has(*pair)
+    costs = decided.costs(np.array(pair[:1]), np.array(pair[1:]))
+    is_open = costs is not None and scored.allowed and not is_matched
+    return Explanation(
+        **dict(scored),
+        matched=is_matched,
+        why_not=explanations.why_not(decided, *pair, scored.broken),
+        cost=int(costs[0]) if is_open and costs is not None else None,
+        alternatives=explanations.alternatives_of(decided, pair[1], limit=limit),
+        what_if=what_if,
+    )
+
+
+def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
+    """Solve again with the pair locked, and say what that changes."""
+    if decided.taken.has(*pair):
+        return WhatIf(possible=True, change=0.0)
+    board = decided.board
+    locks = board.problem.locks
+    forced = Pairs(
+        first=[*locks.first, board.first.ids[pair[0]]],
+        second=[*locks.second, board.second.ids[pair[1]]],
+    )
+    other = replace(board, problem=board.problem.model_copy(update={"locks": forced}))
+    try:
+        solver.check_locks(other)
+    except InvalidError:
+        return WhatIf(possible=False)
+    instead = solver.solve(other, step=step)
+    return WhatIf(
+        possible=True,
+        change=(_total(board, instead.taken) - _total(board, decided.taken)) / 100,
+        gained=_scored(board, instead.taken.without(decided.taken)),
+        lost=_scored(board, decided.taken.without(instead.taken)),
+    )
+
+
+def _total(board: Board, taken: Taken) -> int:
+    return int(board.scores(*explanations.by_id(board, taken)).sum())
+
+
+def _scored(board: Board, taken: Taken) -> list[ScoredPair]:
+    return explanations.scored_pairs(board, *explanations.by_id(board, taken))
+
+
+# Policies.
+
+
+def check_policy(request: PolicyCheckRequest, *, max_cells: int, step: Step) -> PolicyCheckAnswer:
+    """Return what is wrong or doubtful in a policy, and on a pool what it does to it."""
+    people = request.problem.participants if request.problem else None
+    faults = inputs.policy_faults(request.policy, people)
+    if faults or request.problem is None:
+        return PolicyCheckAnswer(
+            valid=not faults,
+            faults=[Fault(pointer=f.pointer, code=f.code, detail=f.detail) for f in faults],
+            warnings=[] if faults else _doubts_alone(request),
+        )
+    problem = request.problem.model_copy(update={"policy": request.policy})
+    board = solver.lay_out(solver.ready(problem, max_cells=max_cells), step=step)
+    decided = solver.solve(board, step=step)
+    allowed, effects = _effects(board, step)
+    return PolicyCheckAnswer(
+        valid=True,
+        faults=[],
+        warnings=[*doubts.of_policy(problem), *doubts.of_pool(board)],
+        pairs=board.shape[0] * board.shape[1],
+        allowed_pairs=allowed,
+        effects=effects,
+        tests=[_tested(decided, test) for test in request.policy.tests],
+    )
+
+
+def _doubts_alone(request: PolicyCheckRequest) -> list[Reason]:
+    empty: dict[str, Any] = {
+        "format": Format.ONE_TO_ONE,
+        "policy": request.policy,
+        "participants": {"id": []},
+        "places": {"participant": [], "role": [], "capacity": []},
+    }
+    return doubts.of_policy(Problem.model_validate(empty))
+
+
+def _effects(board: Board, step: Step) -> tuple[int, list[RuleEffect]]:
+    """Count the pairs that are allowed, and for each rule those it forbids, and it alone."""
+    pairs, only = np.zeros(len(board.hard), np.int64), np.zeros(len(board.hard), np.int64)
+    allowed, (height, width) = 0, board.shape
+    for rows in slices(height, ROWS):
+        step("effects", rows.start, height)
+        for columns in slices(width, COLUMNS):
+            apart = [one.apart.block(rows, columns) for one in board.hard]
+            shape = rows.stop - rows.start, columns.stop - columns.start
+            forbidding = sum((one.astype(np.int16) for one in apart), np.zeros(shape, np.int16))
+            allowed += int((forbidding == 0).sum())
+            pairs += [int(one.sum()) for one in apart]
+            only += [int((one & (forbidding == 1)).sum()) for one in apart]
+    return allowed, [
+        RuleEffect(rule=one.rule, index=one.index, pairs=count, only=alone)
+        for one, count, alone in zip(board.hard, pairs.tolist(), only.tolist(), strict=True)
+    ]
+
+
+_CHECKS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        "allowed": lambda expected, found: expected == found["allowed"],
+        "matched": lambda expected, found: expected == found["matched"],
+        "score_at_least": lambda expected, found: found["score"] >= expected,
+        "score_at_most": lambda expected, found: found["score"] <= expected,
+    }
+)
+
+
+def _tested(decided: Decision, test: PolicyTest) -> CheckedTest:
+    one, other = test.people
+    board = decided.board
+    place = _place_of(board, one, other) or _place_of(board, other, one)
+    if place is None:
+        return CheckedTest(name=test.name, passed=False, found={"problem": "unknown_reference"})
+    pair = np.array(place[:1]), np.array(place[1:])
+    found = {
+        "allowed": bool(board.allowed(*pair)[0]),
+        "matched": decided.taken.has(*place),
+        "score": int(board.scores(*pair)[0]) / 100,
+    }
+    unknown = sorted(test.expect.keys() - _CHECKS.keys())
+    if unknown:
+        return CheckedTest(name=test.name, passed=False, found={"problem": "unknown_expectation"})
+    passed = all(_holds(name, expected, found) for name, expected in test.expect.items())
+    return CheckedTest(name=test.name, passed=passed, found=found)
+
+
+def _holds(name: str, expected: Any, found: dict[str, Any]) -> bool:
+    is_number = isinstance(expected, int | float) and not isinstance(expected, bool)
+    wants_number = name.startswith("score")
+    return is_number is wants_number and _CHECKS[name](expected, found)
