@@ -27,7 +27,7 @@ STEPS = (
     Step("types", ("mypy",)),
     Step("import contracts", ("lint-imports",)),
     Step("documents", ("python", "-m", "services.documents", "--check")),
-    Step("tests", ("pytest", "-n", "2", "--dist", "loadgroup")),
+    Step("tests", ("pytest", "-n", "3", "--dist", "loadgroup")),
 )
 
 
