@@ -351,9 +351,9 @@ async def _require_unchanged(session: AsyncSession, run: MatchRun, secret: bytes
     )
     frozen = row["snapshot"]["input"]
     current = await pools.read(SessionReader(session), of=pool_of(run), secret=secret)
-    # Locks and what a coordinator turned down stood fixed when the run began.
-    current["input"]["locks"] = frozen["locks"]
-    current["input"]["turned_down"] = frozen["turned_down"]
+    # What was decided about the run before stood fixed when this one began.
+    for name in ("locks", "turned_down", "current"):
+        current["input"][name] = frozen[name]
     if pool_rules.digest(current["input"]) != run.input_hash:
         raise ConflictError(
             "People or places have changed since this run; run it again.",
@@ -1197,7 +1197,7 @@ async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) ->
         problem=pool_rules.problem_of(
             snapshot["input"],
             as_of=date.fromisoformat(snapshot["as_of"]),
-            policy={name: row[name] for name in ("hard", "soft", "objective", "seed")},
+            policy={name: row[name] for name in pool_rules.OF_A_POLICY},
             seed=row["run_seed"],
         ),
         participants={name: UUID(one) for name, one in snapshot["participants"].items()},

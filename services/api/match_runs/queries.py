@@ -24,6 +24,7 @@ from services.api.match_runs.rules import (
 from services.api.match_runs.tables import MatchRun, Proposal, ProposalMember
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import Participant, ParticipantTrackRole
+from services.api.pools import rules as pool_rules
 from services.api.programs.tables import MatchPolicy
 from shared.errors import NotFoundError
 from shared.persistence.leases import Claim
@@ -188,7 +189,7 @@ def _snapshot() -> AnySelect:
         select(
             RUN.c.snapshot,
             RUN.c.seed.label("run_seed"),
-            *(POLICY.c[name] for name in ("hard", "soft", "objective", "seed")),
+            *(POLICY.c[name] for name in pool_rules.OF_A_POLICY),
         )
         .join(
             POLICY,

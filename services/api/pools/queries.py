@@ -395,6 +395,14 @@ async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dic
         if names.keys() >= set(pair):
             where = turned_down if status == REJECTED else blocked
             where.append(sorted(names[one] for one in pair))
+    current = [
+        sorted(names[one] for one in pair)
+        for members in (await _put_together_before(reader, of)).values()
+        for pair in rules.pairs_across(
+            [(one["participant_id"], TrackRole(one["role"])) for one in members]
+        )
+        if names.keys() >= set(pair)
+    ]
     kept = [
         [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
         for members in (await locked(reader, of=of)).values()
@@ -403,6 +411,7 @@ async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dic
     return {
         "blocked": sorted(blocked),
         "turned_down": sorted(turned_down),
+        "current": sorted(current),
         "locks": rules.without_repeats(kept),
     }
 
@@ -461,6 +470,18 @@ async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, 
         for row in await _proposals_of(reader, of)
         if row["is_locked"] and (of.run_id is None or row["run_id"] != of.run_id)
         if _may_be_kept(row)
+    ]
+    return await _members_of(reader, of, kept)
+
+
+async def _put_together_before(reader: Reader, of: PoolOf) -> dict[UUID, list[Mapping[str, Any]]]:
+    """Return the members of what the run that this one repeats had proposed, by proposal."""
+    if of.previous_run_id is None:
+        return {}
+    kept = [
+        row["id"]
+        for row in await _proposals_of(reader, of)
+        if row["run_id"] == of.previous_run_id and _may_be_kept(row)
     ]
     return await _members_of(reader, of, kept)
 

@@ -28,6 +28,9 @@ KEPT_APART = ("live", "blocked", "turned_down", "ignored")
 """Parts of a frozen input whose pairs nobody may be matched as."""
 SHORTLISTED = "shortlisted"
 
+OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "seed")
+"""What matching is told of a stored policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolOf:
@@ -228,6 +231,7 @@ def problem_of(
             sorted({*map(tuple, chain.from_iterable(frozen[name] for name in KEPT_APART))})
         ),
         "past_pairs": _columns(map(tuple, frozen["past"])),
+        "current_pairs": _columns(map(tuple, frozen["current"])),
         "preferences": {
             "by": [by for by, _about in frozen["favorites"]],
             "about": [about for _by, about in frozen["favorites"]],
@@ -265,6 +269,7 @@ def narrowed(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) -
         "locks": _columns(()),
         "blocks": _among(problem["blocks"], roles),
         "past_pairs": _among(problem["past_pairs"], roles),
+        "current_pairs": _among(problem["current_pairs"], roles),
     }
 
 
@@ -332,12 +337,7 @@ def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
     hard = list(policy["hard"])
     if not any(one["rule"] == REPORTING_LINE and not one["params"] for one in hard):
         hard.append({"rule": REPORTING_LINE, "params": {}})
-    return {
-        "hard": hard,
-        "soft": policy["soft"],
-        "objective": policy["objective"],
-        "seed": policy["seed"],
-    }
+    return {**{name: policy[name] for name in OF_A_POLICY}, "hard": hard}
 
 
 def _columns(pairs: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:

@@ -153,6 +153,8 @@ def present_policy(row: Mapping[str, Any]) -> PolicyView:
         hard=row["hard"],
         soft=row["soft"],
         objective=row["objective"],
+        floor=row["floor"],
+        stay_bonus=row["stay_bonus"],
         seed=row["seed"],
         frozen=row["frozen"],
     )

@@ -420,6 +420,18 @@ class SoftRule(Body):
 HardRules = Annotated[list[HardRule], MaxLen(50)]
 SoftRules = Annotated[list[SoftRule], MaxLen(50)]
 Seed = Annotated[int, Whole(0, 2_147_483_647, 1)]
+Floor = Annotated[
+    int,
+    Whole(0, 100, 40),
+    Field(
+        description="The score that as many pairs as possible are to reach; `most_matched` only."
+    ),
+]
+StayBonus = Annotated[
+    int,
+    Whole(0, 100, 5),
+    Field(description="How much more a pair scores that the run before had put together."),
+]
 
 
 class PolicyCreate(Body):
@@ -431,6 +443,8 @@ class PolicyCreate(Body):
     hard: HardRules = Field(default_factory=list)
     soft: Annotated[SoftRules, MinLen(1)]
     objective: Objective = "most_matched"
+    floor: Floor = 0
+    stay_bonus: StayBonus = 0
     seed: Seed = 1
 
 
@@ -441,6 +455,8 @@ class PolicyPatch(Body):
     hard: HardRules = UNSET
     soft: Annotated[SoftRules, MinLen(1)] = UNSET
     objective: Objective = UNSET
+    floor: Floor = UNSET
+    stay_bonus: StayBonus = UNSET
     seed: Seed = UNSET
 
 
@@ -463,6 +479,8 @@ class PolicyView(TypedDict):
     hard: HardRules
     soft: SoftRules
     objective: Objective
+    floor: Floor
+    stay_bonus: StayBonus
     seed: Seed
     frozen: bool
 

@@ -88,6 +88,8 @@ class MatchPolicy(Resource, table=True):
     hard: list[dict[str, Any]] = document()
     soft: list[dict[str, Any]] = document()
     objective: str = column(String(32), default="most_matched")
+    floor: int = column(default=0)
+    stay_bonus: int = column(default=0)
     seed: int = column(default=1)
     frozen: bool = column(default=False)
 

@@ -15,11 +15,13 @@ from services.api.match_runs.schemas import (
 from services.api.participants.schemas import Count, Key, ParticipantId
 from services.api.programs.rules import TrackRole
 from services.api.programs.schemas import (
+    Floor,
     HardRules,
     Objective,
     PolicyId,
     Seed,
     SoftRules,
+    StayBonus,
     TrackId,
     Weight,
 )
@@ -69,6 +71,8 @@ class PolicyDraft(Body):
     hard: Annotated[list[DraftHardRule], MaxLen(50)] = Field(default_factory=list)
     soft: Annotated[list[DraftSoftRule], MaxLen(50)] = Field(default_factory=list)
     objective: Objective = "most_matched"
+    floor: Floor = 0
+    stay_bonus: StayBonus = 0
     seed: Seed = 1
     tests: Annotated[list[PolicyTest], MaxLen(100)] = Field(default_factory=list)
 
@@ -124,6 +128,8 @@ class GivenPolicy(Body):
     hard: HardRules = Field(default_factory=list)
     soft: Annotated[SoftRules, MinLen(1)]
     objective: Objective = "most_matched"
+    floor: Floor = 0
+    stay_bonus: StayBonus = 0
     seed: Seed = 1
 
 

@@ -303,6 +303,21 @@ async def test_nobody_can_tell_from_themselves_or_others_that_a_proposal_waits(
     assert (mentor["status"], mentor["track_roles"][0]["load"]) == ("at_capacity", 1)
 
 
+async def test_a_rerun_knows_what_the_run_before_had_put_together(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    run = await reviewed(desk, pool)
+    first, *_ = await proposals_of(pool, run)
+    await pool.act(first, "reject")
+
+    again = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/rerun", {})
+    assert await turn(desk) == 1
+
+    assert (await frozen(work, run))["current"] == []
+    assert len((await frozen(work, again))["current"]) == 2
+
+
 async def test_a_rerun_keeps_what_is_locked_and_avoids_what_was_rejected(
     world: World, desk: Desk
 ) -> None:
@@ -574,7 +589,7 @@ async def _spoil(work: Bench, claimed: Claim) -> None:
         "'as_of', '2026-11-24', 'participants', '{}'::jsonb, 'input', jsonb_build_object("
         "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
         "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
-        "'turned_down', '[]'::jsonb, 'locks', '[]'::jsonb, 'ignored', '[]'::jsonb,"
+        "'turned_down', '[]'::jsonb, 'current', '[]'::jsonb, 'locks', '[]'::jsonb, 'ignored', '[]'::jsonb,"
         "'favorites', '[]'::jsonb)) WHERE id = :id RETURNING id",
         id=claimed.id,
     )

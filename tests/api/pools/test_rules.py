@@ -96,6 +96,7 @@ def frozen(*people: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "live": [],
         "blocked": [],
         "turned_down": [],
+        "current": [],
         "locks": [],
         "ignored": [],
         "favorites": [],
@@ -103,7 +104,14 @@ def frozen(*people: dict[str, Any], **changes: Any) -> dict[str, Any]:
     }
 
 
-POLICY = {"hard": [], "soft": [{"rule": "path_fit", "weight": 10}], "objective": "x", "seed": 3}
+POLICY = {
+    "hard": [],
+    "soft": [{"rule": "path_fit", "weight": 10}],
+    "objective": "x",
+    "floor": 0,
+    "stay_bonus": 0,
+    "seed": 3,
+}
 
 
 def problem(input_: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ POLICY: dict[str, Any] = {
     "hard": [{"rule": "attribute_different", "params": {"attribute": "site"}}],
     "soft": [{"rule": "path_fit", "weight": 100, "params": {}}],
     "objective": "most_matched",
+    "floor": 0,
+    "stay_bonus": 0,
     "seed": 3,
 }
 

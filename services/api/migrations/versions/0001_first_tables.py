@@ -652,6 +652,8 @@ def upgrade() -> None:
         sa.Column("hard", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("soft", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("objective", sa.String(length=32), nullable=False),
+        sa.Column("floor", sa.Integer(), nullable=False),
+        sa.Column("stay_bonus", sa.Integer(), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
         sa.Column("frozen", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
