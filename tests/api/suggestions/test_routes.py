@@ -273,6 +273,7 @@ def test_a_problem_is_narrowed_to_some_people_in_some_roles() -> None:
             "role": ["mentor", "mentee"] * 2,
             "capacity": [2, 1, 3, 1],
         },
+        "current_pairs": {"first": ["a"], "second": ["b"]},
         "locks": {"first": ["a"], "second": ["b"]},
         "blocks": {"first": ["a", "b"], "second": ["b", "c"]},
         "past_pairs": {"first": [], "second": []},
