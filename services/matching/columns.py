@@ -14,6 +14,7 @@ type Sets = list[frozenset[Any]]
 
 DAY = 1440
 WORK_STARTS, WORK_ENDS = 540, 1020
+PLACE_PARTS = 4
 
 BUILT_IN = frozenset(
     {
@@ -46,6 +47,13 @@ def choices(value: Any) -> frozenset[Any]:
     return frozenset(one.casefold() if isinstance(one, str) else one for one in several)
 
 
+def word_of(value: Any) -> str:
+    """Return a choice as the word a policy says it by: `true`, `3` also for 3.0, or itself."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).casefold()
+
+
 def chosen(people: Participants, name: str, rows: Rows) -> Sets:
     """Return what each of these people chose in a column."""
     values = column(people, name)
@@ -70,6 +78,21 @@ def codes(*sides: Sets) -> tuple[Numbers, ...]:
         np.array([known.setdefault(one, float(len(known))) for one in side], dtype=float)
         for side in sides
     )
+
+
+def parts_of_places(values: Sequence[str | None] | None, rows: Rows) -> list[list[str]]:
+    """Return the parts of each place, case aside, the widest first; none where it is unknown.
+
+    A place is written as in `Site, city, country`. Of many parts, the narrowest are one.
+    """
+    found = []
+    for row in rows:
+        place = (values[row] if values else None) or ""
+        parts = [part.strip() for part in place.casefold().split(",")]
+        known = [part for part in parts if part][::-1]
+        narrow = known[PLACE_PARTS - 1 :][::-1]
+        found.append(known[: PLACE_PARTS - 1] + ([", ".join(narrow)] if narrow else []))
+    return found
 
 
 def working_hours(people: Participants, rows: Rows) -> tuple[Numbers, Numbers]:

@@ -172,6 +172,36 @@ def _coded(
     return Compared(apart, (left,), (right,))
 
 
+def _outside(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    people, name, side = problem.participants, params["attribute"], params.get("side", "both")
+    known = frozenset(word.casefold() for word in params["values"])
+
+    def standing(rows: Rows, judged: str) -> Columns:
+        """Return 1 for who is outside, 0 for who is not or is not judged, NaN for unknown."""
+        if side not in {judged, "both"}:
+            return (np.zeros(len(rows)),)
+        several = columns.chosen(people, name, rows)
+        return (
+            np.array(
+                [known.isdisjoint(map(columns.word_of, one)) if one else np.nan for one in several],
+                dtype=float,
+            ),
+        )
+
+    def apart(left: Columns, right: Columns) -> Apart:
+        unknown = np.isnan(left[0]) | np.isnan(right[0])
+        # Who is outside is so whatever is known of the other.
+        outside: Apart = (left[0] == 1) | (right[0] == 1) | (unknown & _fails(params))
+        return outside
+
+    return Compared(apart, standing(first, "mentor"), standing(second, "mentee"))
+
+
+def _side_facts(_problem: Problem, _first: int, _second: int, params: Params) -> Mapping[str, Any]:
+    # Which of the two it was would tell what they said; the policy says what is asked of whom.
+    return {"attribute": params["attribute"], "side": params.get("side", "both")}
+
+
 def _attribute_facts(
     _problem: Problem, _first: int, _second: int, params: Params
 ) -> Mapping[str, Any]:
@@ -277,6 +307,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "seniority": Rule(_wrong_seniority, _grade_facts),
         "attribute_equal": Rule(_not_equal, _attribute_facts),
         "attribute_different": Rule(_equal, _attribute_facts),
+        "attribute_in": Rule(_outside, _side_facts),
         "choice_overlap": Rule(_few_choices, _choice_facts),
     }
 )

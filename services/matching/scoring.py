@@ -1,5 +1,6 @@
 """Soft criteria: how well two people fit, from 0 to 1, and the reason, each one small function."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from shared.schemas.matching import Mark, Problem
 type Params = Mapping[str, Any]
 
 LEVELS = 4
+FAR_APART = 36
+"""Months with the organization, where a policy says nothing."""
 SKILLS = ("skills_offered", "skills_wanted")
 RARITY = 2**16
 """One unit of rarity in whole numbers, so that sums of them are exact."""
@@ -217,6 +220,68 @@ def _level_facts(problem: Problem, first: int, second: int, params: Params) -> M
     return {"gap": None if gap is None else abs(gap), "ideal": params.get("ideal", 2)}
 
 
+def _tenure(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
+    """Value how much longer one has been there, up to where more is no better, or how equally."""
+    months, longer = max(1, params.get("months", FAR_APART)), params.get("longer", "mentor")
+
+    def part(left: Columns, right: Columns) -> Numbers:
+        ahead = (left[0] - right[0]) / months
+        value = {"mentor": ahead, "mentee": -ahead}.get(longer, 1 - np.abs(ahead))
+        found: Numbers = np.nan_to_num(np.clip(value, 0.0, 1.0), nan=0.0)
+        return found
+
+    since = problem.participants.tenure_months
+    return Compared(part, (columns.numbers(since, first),), (columns.numbers(since, second),))
+
+
+def _tenure_facts(problem: Problem, first: int, second: int, params: Params) -> Mapping[str, Any]:
+    gap = np.subtract(*columns.numbers(problem.participants.tenure_months, [first, second]))
+    return {
+        "gap": None if np.isnan(gap) else int(gap),
+        "months": params.get("months", FAR_APART),
+        "longer": params.get("longer", "mentor"),
+    }
+
+
+def _location(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
+    """Value how far two places agree, from the country down to the site."""
+    places = problem.participants.location
+    sides = [columns.parts_of_places(places, rows) for rows in (first, second)]
+
+    def same(left: Columns, right: Columns) -> Numbers:
+        # What is unknown is NaN, which equals nothing.
+        shared = sum((left[level] == right[level]) for level in range(1, len(left)))
+        found: Numbers = shared / np.maximum(1, np.maximum(left[0], right[0]))
+        return found
+
+    levels = [_levels(sides, level) for level in range(1, columns.PLACE_PARTS + 1)]
+    left, right = (
+        (_sizes_of_places(side), *(level[place] for level in levels))
+        for place, side in enumerate(sides)
+    )
+    return Compared(same, left, right)
+
+
+def _sizes_of_places(side: list[list[str]]) -> Numbers:
+    return np.array([len(parts) for parts in side], dtype=float)
+
+
+def _levels(sides: list[list[list[str]]], level: int) -> tuple[Numbers, ...]:
+    """Return one number for each place down to a level; NaN where it is not told so exactly."""
+    return columns.codes(
+        *(
+            [frozenset({tuple(parts[:level])} if len(parts) >= level else ()) for parts in side]
+            for side in sides
+        )
+    )
+
+
+def _place_facts(problem: Problem, first: int, second: int, _params: Params) -> Mapping[str, Any]:
+    left, right = columns.parts_of_places(problem.participants.location, [first, second])
+    same = itertools.takewhile(lambda parts: parts[0] == parts[1], zip(left, right, strict=False))
+    return {"shared": [part for part, _ in same]}
+
+
 def _timezone_overlap(problem: Problem, first: Rows, second: Rows, params: Params) -> Measure:
     wanted = 60 * max(1, params.get("hours", 4))
 
@@ -296,6 +361,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
         "shared_interests": _on("interests"),
         "expectation_fit": _on("expectations"),
         "level_distance": Criterion(_level_distance, _level_facts),
+        "tenure": Criterion(_tenure, _tenure_facts),
+        "location": Criterion(_location, _place_facts),
     }
 )
 """Every soft criterion by its word in a policy; what each takes stands in the contract."""

@@ -24,6 +24,7 @@ from shared.schemas.base import Json, Whole, Wire
 MAX_PARTICIPANTS = 50_000
 MAX_PAIRS = 500_000
 MAX_TOKEN = 200
+MAX_VALUES = 100
 POINTS = 10_000
 """A perfect pair in the integers that are solved; a score of 100 in answers."""
 
@@ -100,9 +101,12 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """What a rule can be told: a number up to `maximum`, or a text, one of `words` if any."""
+    """What a rule can be told: a number up to `maximum`, a text, one of `words` if any, or texts.
 
-    kind: type[int | float | str]
+    Of texts there are at most `maximum`, and at least one.
+    """
+
+    kind: type[int | float | str | list[str]]
     description: str
     maximum: int = 0
     words: tuple[str, ...] = ()
@@ -114,16 +118,21 @@ class Param:
             return "wrong_type"
         if isinstance(value, str):
             return self._fault_of_text(value)
+        if isinstance(value, list):
+            return self._fault_of_list(value)
         return None if 0 <= value <= self.maximum else "out_of_range"
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of its values."""
         described = {"description": self.description}
+        text = {"type": "string", "minLength": 1, "maxLength": MAX_TOKEN}
         if self.words:
             return described | {"type": "string", "enum": list(self.words)}
         if self.kind is str:
-            bounds = {"minLength": 1, "maxLength": MAX_TOKEN, "examples": ["department"]}
-            return described | {"type": "string"} | bounds
+            return described | text | {"examples": ["department"]}
+        if self.kind is list:
+            bounds = {"minItems": 1, "maxItems": self.maximum, "examples": [["Legal", "Finance"]]}
+            return described | {"type": "array", "items": text} | bounds
         kind = {"type": "integer", "format": "int32"}
         if self.kind is float:
             kind = {"type": "number", "format": "double"}
@@ -136,11 +145,29 @@ class Param:
             return "too_short"
         return "too_long" if len(value) > MAX_TOKEN else None
 
+    def _fault_of_list(self, values: list[object]) -> str | None:
+        if not 0 < len(values) <= self.maximum:
+            return "too_long" if values else "too_short"
+        faults = (
+            self._fault_of_text(one) if isinstance(one, str) else "wrong_type" for one in values
+        )
+        return next(filter(None, faults), None)
+
 
 PARAMS: Mapping[str, Param] = MappingProxyType(
     {
         "levels": Param(int, "How far up and down the reporting line; all of it if left out.", 64),
         "attribute": Param(str, "The column that is compared; required where a rule takes it."),
+        "values": Param(
+            list,
+            "What the column may say, case aside: one of these; required where a rule takes it.",
+            MAX_VALUES,
+        ),
+        "side": Param(
+            str,
+            "Whose column is judged; that of both if left out.",
+            words=("mentor", "mentee", "both"),
+        ),
         "minimum": Param(int, "Fewest choices to share; 1 if left out.", 400),
         "hours": Param(float, "Working hours to share.", 24),
         "half_hours": Param(int, "Free half hours to share.", 336),
@@ -150,6 +177,15 @@ PARAMS: Mapping[str, Param] = MappingProxyType(
         "gap_min": Param(int, "Fewest grades apart.", 50),
         "gap_max": Param(int, "Most grades apart.", 50),
         "ideal": Param(int, "Grades apart that are best; 2 if left out.", 50),
+        "months": Param(
+            int, "Months with the organization that are far apart; 36 if left out.", 1200
+        ),
+        "longer": Param(
+            str,
+            "Which side should have been there longer; `mentor` if left out. `neither` seeks "
+            "those who have been there equally long.",
+            words=("mentor", "mentee", "neither"),
+        ),
         "unknown": Param(
             str,
             "Whether a pair passes or fails where something is unknown; it passes if left out.",
@@ -172,6 +208,7 @@ HARD_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "seniority": ("relation", "gap_min", "gap_max", "unknown"),
         "attribute_equal": ("attribute", "unknown"),
         "attribute_different": ("attribute", "unknown"),
+        "attribute_in": ("attribute", "values", "side", "unknown"),
         "choice_overlap": ("attribute", "minimum", "unknown"),
     }
 )
@@ -193,9 +230,14 @@ SOFT_RULES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "shared_interests": (),
         "expectation_fit": (),
         "level_distance": ("ideal",),
+        "tenure": ("months", "longer"),
+        "location": (),
     }
 )
 """Every soft criterion and what it takes."""
+
+REQUIRED = ("attribute", "values")
+"""Parameters that must be said wherever they are taken."""
 
 
 def fault_of_param(name: str, value: object) -> str | None:
@@ -216,8 +258,9 @@ def faults_of_rule(
         code = fault_of_param(name, value) if name in taken else "unknown_parameter"
         if code:
             yield Violation(f"{pointer}/params/{name}", code, detail)
-    if "attribute" in taken and "attribute" not in params:
-        yield Violation(f"{pointer}/params/attribute", "missing", "This rule needs an attribute.")
+    for name in REQUIRED:
+        if name in taken and name not in params:
+            yield Violation(f"{pointer}/params/{name}", "missing", f"This rule needs {name}.")
 
 
 def _listed(words: Iterable[str]) -> str:

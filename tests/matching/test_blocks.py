@@ -167,6 +167,39 @@ def level(problem: Problem, first: int, second: int, params: Params) -> float:
     return 1 / (1 + abs(abs(one - other) - ideal))
 
 
+def outside(problem: Problem, first: int, second: int, params: Params) -> bool:
+    wanted, found = set(params["values"]), False
+    for side, row in (("mentor", first), ("mentee", second)):
+        if params.get("side", "both") in {side, "both"}:
+            said = {
+                str(one).lower() for one in words(problem.participants, params["attribute"], row)
+            }
+            found |= not said & wanted if said else params.get("unknown") == "fails"
+    return found
+
+
+def tenure(problem: Problem, first: int, second: int, params: Params) -> float:
+    since = problem.participants.tenure_months or []
+    one, other = since[first], since[second]
+    if one is None or other is None:
+        return 0
+    parts = {"mentor": one - other, "mentee": other - one, "neither": 36 - abs(one - other)}
+    return min(1, max(0, parts[params.get("longer", "mentor")] / 36))
+
+
+def place(problem: Problem, first: int, second: int, _params: Params) -> float:
+    places = problem.participants.location or []
+    one, other = ((places[row] or "").lower().split(", ") for row in (first, second))
+    shared = 0
+    for mine, theirs in zip(reversed(one), reversed(other), strict=False):
+        if mine != theirs or not mine:
+            break
+        shared += 1
+    whole = max(len(one), len(other))
+    # The fourth part and what is narrower are one.
+    return 1 if shared == whole else min(3, shared) / min(4, whole)
+
+
 def letters(problem: Problem, first: int, second: int, _params: Params) -> float:
     """Return the cosine of two texts as bags of runs of letters, rare ones weighing more."""
     people, places = problem.participants, problem.places
@@ -228,6 +261,14 @@ RULES: Mapping[str, tuple[Plain, list[Params]]] = {
     ),
     "attribute_equal": (unequal, [{"attribute": "department", **one} for one in UNKNOWN]),
     "attribute_different": (equal, [{"attribute": "site", **one} for one in UNKNOWN]),
+    "attribute_in": (
+        outside,
+        [
+            {"attribute": "site", "values": ["berlin", "3"], "unknown": "fails"},
+            {"attribute": "site", "values": ["false"], "side": "mentor"},
+            {"attribute": "topics", "values": ["a", "b"], "side": "mentee", "unknown": "fails"},
+        ],
+    ),
 }
 
 CRITERIA: Mapping[str, tuple[Plain, list[Params]]] = {
@@ -271,6 +312,8 @@ CRITERIA: Mapping[str, tuple[Plain, list[Params]]] = {
     "shared_interests": (lambda p, one, other, _: part_shared(p, "interests", one, other), [{}]),
     "expectation_fit": (lambda p, one, other, _: part_shared(p, "expectations", one, other), [{}]),
     "level_distance": (level, [{"ideal": 1}, {}]),
+    "tenure": (tenure, [{}, {"longer": "mentee"}, {"longer": "neither"}]),
+    "location": (place, [{}]),
 }
 
 

@@ -29,6 +29,7 @@ DIFFERENT = rule("attribute_different", attribute="department")
 OVERLAP = rule("choice_overlap", attribute="topics", minimum=2)
 TOPICS = {"attributes": {"topics": [["a", "b", "c"], ["b", "C"]]}}
 LESS = {"attributes": {"topics": [["a", "b", "c"], ["c", "d"]]}}
+LAWYERS = {"attribute": "department", "values": ["Law", "legal"]}
 HIGHER = rule("seniority", relation="mentor_higher", gap_min=2, gap_max=3)
 
 
@@ -62,6 +63,34 @@ HIGHER = rule("seniority", relation="mentor_higher", gap_min=2, gap_max=3)
         ({"department": ["law", None]}, EQUAL, False),
         ({"department": ["law", "law"]}, DIFFERENT, True),
         ({"department": ["law", "it"]}, DIFFERENT, False),
+        ({"department": ["LAW", "legal"]}, rule("attribute_in", **LAWYERS), False),
+        ({"department": ["law", "it"]}, rule("attribute_in", **LAWYERS), True),
+        ({"department": ["law", "it"]}, rule("attribute_in", **LAWYERS, side="mentor"), False),
+        ({"department": ["law", "it"]}, rule("attribute_in", **LAWYERS, side="mentee"), True),
+        ({"department": ["it", None]}, rule("attribute_in", **LAWYERS), True),
+        ({"department": ["law", None]}, rule("attribute_in", **LAWYERS), False),
+        (
+            {"department": ["law", None]},
+            rule("attribute_in", **LAWYERS, unknown="fails"),
+            True,
+        ),
+        (
+            {"department": ["law", None]},
+            rule("attribute_in", **LAWYERS, side="mentor", unknown="fails"),
+            False,
+        ),
+        (TOPICS, rule("attribute_in", attribute="topics", values=["c"]), False),
+        (TOPICS, rule("attribute_in", attribute="topics", values=["a"]), True),
+        (
+            {"attributes": {"floor": [3, 4.0]}},
+            rule("attribute_in", attribute="floor", values=["3", "4"]),
+            False,
+        ),
+        (
+            {"attributes": {"remote": [True, False]}},
+            rule("attribute_in", attribute="remote", values=["true"]),
+            True,
+        ),
         (TOPICS, OVERLAP, False),
         (LESS, OVERLAP, True),
         ({"reporting_line": [["x"], ["mentor-0", "x"]]}, rule("reporting_line_distance"), True),
@@ -86,6 +115,21 @@ def test_a_rule_keeps_apart_whom_it_should(
     reasons = broken(pair(**columns), hard)
 
     assert [reason.key for reason in reasons] == ([f"apart.{hard['rule']}"] if apart else [])
+
+
+def test_what_somebody_said_is_not_told_by_what_was_asked_of_them() -> None:
+    (found,) = broken(pair(department=["law", "it"]), rule("attribute_in", **LAWYERS))
+
+    assert found.params == {"attribute": "department", "side": "both"}
+
+
+def test_a_peer_is_on_both_sides() -> None:
+    values = pair(department=["it", "law"])
+    values |= {"format": "peer", "places": {**values["places"], "role": ["peer", "peer"]}}
+
+    reasons = broken(values, rule("attribute_in", **LAWYERS, side="mentee"))
+
+    assert "attribute_in" in [one.rule for one in reasons]
 
 
 def test_a_manager_never_mentors_a_direct_report_unasked() -> None:

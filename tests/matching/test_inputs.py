@@ -24,6 +24,10 @@ def hard(rule: str, **params: Any) -> dict[str, Any]:
     return changed("policy", hard=[{"rule": rule, "params": params}])
 
 
+def one_of(values: Any, **params: Any) -> dict[str, Any]:
+    return hard("attribute_in", attribute="department", values=values, **params)
+
+
 AT = "#/policy/hard/0/params"
 
 
@@ -74,6 +78,14 @@ AT = "#/policy/hard/0/params"
         (hard("seniority", relation="above"), (f"{AT}/relation", "not_allowed")),
         (hard("attribute_equal"), (f"{AT}/attribute", "missing")),
         (hard("attribute_equal", attribute="shoe"), (f"{AT}/attribute", "unknown_attribute")),
+        (hard("attribute_in", attribute="department"), (f"{AT}/values", "missing")),
+        (one_of("law"), (f"{AT}/values", "wrong_type")),
+        (one_of(["law", 3]), (f"{AT}/values", "wrong_type")),
+        (one_of([]), (f"{AT}/values", "too_short")),
+        (one_of(["law", ""]), (f"{AT}/values", "too_short")),
+        (one_of(["law"] * 101), (f"{AT}/values", "too_long")),
+        (one_of(["law", "l" * 201]), (f"{AT}/values", "too_long")),
+        (one_of(["law"], side="left"), (f"{AT}/side", "not_allowed")),
         (
             changed("policy", soft=[{"rule": "luck", "weight": 1}]),
             ("#/policy/soft/0/rule", "unknown_rule"),

@@ -49,6 +49,24 @@ DEPARTMENT = {"attribute": "department"}
         ("level_distance", {"ideal": 2}, {"grade_rank": [5, 3]}, 1),
         ("level_distance", {"ideal": 2}, {"grade_rank": [4, 3]}, 0.5),
         ("level_distance", {}, {"grade_rank": [None, 3]}, 0),
+        ("tenure", {}, {"tenure_months": [48, 12]}, 1),
+        ("tenure", {}, {"tenure_months": [400, 0]}, 1),
+        ("tenure", {}, {"tenure_months": [12, 48]}, 0),
+        ("tenure", {"months": 24}, {"tenure_months": [18, 6]}, 0.5),
+        ("tenure", {"months": 0}, {"tenure_months": [7, 6]}, 1),
+        ("tenure", {"longer": "mentee"}, {"tenure_months": [0, 9]}, 0.25),
+        ("tenure", {"longer": "neither"}, {"tenure_months": [9, 0]}, 0.75),
+        ("tenure", {"longer": "neither"}, {"tenure_months": [0, 99]}, 0),
+        ("tenure", {"longer": "neither"}, {"tenure_months": [None, 0]}, 0),
+        ("tenure", {}, {}, 0),
+        ("location", {}, {"location": ["HQ, Berlin, DE", "hq, berlin , de"]}, 1),
+        ("location", {}, {"location": ["Berlin, DE", "Munich, DE"]}, 0.5),
+        ("location", {}, {"location": ["DE", "Berlin, DE"]}, 0.5),
+        ("location", {}, {"location": ["Paris, FR", "Paris, US"]}, 0),
+        ("location", {}, {"location": ["a, b, c, d, e", "x, b, c, d, e"]}, 0.75),
+        ("location", {}, {"location": [None, "DE"]}, 0),
+        ("location", {}, {"location": [None, " , "]}, 0),
+        ("location", {}, {}, 0),
         (
             "style_fit",
             {},
@@ -144,6 +162,21 @@ def test_being_wanted_counts_and_twice_counts_more(marks: list[Any], expected: f
 
     assert found.value == expected
     assert found.params == {"sides": len(marks)}
+
+
+@pytest.mark.parametrize(
+    ("columns", "gap"), [({"tenure_months": [30, 42]}, -12), ({"tenure_months": [30, None]}, None)]
+)
+def test_tenure_tells_how_far_ahead_the_mentor_is(columns: dict[str, Any], gap: int | None) -> None:
+    found = part("tenure", {"longer": "mentee"}, **columns)
+
+    assert found.params == {"gap": gap, "months": 36, "longer": "mentee"}
+
+
+def test_location_tells_what_is_shared_from_the_country_on() -> None:
+    found = part("location", location=["HQ, Berlin, DE", "Depot, Berlin, DE"])
+
+    assert found.params == {"shared": ["de", "berlin"]}
 
 
 def test_parts_add_up_to_the_score() -> None:

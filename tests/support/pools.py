@@ -31,6 +31,14 @@ from shared.security import ServiceSigner
 
 MAX_CELLS = 16_000_000
 KEY = ECKey.generate_key("P-256", {"kid": "service:api"}, private=True)
+LOCATIONS = (
+    None,
+    "DE",
+    "Berlin, DE",
+    "HQ, Berlin, de",
+    "Floor 2, HQ, Mitte, Berlin, DE",
+    "Rome, IT",
+)
 SKILLS = ("python", "sales", "law", "design", "speaking", "finance")
 
 
@@ -275,6 +283,11 @@ def varied(mentors: int, mentees: int, *, seed: int = 1, **changes: Any) -> dict
             for side in ("wants", "offers")
             for kind in ("encouragement", "challenge")
         },
+    }
+    later = random.Random(seed)  # noqa: S311 - no secret, only variety
+    values["participants"] |= {
+        "tenure_months": [later.choice([None, 0, 6, 24, 60]) for _ in names],
+        "location": [later.choice(LOCATIONS) for _ in names],
     }
     said = 2 * len(names)
     by, about = pairs(said)

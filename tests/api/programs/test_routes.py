@@ -125,6 +125,16 @@ async def test_a_track_obeys_its_format(world: World, body: dict[str, object], c
             "#/soft/0/params/hours",
             "unknown_parameter",
         ),
+        (
+            {"hard": [{"rule": "attribute_in", "params": {"attribute": "department"}}]},
+            "#/hard/0/params/values",
+            "missing",
+        ),
+        (
+            {"hard": [{"rule": "attribute_in", "params": {"attribute": "x", "values": [3]}}]},
+            "#/hard/0/params/values",
+            "wrong_type",
+        ),
     ],
 )
 async def test_a_policy_says_only_what_matching_understands(
@@ -170,6 +180,25 @@ async def test_a_changed_rule_is_as_complete_as_a_new_one(world: World) -> None:
         {"rule": "not_ignored", "params": {}},
         {"rule": "seniority", "params": {"gap_max": 3}},
     ]
+
+
+async def test_a_policy_may_name_the_values_it_takes(world: World) -> None:
+    offer = await draft(world)
+    rule = {
+        "rule": "attribute_in",
+        "params": {"attribute": "department", "values": ["Law", "IT"], "side": "mentor"},
+    }
+    body = {
+        "program_id": offer.program["id"],
+        "name": "Usual",
+        "soft": [{"rule": "tenure", "weight": 1, "params": {"longer": "neither"}}],
+        "hard": [rule],
+    }
+
+    made = await offer.coordinator.post("/v1/policies", json=body)
+
+    assert made.status_code == 201
+    assert made.json()["hard"] == [rule]
 
 
 async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:
