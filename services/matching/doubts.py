@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from services.matching import text
 from services.matching.blocks import COLUMNS, ROWS, slices, whole
 from services.matching.board import Board, weight_sum
 from services.matching.measures import Measure, Values
@@ -36,9 +37,20 @@ def of_pool(board: Board) -> list[Reason]:
         for one in board.soft
         if (weight := one.rule.weight) and height * width > 1 and _is_same(board, one.fit)
     ]
+    found += _unused_vectors(board.problem)
     if board.is_peer and any(capacity > 1 for capacity in board.problem.places.capacity):
         found.append(Reason(rule="capacity", key="doubt.one_peer_each"))
     return found
+
+
+def _unused_vectors(problem: Problem) -> list[Reason]:
+    people, used = problem.participants, text.name_of(problem.policy.text_model)
+    is_weighed = any(one.rule == "path_fit" and one.weight for one in problem.policy.soft)
+    has_vectors = people.path_now_vector or people.path_target_vector
+    if not is_weighed or not has_vectors or people.vector_model == used:
+        return []
+    params = {"given": people.vector_model, "used": used}
+    return [Reason(rule="path_fit", key="doubt.vectors_of_another_model", params=params)]
 
 
 def _blocks(board: Board, measure: Measure) -> Iterator[Values]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from services.matching import columns, text
+from services.matching import columns, embeddings, text
 from shared.errors import Violation
 from shared.schemas.matching import (
     HARD_RULES,
@@ -54,6 +54,7 @@ def faults_of(problem: Problem, *, max_cells: int) -> list[Violation]:
         *_wrong_places(problem),
         *_unknown_locks(problem),
         *_too_many(problem, max_cells),
+        *_wrong_vectors(problem),
         *policy_faults(problem.policy, problem.participants),
     ]
 
@@ -127,6 +128,17 @@ def _unknown_locks(problem: Problem) -> Iterator[Violation]:
                 yield Violation(f"#/locks/{name}/{row}", "unknown_reference", detail)
 
 
+def _wrong_vectors(problem: Problem) -> Iterator[Violation]:
+    people = problem.participants
+    # Those of another model are not read at all.
+    if people.vector_model != text.name_of(problem.policy.text_model):
+        return
+    for name in ("path_now_vector", "path_target_vector"):
+        for row in text.wrong_vectors(getattr(people, name) or ()):
+            detail = f"This is no vector of {people.vector_model}."
+            yield Violation(f"#/participants/{name}/{row}", "wrong_vector", detail)
+
+
 def _too_many(problem: Problem, max_cells: int) -> Iterator[Violation]:
     roles = problem.places.role
     first = sum(role in FIRST_ROLES or role is Role.PEER for role in roles)
@@ -149,10 +161,8 @@ def policy_faults(policy: Policy, people: Participants | None) -> list[Violation
 
 
 def _unknown_model(policy: Policy) -> Iterator[Violation]:
-    known = text.names()
-    if policy.text_model is not None and policy.text_model not in known:
-        detail = f"Known text models: {', '.join(sorted(known))}."
-        yield Violation("#/policy/text_model", "unknown_text_model", detail)
+    if policy.text_model is not None and policy.text_model not in text.names():
+        yield embeddings.unknown_model("#/policy/text_model")
 
 
 def _rule_faults(

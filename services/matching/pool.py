@@ -52,6 +52,7 @@ class Operation(StrEnum):
     SCORES = "scores"
     EXPLANATIONS = "explanations"
     POLICY_CHECKS = "policy-checks"
+    EMBEDDINGS = "embeddings"
 
 
 class Kind(StrEnum):
@@ -457,12 +458,21 @@ def _policy_check(body: bytes, max_cells: int, say: Say) -> bytes:
     return answer.model_dump_json().encode()
 
 
+def _embeddings(body: bytes, _max_cells: int, _say: Say) -> bytes:
+    from services.matching import embeddings  # noqa: PLC0415 - only workers load numerics
+    from shared.schemas.matching import EmbeddingsRequest  # noqa: PLC0415
+
+    request = EmbeddingsRequest.model_validate_json(body)
+    return embeddings.of(request).model_dump_json().encode()
+
+
 _ANSWERS: Mapping[Operation, Callable[[bytes, int, Say], bytes]] = MappingProxyType(
     {
         Operation.SOLUTIONS: _solution,
         Operation.SCORES: _scores,
         Operation.EXPLANATIONS: _explanations,
         Operation.POLICY_CHECKS: _policy_check,
+        Operation.EMBEDDINGS: _embeddings,
     }
 )
 

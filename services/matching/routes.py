@@ -76,6 +76,12 @@ async def policy_checks(request: Request, _caller: CallerDep) -> Response:
     return Answered(request.app.state.pool, Operation.POLICY_CHECKS, await request.body())
 
 
+@router.post("/embeddings")
+async def embeddings(request: Request, _caller: CallerDep) -> Response:
+    """Turn texts into vectors."""
+    return Answered(request.app.state.pool, Operation.EMBEDDINGS, await request.body())
+
+
 class Answered(Response):
     """One JSON answer of a worker; the work ends when the caller goes away."""
 

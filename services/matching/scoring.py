@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -159,11 +159,19 @@ def _skill_facts(problem: Problem, first: int, second: int, _params: Params) -> 
 def _path_fit(problem: Problem, first: Rows, second: Rows, _params: Params) -> Measure:
     people = problem.participants
     now, target = people.path_now or [], people.path_target or []
+    model, given = text.name_of(problem.policy.text_model), None
+    if people.vector_model == model:
+        given = _at(people.path_now_vector, first), _at(people.path_target_vector, second)
     return text.likeness(
-        text.name_of(problem.policy.text_model),
+        model,
         [now[row] or "" if now else "" for row in first],
         [target[row] or "" if target else "" for row in second],
+        given=given,
     )
+
+
+def _at(values: Sequence[str | None] | None, rows: Rows) -> list[str | None]:
+    return [values[row] if values else None for row in rows]
 
 
 def _no_facts(_problem: Problem, _first: int, _second: int, _params: Params) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ among 48, the mean reciprocal rank was 0.51 with 64, 0.55 with 128 and 0.56 with
 0.18 with runs of letters; a matrix product costs in proportion.
 """
 
+import base64
 import hashlib
 import importlib.util
 import itertools
@@ -27,6 +28,8 @@ from scipy import sparse
 from services.matching.measures import Dense, Measure, Shared, Sparse
 
 type Vectors = npt.NDArray[np.int16]
+type Given = Sequence[str | None]
+"""Vectors as callers bring them along, one for each text; None where there is none."""
 
 WORDS, LETTERS = "wordllama-l2-128", "character-ngrams-1"
 DIMENSIONS = 128
@@ -49,9 +52,18 @@ def name_of(wanted: str | None) -> str:
     return wanted or names()[0]
 
 
-def likeness(model: str, texts: Sequence[str], goals: Sequence[str]) -> Measure:
-    """Return how alike each text is to each goal, from 0 to 1; an empty one is like nothing."""
-    return LIKENESS[model](list(map(_plain, texts)), list(map(_plain, goals)))
+def likeness(
+    model: str,
+    texts: Sequence[str],
+    goals: Sequence[str],
+    *,
+    given: tuple[Given, Given] | None = None,
+) -> Measure:
+    """Return how alike each text is to each goal, from 0 to 1; an empty one is like nothing.
+
+    `given` are vectors of this model for both, right ones; a model without vectors takes none.
+    """
+    return LIKENESS[model](list(map(_plain, texts)), list(map(_plain, goals)), given)
 
 
 def _plain(text: str) -> str:
@@ -62,8 +74,46 @@ def _plain(text: str) -> str:
 # Words.
 
 
-def vectors(texts: Sequence[str]) -> Vectors:
-    """Return the vector of each text [texts, 128]: `WORDS_LENGTH` long, or 0 for an empty one."""
+def vectors(texts: Sequence[str], given: Given | None = None) -> Vectors:
+    """Return the vector of each text [texts, 128]: `WORDS_LENGTH` long, or 0 for an empty one.
+
+    Those that are given are taken as they are, except of empty texts, and kept for nobody else.
+    """
+    brought = {row: one for row, one in enumerate(given or ()) if one and texts[row]}
+    asked = [row for row, one in enumerate(texts) if one and row not in brought]
+    found = np.zeros((len(texts), DIMENSIONS), dtype=np.int16)
+    found[list(brought)] = _decoded(list(map(base64.b64decode, brought.values())))
+    found[asked] = _worked_out([texts[row] for row in asked])
+    return found
+
+
+def encoded(vectors: Vectors) -> list[str]:
+    """Return vectors as they cross the wire: base64 of 16 bits each, the low byte first."""
+    return [base64.b64encode(one.tobytes()).decode() for one in vectors.astype("<i2")]
+
+
+def wrong_vectors(given: Given) -> list[int]:
+    """Return which of given vectors are none, or too long for exact products."""
+    read = {row: _bytes_of(one) for row, one in enumerate(given) if one is not None}
+    right = {row: one for row, one in read.items() if len(one) == 2 * DIMENSIONS}
+    lengths = np.square(_decoded(list(right.values())).astype(np.int64)).sum(axis=1)
+    long = {row for row, length in zip(right, lengths, strict=True) if length > Dense.LONGEST**2}
+    return sorted((read.keys() - right.keys()) | long)
+
+
+def _bytes_of(given: str) -> bytes:
+    try:
+        return base64.b64decode(given, validate=True)
+    except ValueError:
+        return b""
+
+
+def _decoded(several: Sequence[bytes]) -> Vectors:
+    return np.frombuffer(b"".join(several), dtype="<i2").reshape(-1, DIMENSIONS).astype(np.int16)
+
+
+def _worked_out(texts: Sequence[str]) -> Vectors:
+    """Return vectors that are kept or made now."""
     plain = list(map(_plain, texts))
     keys = [hashlib.sha256(text.encode()).digest() for text in plain]
     missing = {key: text for key, text in zip(keys, plain, strict=True) if key not in _kept}
@@ -134,8 +184,12 @@ def _model() -> tuple[Any, npt.NDArray[np.float16]]:
     return tokenizer, weights
 
 
-def _by_words(texts: list[str], goals: list[str]) -> Measure:
-    both = [vectors(several).astype(np.float32) for several in (texts, goals)]
+def _by_words(texts: list[str], goals: list[str], given: tuple[Given, Given] | None) -> Measure:
+    known = given or (None, None)
+    both = [
+        vectors(several, brought).astype(np.float32)
+        for several, brought in zip((texts, goals), known, strict=True)
+    ]
     squares = [np.einsum("ij,ij->i", one, one).astype(np.float64) for one in both]
     return Shared.of(Dense(*both), *squares)
 
@@ -143,7 +197,7 @@ def _by_words(texts: list[str], goals: list[str]) -> Measure:
 # Runs of letters.
 
 
-def _by_letters(texts: list[str], goals: list[str]) -> Measure:
+def _by_letters(texts: list[str], goals: list[str], _given: tuple[Given, Given] | None) -> Measure:
     counts = _ngrams([*texts, *goals])
     frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     weighted = counts @ sparse.diags(np.log1p(counts.shape[0] / np.maximum(1, frequency)))
@@ -174,6 +228,6 @@ def _ngrams(texts: Sequence[str]) -> Any:
     return sparse.csr_matrix((counts, (rows, columns)), shape=(len(texts), max(1, len(places))))
 
 
-LIKENESS: Mapping[str, Callable[[list[str], list[str]], Measure]] = MappingProxyType(
-    {WORDS: _by_words, LETTERS: _by_letters}
-)
+type Comparing = Callable[[list[str], list[str], tuple[Given, Given] | None], Measure]
+
+LIKENESS: Mapping[str, Comparing] = MappingProxyType({WORDS: _by_words, LETTERS: _by_letters})

@@ -25,6 +25,7 @@ MAX_PARTICIPANTS = 50_000
 MAX_PAIRS = 500_000
 MAX_TOKEN = 200
 MAX_VALUES = 100
+MAX_TEXTS = 1000
 POINTS = 10_000
 """A perfect pair in the integers that are solved; a score of 100 in answers."""
 
@@ -32,6 +33,7 @@ type OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 type Token = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN)]
 type Tokens = Annotated[list[Token], Field(max_length=400)]
 type Path = Annotated[str, StringConstraints(max_length=1000)]
+type Vector = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 type Column[Value] = Annotated[list[Value], Field(max_length=MAX_PARTICIPANTS)]
 type PairColumn[Value] = Annotated[list[Value], Field(max_length=MAX_PAIRS)]
 type Level = Annotated[int, Field(ge=1, le=5)]
@@ -368,6 +370,19 @@ class Participants(Wire):
     expectations: Column[Tokens] | None = None
     path_now: Column[Path | None] | None = None
     path_target: Column[Path | None] | None = None
+    vector_model: Token | None = Field(
+        None,
+        description=(
+            "The text model that `POST /v1/embeddings` made the vectors below with. Where another "
+            "one is used they are ignored, and texts are embedded."
+        ),
+    )
+    path_now_vector: Column[Vector | None] | None = Field(
+        None, description="Of `path_now`, which goes along; where absent the text is embedded."
+    )
+    path_target_vector: Column[Vector | None] | None = Field(
+        None, description="Of `path_target`, likewise."
+    )
     wants_encouragement: Column[Level | None] | None = None
     wants_challenge: Column[Level | None] | None = None
     offers_encouragement: Column[Level | None] | None = None
@@ -725,3 +740,23 @@ class PolicyCheckAnswer(Wire):
     allowed_pairs: int | None = None
     effects: list[RuleEffect] = Field(default_factory=list)
     tests: list[CheckedTest] = Field(default_factory=list)
+
+
+# `POST /v1/embeddings`.
+
+
+class EmbeddingsRequest(Wire):
+    """Turn texts into vectors; none of them may be confidential, as notes and feedback are."""
+
+    texts: Annotated[list[Path], Field(max_length=MAX_TEXTS)]
+    model: Token | None = Field(None, description="The usual one of the installation if left out.")
+
+
+class EmbeddingsAnswer(Wire):
+    """The vector of each text, as a problem takes it: the same for the same text and model."""
+
+    model: str
+    dimensions: int
+    vectors: list[str] = Field(
+        description="Whole numbers of 16 bits, the low byte first, in base64; 0 for empty texts."
+    )

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.matching import solver
+from services.matching import routes, solver, text
 from services.matching.pool import Pool
 from shared.ids import new_id
 from shared.schemas.matching import SolutionLine
@@ -54,7 +54,7 @@ async def test_the_same_problem_twice_is_the_same_bytes(http: httpx.AsyncClient)
     assert first[-1]["solution"] == again[-1]["solution"]
 
 
-@pytest.mark.parametrize("path", [SOLUTIONS, "/v1/scores", "/v1/explanations", "/v1/policy-checks"])
+@pytest.mark.parametrize("path", routes.PATHS)
 async def test_nobody_comes_in_without_a_token(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.post(path, content=b"{}")
 
@@ -213,6 +213,45 @@ async def test_a_policy_is_judged_on_its_own_and_on_a_pool(http: httpx.AsyncClie
     assert [one["passed"] for one in on_pool["tests"]] == [True, False, False, False]
     assert on_pool["allowed_pairs"] == on_pool["pairs"] == 9
     assert (broken["valid"], broken["faults"][0]["code"]) == (False, "unknown_rule")
+
+
+async def test_texts_are_turned_into_vectors_that_a_problem_takes(http: httpx.AsyncClient) -> None:
+    values = problem()
+    texts = [f"works with data, {name}" for name in values["participants"]["id"]]
+
+    answer = await post(http, "/v1/embeddings", {"texts": texts})
+
+    if text.WORDS not in text.names():
+        assert answer.json()["errors"][0]["code"] == "no_vectors"
+        return
+    made = answer.json()
+    values["participants"] |= {
+        "path_now": texts,
+        "path_now_vector": made["vectors"],
+        "vector_model": made["model"],
+    }
+    solved = lines(await post(http, SOLUTIONS, values))[-1]
+    assert (made["dimensions"], len(made["vectors"])) == (128, 6)
+    assert solved["type"] == "solution"
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"texts": ["word"] * 1001}, "#/texts"),
+        ({"texts": ["w" * 1001]}, "#/texts/0"),
+        ({"texts": [None]}, "#/texts/0"),
+        ({}, "#/texts"),
+        ({"texts": [], "model": "tea-leaves"}, "#/model"),
+    ],
+)
+async def test_too_many_or_too_long_texts_are_refused(
+    http: httpx.AsyncClient, body: dict[str, Any], pointer: str
+) -> None:
+    answer = await post(http, "/v1/embeddings", body)
+
+    assert answer.status_code == 400
+    assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
 
 
 # What ends the work.

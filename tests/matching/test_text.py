@@ -1,5 +1,6 @@
 """Texts: read from disk and nowhere else, exact, and kept."""
 
+import base64
 import importlib.util
 import socket
 import subprocess
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.matching import inputs, text
+from services.matching import embeddings, inputs, text
 from services.matching.measures import Dense
-from shared.schemas.matching import Problem
+from shared.errors import InvalidError
+from shared.schemas.matching import EmbeddingsRequest, Problem
 from tests.support.pools import problem, solve
 
 needs_words = pytest.mark.skipif(
@@ -152,3 +154,134 @@ def test_a_solution_names_the_model_it_was_made_with() -> None:
 
     assert solve(values).versions.text_model == text.LETTERS
     assert solve(problem()).versions.text_model == text.names()[0]
+
+
+# Vectors that a caller brings along.
+
+
+@needs_words
+@pytest.mark.usefixtures("_fresh")
+def test_vectors_that_are_brought_along_are_not_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = text.vectors(TEXTS)
+    given = text.encoded(made)
+    text._kept.clear()
+    monkeypatch.setattr(text, "_model", refuse)
+
+    again = text.vectors(TEXTS, given)
+
+    assert (again == made).all()
+    assert text._kept == {}
+
+
+@needs_words
+def test_who_brings_some_vectors_gets_the_others_made() -> None:
+    made = text.vectors(TEXTS)
+    other = text.encoded(text.vectors(["something else"]))[0]
+
+    assert (text.vectors(TEXTS, [text.encoded(made)[0], None, None, None]) == made).all()
+    assert (text.vectors(["", "Head of data"], [other, None])[0] == 0).all()
+    assert text.vectors([], []).shape == (0, 128)
+
+
+def vector(*numbers: int) -> str:
+    return base64.b64encode(np.resize(np.array(numbers, dtype="<i2"), 128).tobytes()).decode()
+
+
+def test_a_vector_crosses_the_wire_with_the_low_byte_first() -> None:
+    (found,) = text.encoded(np.resize(np.array([1, -2], dtype=np.int16), (1, 128)))
+
+    assert base64.b64decode(found)[:4] == b"\x01\x00\xfe\xff"
+    assert found == vector(1, -2)
+
+
+def test_vectors_are_of_one_size_and_short_enough() -> None:
+    given = [vector(1), None, "AAAA", "no base64", "\u00e4", vector(400), vector(-32768), vector(0)]
+
+    assert text.wrong_vectors(given) == [2, 3, 4, 5, 6]
+    assert text.wrong_vectors([]) == []
+
+
+def with_vectors(model: str | None, **columns: Any) -> dict[str, Any]:
+    values = problem(mentors=2, mentees=1)
+    paths = ["leads engineers", "sells cars", "wants to sell"]
+    values["participants"] = {
+        "id": values["participants"]["id"],
+        "path_now": paths,
+        "path_target": paths,
+        "vector_model": model,
+        **columns,
+    }
+    values["policy"] = {"soft": [{"rule": "path_fit", "weight": 1}]}
+    return values
+
+
+@needs_words
+def test_a_problem_with_vectors_has_the_solution_of_its_texts() -> None:
+    plain = with_vectors(None)
+    given: list[str | None] = [*text.encoded(text.vectors(plain["participants"]["path_now"]))]
+    given[1] = None
+
+    columns = {"path_now_vector": given, "path_target_vector": given}
+    brought = solve(with_vectors(text.WORDS, **columns))
+
+    assert brought.model_dump(exclude={"input_hash"}) == solve(plain).model_dump(
+        exclude={"input_hash"}
+    )
+
+
+@needs_words
+@pytest.mark.parametrize("model", ["another-model", None])
+def test_vectors_of_another_model_are_not_used_and_that_is_told(model: str | None) -> None:
+    columns = {"path_now_vector": ["not read"] * 3, "path_target_vector": [vector(9)] * 3}
+
+    found = solve(with_vectors(model, **columns))
+    usual = solve(with_vectors(None))
+
+    assert found.matches == usual.matches
+    (doubt,) = [one for one in found.warnings if one not in usual.warnings]
+    assert (doubt.rule, doubt.key) == ("path_fit", "doubt.vectors_of_another_model")
+    assert doubt.params == {"given": model, "used": text.WORDS}
+
+
+def test_a_model_without_vectors_takes_none() -> None:
+    values = with_vectors(text.WORDS, path_now_vector=[vector(9)] * 3)
+    values["policy"]["text_model"] = text.LETTERS
+    plain = with_vectors(None)
+    plain["policy"]["text_model"] = text.LETTERS
+
+    assert solve(values).matches == solve(plain).matches
+
+
+@needs_words
+@pytest.mark.parametrize("name", ["path_now_vector", "path_target_vector"])
+def test_a_vector_that_is_none_is_told_where(name: str) -> None:
+    values = with_vectors(text.WORDS, **{name: [vector(1), None, "AAAA"]})
+
+    found = inputs.faults_of(Problem.model_validate(values), max_cells=10_000)
+
+    assert [(one.pointer, one.code) for one in found] == [
+        (f"#/participants/{name}/2", "wrong_vector")
+    ]
+
+
+# As an operation.
+
+
+@needs_words
+def test_texts_become_vectors_by_the_usual_model() -> None:
+    answer = embeddings.of(EmbeddingsRequest(texts=TEXTS))
+
+    assert (answer.model, answer.dimensions) == (text.WORDS, 128)
+    assert answer.vectors == text.encoded(text.vectors(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("model", "code"), [(text.LETTERS, "no_vectors"), ("tea-leaves", "unknown_text_model")]
+)
+def test_a_model_without_vectors_is_refused(model: str, code: str) -> None:
+    with pytest.raises(InvalidError) as refused:
+        embeddings.of(EmbeddingsRequest(texts=TEXTS, model=model))
+
+    assert [(one.pointer, one.code) for one in refused.value.errors] == [("#/model", code)]

@@ -1,6 +1,6 @@
 """What api asks of matching: a frozen problem in, explained answers out, for one organization."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from shared.errors import ConflictError, InvalidError, UnavailableError, Violation
 from shared.http import ServiceClient
 from shared.schemas.matching import (
+    EmbeddingsAnswer,
     ExplanationsAnswer,
     Fault,
     Line,
@@ -143,6 +144,23 @@ async def check_policy(
         body={"policy": policy, "problem": problem},
     )
     return PolicyCheckAnswer.model_validate_json(answer.content)
+
+
+async def embed(
+    client: ServiceClient, *, organization_id: UUID, texts: Sequence[str]
+) -> EmbeddingsAnswer:
+    """Turn at most `MAX_TEXTS` texts into vectors; none of them may be confidential.
+
+    Where no model has vectors this is an `InvalidError`.
+    """
+    answer = await _call(
+        client,
+        "/v1/embeddings",
+        organization_id=organization_id,
+        subject=RUNS,
+        body={"texts": texts},
+    )
+    return EmbeddingsAnswer.model_validate_json(answer.content)
 
 
 async def _call(

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from services.api.clients import matching
+from services.matching import text
 from shared.errors import InvalidError, UnavailableError
 from shared.http import ServiceClient
 from shared.schemas.matching import ProgressLine
@@ -72,6 +73,13 @@ async def test_pairs_are_scored_and_explained(client: ServiceClient) -> None:
 
     assert (scores.pairs[0].first, scores.pairs[0].second) == ("mentor-0", "mentee-1")
     assert answer.explanations[0].score == scores.pairs[0].score
+
+
+@pytest.mark.skipif(text.WORDS not in text.names(), reason="no model here has vectors")
+async def test_texts_are_turned_into_vectors(client: ServiceClient) -> None:
+    answer = await matching.embed(client, organization_id=uuid4(), texts=["Head of data", ""])
+
+    assert (answer.model, answer.dimensions, len(answer.vectors)) == (text.WORDS, 128, 2)
 
 
 async def test_a_policy_is_judged_by_itself(client: ServiceClient) -> None:
