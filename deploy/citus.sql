@@ -44,6 +44,7 @@ SELECT create_distributed_table('shortlist_entry', 'organization_id', colocate_w
 SELECT create_distributed_table('sign_in', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_row', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('sync_run', 'organization_id', colocate_with => 'organization');
+SELECT create_distributed_table('text_vector', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('timer', 'organization_id', colocate_with => 'organization');
 SELECT create_distributed_table('track', 'organization_id', colocate_with => 'organization');
 

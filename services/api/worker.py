@@ -136,6 +136,7 @@ def jobs(resources: WorkerResources) -> list[Job]:
         await issuer.forget_dead(database)
         await email_codes.forget_old(database)
         await sign_ins.forget_sign_ins(database)
+        await participants.forget_vectors(database)
         return 0
 
     async def turn_keys() -> int:

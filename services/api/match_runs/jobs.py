@@ -6,7 +6,9 @@ anywhere leaves a run that the next one repeats from the same frozen input.
 """
 
 import asyncio
-from collections.abc import Mapping
+import base64
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +22,8 @@ from services.api.clients import matching
 from services.api.match_runs import operations, queries, rules
 from services.api.match_runs.operations import Draft, LeaseLostError
 from services.api.match_runs.rules import RunStatus
+from services.api.pools import operations as pools
+from services.api.pools import queries as pool_queries
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask
 from services.api.programs.rules import TrackRole
@@ -31,7 +35,7 @@ from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
 from shared.persistence.reads import SessionReader
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from shared.schemas.matching import Match, ProgressLine, SolutionLine
+from shared.schemas.matching import MAX_TEXTS, Match, ProgressLine, SolutionLine
 from shared.workers.backoff import Backoff
 
 # A run that keeps killing its worker is claimed once more, to be given up in sight of everybody.
@@ -41,6 +45,8 @@ RETRYING = Backoff(first=1, ceiling=60)
 WAITING = Backoff(first=1, ceiling=60)
 TELL_EVERY = timedelta(seconds=2)
 LOOK_SECONDS = 0.5
+# Much shorter than the lease, which nothing prolongs meanwhile.
+EMBEDDING_SECONDS = 8.0
 
 logger = structlog.get_logger()
 
@@ -109,14 +115,15 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
             told_at, told_phase = now, line.phase
             await _tell(desk, claimed, line, now=now)
 
-    solving = asyncio.create_task(
-        matching.solve(
+    async def solve() -> SolutionLine:
+        return await matching.solve(
             desk.matching,
             organization_id=claimed.organization_id,
-            problem=task.problem,
+            problem=await embedded(desk, claimed.organization_id, task.problem),
             on_progress=on_progress,
         )
-    )
+
+    solving = asyncio.create_task(solve())
     watching = asyncio.create_task(_until_lost(desk, claimed))
     try:
         await asyncio.wait({solving, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,6 +136,64 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
         solving.cancel()
         watching.cancel()
         await asyncio.gather(solving, watching, return_exceptions=True)
+
+
+async def embedded(
+    desk: Desk, organization_id: UUID, problem: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return a problem with the vectors of its texts: those that are kept, and others made now.
+
+    Without them matching takes longer and finds the same, so nothing that goes wrong here ends a
+    run. Answers, notes and feedback are not among these texts.
+    """
+    texts = pool_rules.texts_to_compare(problem)
+    if not texts:
+        return problem
+    model, vectors = "", dict[str, bytes]()
+    try:
+        async with asyncio.timeout(EMBEDDING_SECONDS):
+            model = await _text_model(desk, organization_id)
+            vectors |= await _kept_vectors(desk, organization_id, model, texts)
+            missing = [text for text in texts if text not in vectors]
+            for batch in itertools.batched(missing, MAX_TEXTS):
+                vectors |= await _made_vectors(desk, organization_id, model, batch)
+    except (DomainError, TimeoutError, ValueError) as error:
+        logger.info("texts_not_embedded", error_type=type(error).__name__)
+    return pool_rules.with_vectors(problem, model=model, vectors=vectors) if vectors else problem
+
+
+async def _text_model(desk: Desk, organization_id: UUID) -> str:
+    """Ask which model matching uses now: what an earlier one made is of no use to it."""
+    answer = await matching.embed(desk.matching, organization_id=organization_id, texts=[])
+    return answer.model
+
+
+async def _kept_vectors(
+    desk: Desk, organization_id: UUID, model: str, texts: Sequence[str]
+) -> Mapping[str, bytes]:
+    async with transaction(desk.database.sessions, Tenant(organization_id)) as session:
+        return await pool_queries.vectors(
+            SessionReader(session), organization_id=organization_id, model=model, texts=texts
+        )
+
+
+async def _made_vectors(
+    desk: Desk, organization_id: UUID, model: str, texts: Sequence[str]
+) -> Mapping[str, bytes]:
+    answer = await matching.embed(desk.matching, organization_id=organization_id, texts=texts)
+    if answer.model != model:
+        # Matching is being replaced by another release.
+        return {}
+    made = dict(zip(texts, map(base64.b64decode, answer.vectors), strict=True))
+    async with transaction(desk.database.sessions, Tenant(organization_id)) as session:
+        await pools.keep_vectors(
+            session,
+            organization_id=organization_id,
+            model=model,
+            vectors=made,
+            now=desk.database.clock(),
+        )
+    return made
 
 
 async def _until_lost(desk: Desk, claimed: Claim) -> None:

@@ -3,12 +3,20 @@
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy import delete, func, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from services.api.participants import operations, queries, rules
+from services.api.participants.queries import PREFERENCE
 from services.api.participants.rules import ParticipantAction, ParticipantStatus
+from services.api.participants.tables import TextVector
 from services.api.programs import queries as programs
 from services.api.programs.rules import ManagerSilence
+from services.api.timers.jobs import organizations
+from shared.persistence.leases import JobDatabase
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
 
 
 async def on_timer(
@@ -72,3 +80,27 @@ async def _end(
         await operations.advance(
             session, participant=participant, action=action, actor_id=None, now=now
         )
+
+
+async def forget_vectors(database: JobDatabase) -> None:
+    """Delete what was made of texts that nobody has any more, and what is old; in real time."""
+    oldest = database.clock() - rules.VECTORS_KEPT_FOR
+    for organization_id in await organizations(database):
+        async with transaction(database.sessions, Tenant(organization_id)) as session:
+            hashes = union_all(
+                *(
+                    select(func.sha256(func.convert_to(path, "UTF8")).label("text_hash")).where(
+                        PREFERENCE.c.organization_id == organization_id, path.is_not(None)
+                    )
+                    for path in (PREFERENCE.c.path_now, PREFERENCE.c.path_target)
+                )
+            ).subquery()
+            is_somebodys = select(1).where(hashes.c.text_hash == col(TextVector.text_hash)).exists()
+            await session.execute(
+                delete(TextVector)
+                .where(
+                    col(TextVector.organization_id) == organization_id,
+                    or_(col(TextVector.created_at) < oldest, ~is_somebodys),
+                )
+                .execution_options(synchronize_session=False)
+            )

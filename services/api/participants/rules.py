@@ -11,6 +11,9 @@ from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE
 from shared.errors import ConflictError, Violation
 
+VECTORS_KEPT_FOR = timedelta(days=365)
+"""Afterwards they are made anew where they are needed; so those of a former model go, too."""
+
 
 class ParticipantStatus(StrEnum):
     """Where a person stands in a program."""

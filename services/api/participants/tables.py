@@ -4,7 +4,17 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, CheckConstraint, Date, ForeignKeyConstraint, Index, String, Uuid, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    Date,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    Uuid,
+    text,
+)
 
 from services.api.database import ApiTable, Resource
 from services.api.participants.rules import ParticipantSource, ParticipantStatus
@@ -113,3 +123,15 @@ class MatchPreference(ApiTable, table=True):
     wants_skills: list[str] = personal(ARRAY(String(80)))
     offers_skills: list[str] = personal(ARRAY(String(80)))
     languages: list[str] = personal(ARRAY(String(12)))
+
+
+class TextVector(ApiTable, table=True):
+    """What a text model made of somebody's path, by the SHA-256 of the text; made anew if lost."""
+
+    __tablename__ = "text_vector"
+
+    organization_id: UUID = organization_key()
+    model: str = column(String(200), primary_key=True)
+    text_hash: bytes = personal(LargeBinary, primary_key=True)
+    vector: bytes = personal(LargeBinary)
+    created_at: datetime = instant()

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, bindparam, cast, column, func, select, table
+from sqlalchemy import LargeBinary, Text, Uuid, bindparam, cast, column, func, select, table
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import col
 
@@ -18,6 +18,7 @@ from services.api.mentorships.queries import MEMBER, MENTORSHIP
 from services.api.organizations import queries as organizations
 from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT
 from services.api.participants.rules import ParticipantStatus
+from services.api.participants.tables import TextVector
 from services.api.people.queries import TABLE as PERSON
 from services.api.pools import rules
 from services.api.pools.rules import FrozenTask, PoolOf
@@ -39,6 +40,7 @@ _PROPOSED = table(
     *(column(name) for name in ("organization_id", "proposal_id", "participant_id", "role")),
 )
 _PAST = table("past_pair", column("organization_id"), column("pair_hash"))
+VECTOR = TextVector.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 TRACK = Track.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 
 PROPOSED, APPROVED, AWAITING = "proposed", "approved", "awaiting_people"
@@ -489,3 +491,23 @@ async def _put_together_before(reader: Reader, of: PoolOf) -> dict[UUID, list[Ma
 def _may_be_kept(row: Mapping[str, Any]) -> bool:
     was_put_aside = row["status"] == REJECTED and row["decided_by"] is None
     return row["status"] == PROPOSED or was_put_aside
+
+
+@once
+def _vectors() -> AnySelect:
+    return select(VECTOR.c.text_hash, VECTOR.c.vector).where(
+        VECTOR.c.organization_id == _ORGANIZATION,
+        VECTOR.c.model == bindparam("model", type_=Text),
+        VECTOR.c.text_hash == func.any(bindparam("hashes", type_=ARRAY(LargeBinary))),
+    )
+
+
+async def vectors(
+    reader: Reader, *, organization_id: UUID, model: str, texts: Iterable[str]
+) -> dict[str, bytes]:
+    """Return what is kept of what a model made of texts."""
+    hashes = {rules.text_hash(text): text for text in texts}
+    rows = await reader.fetch(
+        _vectors(), organization_id=organization_id, model=model, hashes=list(hashes)
+    )
+    return {hashes[row["text_hash"]]: row["vector"] for row in rows}

@@ -1,5 +1,6 @@
 """What matching works on: people under keyed names, frozen as the organization knows them."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -27,6 +28,8 @@ MOST_PAIRS = 1_000_000
 KEPT_APART = ("live", "blocked", "turned_down", "ignored")
 """Parts of a frozen input whose pairs nobody may be matched as."""
 SHORTLISTED = "shortlisted"
+PATHS = ("path_now", "path_target")
+PATH_FIT = "path_fit"
 
 OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "seed")
 """What matching is told of a stored policy."""
@@ -239,6 +242,29 @@ def problem_of(
         },
         "seed": seed,
     }
+
+
+def texts_to_compare(problem: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a problem that are compared, each once; none where they do not count."""
+    if not any(one["rule"] == PATH_FIT and one["weight"] for one in problem["policy"]["soft"]):
+        return []
+    people = problem["participants"]
+    return sorted({text for name in PATHS for text in people[name] if text})
+
+
+def text_hash(text: str) -> bytes:
+    """Return what a text is known by; the database's own SHA-256 of UTF-8 is the same."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def with_vectors(
+    problem: Mapping[str, Any], *, model: str, vectors: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """Return a problem that brings along what a model made of its texts, as far as it is known."""
+    people = problem["participants"]
+    told = {text: base64.b64encode(vector).decode() for text, vector in vectors.items()}
+    columns = {f"{name}_vector": [told.get(one) for one in people[name]] for name in PATHS}
+    return {**problem, "participants": {**people, "vector_model": model, **columns}}
 
 
 def narrowed(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) -> dict[str, Any]:

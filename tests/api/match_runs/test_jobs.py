@@ -1,6 +1,7 @@
 """Runs with the real matching: what they find, and what becomes of them when something dies."""
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -12,9 +13,14 @@ from sqlalchemy import and_
 from services.api.match_runs import jobs, operations, queries
 from services.api.match_runs.jobs import QUEUE, Desk, turn
 from services.api.match_runs.operations import LeaseLostError
+from services.api.participants import jobs as participants
+from services.api.participants.tables import TextVector
+from services.matching import text
 from shared import ids
 from shared.persistence import leases
 from shared.persistence.leases import Claim
+from shared.persistence.sessions import transaction
+from shared.persistence.tenancy import Tenant
 from shared.schemas.matching import ProgressLine
 from tests.support.apps import World
 from tests.support.match_runs import Pool, waiting
@@ -104,6 +110,117 @@ async def test_the_coordinators_and_the_starter_are_told_once(
         ("proposal.awaiting_approval", {}),
         ("match_run.completed", {"starter": me}),
     ]
+
+
+needs_words = pytest.mark.skipif(
+    text.WORDS not in text.names(), reason="no text model here has vectors"
+)
+NOW, TARGET = str(PREFERENCES["path_now"]), str(PREFERENCES["path_target"])
+KEPT = "SELECT model, text_hash, vector, created_at FROM text_vector ORDER BY text_hash"
+
+
+async def told(desk: Desk, pool: Pool) -> dict[str, Any]:
+    """Return what matching is told of people when a run begins."""
+    await pool.start()
+    task = await jobs.read(desk, await claim(desk))
+    assert task is not None
+    organization_id = ids.parse_id("organization", pool.world.organization_id)
+    return dict((await jobs.embedded(desk, organization_id, task.problem))["participants"])
+
+
+@needs_words
+async def test_texts_are_embedded_once_and_brought_along(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+
+    people = await told(desk, pool)
+
+    kept = await work.rows(KEPT)
+    texts = {NOW, TARGET}
+    hashes = {hashlib.sha256(one.encode()).digest() for one in texts}
+    assert {row.text_hash for row in kept} == hashes
+    assert {(row.model, len(row.vector)) for row in kept} == {(text.WORDS, 256)}
+    made = text.encoded(text.vectors([NOW, TARGET]))
+    assert people["vector_model"] == text.WORDS
+    assert people["path_now_vector"] == [made[0]] * 2
+    assert people["path_target_vector"] == [made[1]] * 2
+
+
+@needs_words
+async def test_what_was_embedded_is_not_embedded_again(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    first = await reviewed(desk, pool)
+    kept = await work.rows(KEPT)
+    work.clock.pass_time(60)
+
+    again = await reviewed(desk, pool)
+
+    assert await work.rows(KEPT) == kept
+    assert again["certificate"]["digest"] == first["certificate"]["digest"]
+    assert all(one["rule"] != "path_fit" for one in again["stats"]["warnings"])
+
+
+@needs_words
+async def test_vectors_of_a_former_model_are_left_alone(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    hashed = hashlib.sha256(NOW.encode()).digest()
+    async with transaction(desk.database.sessions, Tenant(work.organization_id)) as session:
+        session.add(
+            TextVector(
+                organization_id=work.organization_id,
+                model="a-former-one",
+                text_hash=hashed,
+                vector=b"former",
+                created_at=desk.database.clock(),
+            )
+        )
+
+    people = await told(desk, pool)
+
+    assert people["path_now_vector"] == text.encoded(text.vectors([NOW] * 2))
+
+
+async def test_without_vectors_a_run_has_its_texts(
+    world: World, desk: Desk, work: Bench, matching: Matching
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    client = matching.client_of_nobody()
+
+    people = await told(replace(desk, matching=client), pool)
+
+    await client.close()
+    assert people["path_now"] == [NOW] * 2
+    assert "vector_model" not in people
+    assert await work.rows(KEPT) == []
+
+
+@needs_words
+async def test_vectors_go_with_the_last_text_they_were_made_of(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    await reviewed(desk, pool)
+    for somebody in (pool.mentors[0], pool.mentees[0]):
+        changed = await somebody.client.put(
+            f"{somebody.path}/preferences",
+            json=PREFERENCES | {"path_now": "Something else by now."},
+            headers={"If-Match": "*"},
+        )
+        assert changed.status_code == 200, changed.text
+
+    await participants.forget_vectors(desk.database)
+    after_the_change = await work.rows(KEPT)
+    work.clock.pass_time(timedelta(days=366).total_seconds())
+    await participants.forget_vectors(desk.database)
+
+    target = hashlib.sha256(TARGET.encode()).digest()
+    assert [row.text_hash for row in after_the_change] == [target]
+    assert await work.rows(KEPT) == []
 
 
 async def test_matching_sees_no_name_no_address_and_no_id_of_ours(world: World, desk: Desk) -> None:

@@ -229,3 +229,25 @@ def test_opaque_ids_are_revealed_wherever_they_stand() -> None:
         "list": ["par_2", 3],
         "text": "about a",
     }
+
+
+def comparing(weight: int) -> dict[str, Any]:
+    people = {"id": ["a", "b"], "path_now": ["one", None], "path_target": ["two", "one"]}
+    soft = [{"rule": "path_fit", "weight": weight, "params": {}}]
+    return {"policy": {"soft": soft}, "participants": people}
+
+
+@pytest.mark.parametrize(("weight", "texts"), [(1, ["one", "two"]), (0, [])])
+def test_texts_matter_where_a_policy_weighs_them(weight: int, texts: list[str]) -> None:
+    assert rules.texts_to_compare(comparing(weight)) == texts
+
+
+def test_a_problem_brings_along_the_vectors_that_are_known() -> None:
+    found = rules.with_vectors(comparing(1), model="words", vectors={"one": b"\x01\x02"})
+
+    assert found["participants"] == {
+        **comparing(1)["participants"],
+        "vector_model": "words",
+        "path_now_vector": ["AQI=", None],
+        "path_target_vector": [None, "AQI="],
+    }

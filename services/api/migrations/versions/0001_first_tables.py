@@ -845,6 +845,17 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "text_vector",
+        sa.Column("organization_id", sa.Uuid(), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("text_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("vector", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "model", "text_hash", name=op.f("pk_text_vector")
+        ),
+    )
+    op.create_table(
         "track",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -1991,6 +2002,7 @@ TENANT_TABLES = (
     "sign_in",
     "sync_row",
     "sync_run",
+    "text_vector",
     "timer",
     "track",
 )
