@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import Actor
 from services.api.events import operations as events
-from services.api.organizations import queries
+from services.api.organizations import queries, rules
 from services.api.organizations.rules import Kind
 from services.api.organizations.tables import Organization
 from services.api.timers.tables import OrganizationClock
+from shared.errors import InvalidError
 from shared.web.preconditions import require_match
 
 
@@ -53,7 +54,9 @@ async def change(
     if_match: str | None,
     now: datetime,
 ) -> Organization:
-    """Change the named fields and record which."""
+    """Change the named fields and record which; a word of two skills is an `InvalidError`."""
+    if repeated := list(rules.words_of_two(changes.get("skills", ()))):
+        raise InvalidError(errors=repeated[:100])
     organization = await queries.lock(session, organization_id=actor.organization_id)
     require_match(if_match, version=organization.version)
     changed = [name for name, value in changes.items() if getattr(organization, name) != value]

@@ -16,7 +16,7 @@ from services.api.dependencies import (
     door,
 )
 from services.api.organizations import operations, queries
-from services.api.organizations.schemas import OrganizationPatch, OrganizationView
+from services.api.organizations.schemas import OrganizationPatch, OrganizationView, SkillView
 from shared import ids
 from shared.web import responses
 
@@ -37,6 +37,10 @@ def present(row: Mapping[str, Any]) -> OrganizationView:
         default_timezone=row["default_timezone"],
         email_codes=row["email_codes"],
         grade_order=row["grade_order"],
+        skills=[
+            SkillView(key=one["key"], label=one["label"], synonyms=one["synonyms"])
+            for one in row["skills"]
+        ],
     )
 
 
@@ -66,7 +70,9 @@ async def change_organization(
     body: Annotated[OrganizationPatch, Body(media_type="application/merge-patch+json")],
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Change defaults, how people sign in and the order of grades; what is left out stays.
+    """Change defaults, how people sign in, the order of grades and skills; what is left out stays.
+
+    A list is replaced as a whole. A word that means two skills is refused with its place.
 
     Before an identity provider becomes the only way in, sign in there once with `email_codes` at
     `on`.

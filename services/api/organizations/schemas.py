@@ -33,6 +33,41 @@ EmailCodesSetting = Annotated[
 ]
 
 
+SkillKey = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_]{0,39}$", max_length=40, examples=["machine_learning"]),
+]
+SkillLabels = Annotated[
+    dict[Locale, Annotated[str, Line(80, "Machine learning")]],
+    Field(min_length=1, max_length=20, description="What it is called, by locale."),
+]
+SkillWords = Annotated[list[Annotated[str, Line(80, "ML")]], MaxLen(50), Distinct()]
+
+
+class Skill(Body):
+    """One skill of the organization, and every word that means it."""
+
+    key: SkillKey
+    label: SkillLabels
+    synonyms: Annotated[
+        SkillWords, Field(description="Further words that mean the same in matching.")
+    ] = Field(default_factory=list)
+
+
+class SkillView(TypedDict):
+    """One skill of the organization, and every word that means it."""
+
+    key: SkillKey
+    label: SkillLabels
+    synonyms: SkillWords
+
+
+SKILLS_DESCRIPTION = (
+    "What people may call a skill: its key, its labels and synonyms are one in matching, whatever "
+    "the case. No word means two skills."
+)
+
+
 class OrganizationPatch(Body):
     """Fields to change; what is left out stays."""
 
@@ -43,6 +78,7 @@ class OrganizationPatch(Body):
     grade_order: Annotated[
         Grades, Field(description="Grades from lowest to highest; others have no rank.")
     ] = UNSET
+    skills: Annotated[list[Skill], MaxLen(1000), Field(description=SKILLS_DESCRIPTION)] = UNSET
 
 
 class FirstAdmin(Body):
@@ -80,3 +116,4 @@ class OrganizationView(TypedDict):
     default_timezone: TimeZone
     email_codes: EmailCodesSetting
     grade_order: Grades
+    skills: Annotated[list[SkillView], MaxLen(1000), Field(description=SKILLS_DESCRIPTION)]

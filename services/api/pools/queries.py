@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from services.api.mentorships.queries import MEMBER, MENTORSHIP
 from services.api.organizations import queries as organizations
+from services.api.organizations import rules as organization_rules
 from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import TextVector
@@ -219,6 +220,9 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
                 )
                 for row in rows
             ],
+            "synonyms": organization_rules.synonyms(
+                organization["skills"], locale=organization["default_locale"]
+            ),
             "past": past,
             "live": live,
             **await _decided(reader, of, names),

@@ -197,7 +197,7 @@ def problem_of(
     track = frozen["track"]
     return {
         "format": track["format"],
-        "policy": policy_of(policy),
+        "policy": policy_of(policy) | {"synonyms": frozen["synonyms"]},
         "track": {name: value for name, value in track.items() if name != "format"},
         "participants": {
             "id": [one["id"] for one in people],

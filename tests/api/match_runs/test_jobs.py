@@ -185,6 +185,29 @@ async def test_vectors_of_a_former_model_are_left_alone(
     assert people["path_now_vector"] == text.encoded(text.vectors([NOW] * 2))
 
 
+async def test_a_run_knows_which_words_mean_one_skill(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    skill = {"key": "coding", "label": {"en": "Coding"}, "synonyms": ["Python", "Programming"]}
+    changed = await world.org_admin.patch(
+        "/v1/organization",
+        json={"skills": [skill]},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    mentee = pool.mentees[0]
+    asked = await mentee.client.put(
+        f"{mentee.path}/preferences",
+        json=PREFERENCES | {"wants_skills": ["programming"]},
+        headers={"If-Match": "*"},
+    )
+    assert (changed.status_code, asked.status_code) == (200, 200)
+
+    run = await reviewed(desk, pool)
+
+    [proposal] = await proposals_of(pool, run)
+    told = {part["rule"]: part["params"] for part in proposal["parts"]}
+    assert told["offers_wants"] == {"covered": ["coding"], "missing": []}
+
+
 async def test_without_vectors_a_run_has_its_texts(
     world: World, desk: Desk, work: Bench, matching: Matching
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.api.organizations import rules
 from tests.support.apps import World
 
 PATCH = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
@@ -40,3 +41,52 @@ async def test_an_employee_does_not_open_another_way_in(world: World) -> None:
 
     assert answer.status_code == 403
     assert (await world.org_admin.get("/v1/organization")).json()["email_codes"] == "automatic"
+
+
+LEARNING = {
+    "key": "machine_learning",
+    "label": {"en": "Machine learning", "de": "Maschinelles Lernen"},
+    "synonyms": ["ML"],
+}
+LAW = {"key": "law", "label": {"en": "Law"}, "synonyms": ["Legal"]}
+
+
+async def test_an_org_admin_says_which_words_mean_one_skill(world: World) -> None:
+    before = (await world.org_admin.get("/v1/organization")).json()
+
+    changed = await world.org_admin.patch(
+        "/v1/organization", json={"skills": [LEARNING, LAW]}, headers=PATCH
+    )
+
+    assert changed.status_code == 200, changed.text
+    assert before["skills"] == []
+    assert changed.json()["skills"] == [LEARNING, LAW]
+    assert (await world.org_admin.get("/v1/organization")).json() == changed.json()
+
+
+@pytest.mark.parametrize(
+    ("skills", "pointer", "code"),
+    [
+        ([LAW, LAW], "#/skills/1", "not_unique"),
+        ([LEARNING, {**LAW, "synonyms": ["ml"]}], "#/skills/1", "not_unique"),
+        ([{**LAW, "label": {}}], "#/skills/0/label", "too_short"),
+        ([{**LAW, "key": "Law"}], "#/skills/0/key", "malformed"),
+        ([{"key": "law"}], "#/skills/0/label", "missing"),
+    ],
+)
+async def test_a_word_means_one_skill(
+    world: World, skills: list[Any], pointer: str, code: str
+) -> None:
+    answer = await world.org_admin.patch("/v1/organization", json={"skills": skills}, headers=PATCH)
+
+    assert answer.status_code == 400, answer.text
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [(pointer, code)]
+
+
+def test_words_of_a_skill_begin_with_its_label_in_the_usual_language() -> None:
+    spoken = ["Maschinelles Lernen", "Machine learning", "machine_learning", "ML"]
+
+    assert rules.words_of(LEARNING, locale="de") == spoken
+    assert rules.words_of(LEARNING, locale="en")[:2] == ["Machine learning", "Maschinelles Lernen"]
+    assert rules.words_of(LEARNING, locale="fr")[0] == "Maschinelles Lernen"
+    assert rules.synonyms([LAW, {**LAW, "synonyms": []}], locale="en") == [["Law", "Legal"]]

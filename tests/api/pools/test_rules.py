@@ -98,6 +98,7 @@ def frozen(*people: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "turned_down": [],
         "current": [],
         "locks": [],
+        "synonyms": [],
         "ignored": [],
         "favorites": [],
         **changes,
@@ -251,3 +252,9 @@ def test_a_problem_brings_along_the_vectors_that_are_known() -> None:
         "path_now_vector": ["AQI=", None],
         "path_target_vector": [None, "AQI="],
     }
+
+
+def test_words_of_one_skill_mean_the_same_in_matching() -> None:
+    words = ["Machine learning", "ml"]
+
+    assert problem(frozen(synonyms=[words]))["policy"]["synonyms"] == [words]
