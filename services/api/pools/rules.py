@@ -197,7 +197,7 @@ def problem_of(
     track = frozen["track"]
     return {
         "format": track["format"],
-        "policy": policy_of(policy) | {"synonyms": frozen["synonyms"]},
+        "policy": policy_of(policy, synonyms=frozen["synonyms"]),
         "track": {name: value for name, value in track.items() if name != "format"},
         "participants": {
             "id": [one["id"] for one in people],
@@ -358,12 +358,19 @@ def difference(base: Collection[Pair], other: Collection[Pair], *, is_peer: bool
     )
 
 
-def policy_of(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a policy as matching takes it; nobody is matched inside one reporting line."""
+def policy_of(policy: Mapping[str, Any], *, synonyms: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return a policy as matching takes it; nobody is matched inside one reporting line.
+
+    `synonyms` are the organization's: words of one skill each.
+    """
     hard = list(policy["hard"])
     if not any(one["rule"] == REPORTING_LINE and not one["params"] for one in hard):
         hard.append({"rule": REPORTING_LINE, "params": {}})
-    return {**{name: policy[name] for name in OF_A_POLICY}, "hard": hard}
+    return {
+        **{name: policy[name] for name in OF_A_POLICY},
+        "hard": hard,
+        "synonyms": synonyms,
+    }
 
 
 def _columns(pairs: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:

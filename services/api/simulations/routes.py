@@ -92,7 +92,8 @@ async def check_policy(
         elif not actor.coordinates_anything():
             raise ForbiddenError
         policy["tests"] = await _tests(reader, actor, body.policy, task)
-    judged = {**policy, **pool_rules.policy_of(policy)}
+    synonyms = task.problem["policy"]["synonyms"] if task else []
+    judged = {**policy, **pool_rules.policy_of(policy, synonyms=synonyms)}
     try:
         async with asyncio.timeout(rules.SECONDS):
             answer = await matching.check_policy(
@@ -320,8 +321,8 @@ async def _trial(
         )
     if present is None:
         return Trial(tried, None)
-    usual = {**tried, "policy": pool_rules.policy_of(present), "seed": present["seed"]}
-    return Trial(tried, usual)
+    usual = pool_rules.policy_of(present, synonyms=tried["policy"]["synonyms"])
+    return Trial(tried, {**tried, "policy": usual, "seed": present["seed"]})
 
 
 async def _solved(

@@ -84,7 +84,7 @@ def invented(
     names = set(attributes) - people[0].keys()
     return {
         "format": terms["format"],
-        "policy": pools.policy_of(policy),
+        "policy": pools.policy_of(policy, synonyms=[]),
         "track": {name: value for name, value in terms.items() if name != "format"},
         "participants": {
             **{name: [one[name] for one in people] for name in people[0]},

@@ -176,9 +176,12 @@ def test_no_policy_lets_two_of_one_reporting_line_meet() -> None:
     whole_line = {"rule": "reporting_line_distance", "params": {}}
     nearest = {"rule": "reporting_line_distance", "params": {"levels": 1}}
 
-    assert rules.policy_of(POLICY)["hard"] == [whole_line]
-    assert rules.policy_of(POLICY | {"hard": [whole_line]})["hard"] == [whole_line]
-    assert rules.policy_of(POLICY | {"hard": [nearest]})["hard"] == [nearest, whole_line]
+    def hard(*said: dict[str, Any]) -> Any:
+        return rules.policy_of(POLICY | {"hard": list(said)}, synonyms=[])["hard"]
+
+    assert hard() == [whole_line]
+    assert hard(whole_line) == [whole_line]
+    assert hard(nearest) == [nearest, whole_line]
 
 
 def test_attributes_stand_in_columns_with_gaps() -> None:

@@ -104,6 +104,27 @@ async def test_what_contradicts_itself_or_cannot_matter_is_found_on_the_pool(wor
     }
 
 
+async def test_a_policy_is_tried_with_the_skills_of_the_organization(world: World) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    skill = {"key": "coding", "label": {"en": "Coding"}, "synonyms": ["Python", "Leadership"]}
+    people = [pool.mentors[0].participant["id"], pool.mentees[0].participant["id"]]
+    policy = {
+        "soft": [{"rule": "offers_wants", "weight": 1}],
+        "tests": [{"name": "one skill", "people": people, "expect": {"score_at_least": 100}}],
+    }
+
+    before = await check(pool, policy)
+    changed = await world.org_admin.patch(
+        "/v1/organization",
+        json={"skills": [skill]},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    after = await check(pool, policy)
+
+    assert changed.status_code == 200, changed.text
+    assert [one["tests"][0]["passed"] for one in (before, after)] == [False, True]
+
+
 async def test_a_policy_runs_its_own_tests(world: World) -> None:
     pool = await waiting(world, mentees=3)
     mentor, mentee, full = pool.mentors[0], pool.mentees[0], pool.mentees[2]
