@@ -729,7 +729,8 @@ async def _spoil(work: Bench, claimed: Claim) -> None:
         "'as_of', '2026-11-24', 'participants', '{}'::jsonb, 'input', jsonb_build_object("
         "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
         "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
-        "'turned_down', '[]'::jsonb, 'current', '[]'::jsonb, 'locks', '[]'::jsonb, 'ignored', '[]'::jsonb,"
+        "'turned_down', '[]'::jsonb, 'current', '[]'::jsonb, 'locks', '[]'::jsonb,"
+        "'ignored', '[]'::jsonb,"
         "'favorites', '[]'::jsonb)) WHERE id = :id RETURNING id",
         id=claimed.id,
     )
