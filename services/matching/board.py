@@ -13,6 +13,7 @@ from services.matching.measures import Measure, Named, Places, Values
 from shared.schemas.matching import Format, HardRule, Problem, Role, Seniority, SoftRule
 
 type Step = Callable[[str, int, int], None]
+type Words = frozenset[str] | None
 
 UNKNOWN_GRADE_FAILS = frozenset({Format.REVERSE, Format.SPONSORSHIP})
 WHOLE_LINE = frozenset({Format.SPONSORSHIP})
@@ -98,11 +99,21 @@ class Board:
 
 def set_up(problem: Problem, *, step: Step) -> Board:
     """Read a canonical problem that has no faults."""
-    is_peer = problem.format is Format.PEER
-    first = _side(problem, inputs.FIRST_ROLES | {Role.PEER})
-    second = first if is_peer else _side(problem, inputs.SECOND_ROLES)
-    hard = _forbidding(problem, first, second, step)
-    return Board(problem, is_peer, first, second, hard, _adding(problem, first, second, step))
+    first = side_of(problem, inputs.FIRST_ROLES | {Role.PEER})
+    second = first if problem.format is Format.PEER else side_of(problem, inputs.SECOND_ROLES)
+    return between(problem, first, second, step=step)
+
+
+def between(
+    problem: Problem, first: Side, second: Side, *, words: Words = None, step: Step
+) -> Board:
+    """Return the board of two sides, or of equals where both are the same.
+
+    `words` are the hard rules that hold between them; all of the problem's if None.
+    """
+    hard = _forbidding(problem, first, second, words, step)
+    soft = _adding(problem, first, second, step)
+    return Board(problem, first is second, first, second, hard, soft)
 
 
 def weight_sum(problem: Problem) -> int:
@@ -114,7 +125,8 @@ def _seed(problem: Problem) -> int:
     return problem.policy.seed if problem.seed is None else problem.seed
 
 
-def _side(problem: Problem, roles: frozenset[Role]) -> Side:
+def side_of(problem: Problem, roles: frozenset[Role]) -> Side:
+    """Return everybody who has one of some roles, nobody more than one of them."""
     places, ids = problem.places, problem.participants.id
     seats = {
         ids[row]: place
@@ -149,14 +161,18 @@ def _minimum(problem: Problem, place: int) -> int:
     return (problem.track.min_members or 0) if problem.format is Format.GROUP else 0
 
 
-def _forbidding(problem: Problem, first: Side, second: Side, step: Step) -> list[Forbidding]:
-    rules = hard_rules(problem)
+def _forbidding(
+    problem: Problem, first: Side, second: Side, words: Words, step: Step
+) -> list[Forbidding]:
+    rules = [
+        (index, rule) for index, rule in hard_rules(problem) if words is None or rule.rule in words
+    ]
     found = []
     for done, (index, rule) in enumerate(rules):
         step("rules", done, len(rules))
         apart = constraints.RULES[rule.rule].apart(problem, first.rows, second.rows, rule.params)
         # A rule with a direction forbids two peers if it forbids either way.
-        whole = _mutual(problem, apart, measures.either)
+        whole = _mutual(apart, measures.either, is_peer=first is second)
         found.append(Forbidding(rule.rule, index, rule.params, whole))
     return found
 
@@ -167,15 +183,15 @@ def _adding(problem: Problem, first: Side, second: Side, step: Step) -> list[Add
     for done, rule in enumerate(rules):
         step("criteria", done, len(rules))
         fit = scoring.CRITERIA[rule.rule].fit(problem, first.rows, second.rows, rule.params)
-        found.append(Adding(rule, _mutual(problem, fit, measures.mean)))
+        found.append(Adding(rule, _mutual(fit, measures.mean, is_peer=first is second)))
     return found
 
 
 def _mutual(
-    problem: Problem, measure: Measure, both: Callable[[Values, Values], Values]
+    measure: Measure, both: Callable[[Values, Values], Values], *, is_peer: bool
 ) -> Measure:
     # What was said by name holds for two peers in either direction as it is.
-    if problem.format is not Format.PEER or isinstance(measure, Named):
+    if not is_peer or isinstance(measure, Named):
         return measure
     return measures.Mutual(measure, measure, both)
 
@@ -185,6 +201,9 @@ def hard_rules(problem: Problem) -> list[tuple[int | None, HardRule]]:
     given = list(enumerate(problem.policy.hard))
     words = {rule.rule for _, rule in given}
     implied = [HardRule(rule=word) for word in constraints.ALWAYS if word not in words]
+    if problem.format is Format.FLASH and "not_past_pair" not in words:
+        # Two meet once in a track.
+        implied.append(HardRule(rule="not_past_pair"))
     if "reporting_line_distance" not in words:
         levels = {} if problem.format in WHOLE_LINE else {"levels": 1}
         implied.append(HardRule(rule="reporting_line_distance", params=levels))

@@ -1,12 +1,12 @@
 """What a policy says that may not be meant: by itself, and on a pool."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from services.matching import text
 from services.matching.blocks import COLUMNS, ROWS, slices, whole
 from services.matching.board import Board, weight_sum
 from services.matching.measures import Measure, Values
-from shared.schemas.matching import Problem, Reason
+from shared.schemas.matching import Objective, Problem, Reason
 
 
 def of_policy(problem: Problem) -> list[Reason]:
@@ -21,6 +21,17 @@ def of_policy(problem: Problem) -> list[Reason]:
         for one in policy.hard
         if one.rule == "attribute_different" and one.params.get("attribute") in equal
     ]
+    return found
+
+
+def of_form(problem: Problem, known: Collection[Objective]) -> list[Reason]:
+    """Return what of a policy a form of mentorship does not use; `known` are its objectives."""
+    policy, found = problem.policy, []
+    if policy.objective not in known:
+        params = {"objective": policy.objective.value}
+        found.append(Reason(rule="objective", key="doubt.objective_not_used", params=params))
+    if policy.stay_bonus:
+        found.append(Reason(rule="stay_bonus", key="doubt.stay_bonus_not_used"))
     return found
 
 

@@ -1,6 +1,6 @@
 """Why people are together, why they are not, and who else it could have been."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -149,7 +149,7 @@ def matches_of(decision: Decision, *, step: Step) -> list[Match]:
         ):
             found.append(
                 Match(
-                    members=[_member(board.first, one), _member(board.second, other)],
+                    members=[member_of(board.first, one), member_of(board.second, other)],
                     score=pair.score,
                     parts=pair.parts,
                     notes=pair.notes,
@@ -177,31 +177,34 @@ def _group(decision: Decision, host: int, guests: Places) -> Match:
     first, second = np.full(len(order), host), np.array(order, dtype=np.int64)
     pairs = scored_pairs(board, first, second)
     return Match(
-        members=[_member(board.first, host), *(_member(board.second, one) for one in order)],
-        score=_mean([pair.score for pair in pairs], 2),
-        parts=[_mean_part(parts) for parts in zip(*(pair.parts for pair in pairs), strict=True)],
+        members=[member_of(board.first, host), *(member_of(board.second, one) for one in order)],
+        score=mean_of([pair.score for pair in pairs], 2),
+        parts=[mean_part(parts) for parts in zip(*(pair.parts for pair in pairs), strict=True)],
         is_locked=bool(decision.open.locked.holds(first, second).all()),
         is_current=bool(decision.open.current.holds(first, second).all()),
         pairs=pairs,
     )
 
 
-def _member(side: Side, place: int) -> Member:
+def member_of(side: Side, place: int) -> Member:
+    """Return somebody as a member of a match."""
     return Member(id=side.ids[place], role=side.roles[place])
 
 
-def _mean_part(parts: Sequence[Part]) -> Part:
+def mean_part(parts: Sequence[Part]) -> Part:
+    """Return what one criterion gave several pairs, on average."""
     return Part(
         rule=parts[0].rule,
         key=f"{parts[0].key}.group",
         params={"pairs": len(parts)},
-        points=_mean([part.points for part in parts], 2),
+        points=mean_of([part.points for part in parts], 2),
         weight=parts[0].weight,
-        value=_mean([part.value for part in parts], 4),
+        value=mean_of([part.value for part in parts], 4),
     )
 
 
-def _mean(values: Sequence[float], digits: int) -> float:
+def mean_of(values: Sequence[float], digits: int) -> float:
+    """Return the mean, rounded."""
     return round(sum(values) / len(values), digits)
 
 
@@ -275,10 +278,20 @@ def _count_allowed(board: Board, places: Places, *, is_first: bool) -> Places:
 
 def _kept_apart(board: Board, counts: Places) -> Reason:
     """Name the rules that keep somebody from everybody, the most frequent first."""
+    return apart_by(told_of(board, counts))
+
+
+def told_of(board: Board, counts: Places) -> dict[str, int]:
+    """Return how many each rule keeps from somebody, rules that keep nobody left out."""
     told: dict[str, int] = {}
     for one, count in zip(board.hard, counts.tolist(), strict=True):
         if count:
             told[one.rule] = told.get(one.rule, 0) + count
+    return told
+
+
+def apart_by(told: Mapping[str, int]) -> Reason:
+    """Say that rules keep somebody from so many others each; there is one at least."""
     told = dict(sorted(told.items()))
     # The first of the most frequent: one rule is told, the figures of all are there.
     worst = max(told, key=lambda rule: told[rule])

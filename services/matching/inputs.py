@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from services.matching import columns, embeddings, text
 from shared.errors import Violation
+from shared.schemas.base import Wire
 from shared.schemas.matching import (
     HARD_RULES,
     SOFT_RULES,
@@ -40,18 +41,28 @@ ROLES: Mapping[Format, frozenset[Role]] = MappingProxyType(
 )
 """Formats that a solution is made for, with the roles they take."""
 
+NOBODY_HERE = "This refers to nobody in the problem."
 
-def faults_of(problem: Problem, *, max_cells: int) -> list[Violation]:
-    """Return everything that is wrong with a problem, each with its JSON pointer."""
+
+type Formats = Mapping[Format, frozenset[Role]]
+
+_EITHER_WAY = frozenset({Format.PEER, Format.CIRCLE})
+
+
+def faults_of(problem: Problem, *, max_cells: int, formats: Formats = ROLES) -> list[Violation]:
+    """Return everything that is wrong with a problem, each with its JSON pointer.
+
+    `formats` are those that are taken, with their roles.
+    """
     found = [
-        *_wrong_format(problem),
+        *_wrong_format(problem, formats),
         *_wrong_lengths(problem),
-        *_repeated("#/participants/id", problem.participants.id),
+        *repeated("#/participants/id", problem.participants.id),
     ]
     if found:
         return found
     return [
-        *_wrong_places(problem),
+        *_wrong_places(problem, formats),
         *_unknown_locks(problem),
         *_too_many(problem, max_cells),
         *_wrong_vectors(problem),
@@ -59,9 +70,27 @@ def faults_of(problem: Problem, *, max_cells: int) -> list[Violation]:
     ]
 
 
-def _wrong_format(problem: Problem) -> Iterator[Violation]:
-    if problem.format not in ROLES:
-        known = ", ".join(sorted(ROLES))
+def table_faults(problem: Problem, name: str, *, people: Sequence[str]) -> list[Violation]:
+    """Return what is wrong with one more table of a problem: its lengths, and who is named.
+
+    `people` are the columns that name somebody; one row says one thing only once.
+    """
+    table: Wire = getattr(problem, name)
+    columns = {one: getattr(table, one) for one in type(table).model_fields}
+    expected = len(columns[people[0]])
+    wrong = list(_unequal({f"#/{name}/{one}": columns[one] for one in columns}, expected))
+    known = set(problem.participants.id)
+    return wrong or [
+        Violation(f"#/{name}/{one}/{row}", "unknown_reference", NOBODY_HERE)
+        for one in people
+        for row, value in enumerate(columns[one])
+        if value not in known
+    ]
+
+
+def _wrong_format(problem: Problem, formats: Formats) -> Iterator[Violation]:
+    if problem.format not in formats:
+        known = ", ".join(sorted(formats))
         detail = f"{problem.format} is not solved as one problem here; these are: {known}."
         yield Violation("#/format", "format_not_supported", detail)
 
@@ -95,7 +124,8 @@ def _unequal(columns: Mapping[str, Sequence[Any]], expected: int) -> Iterator[Vi
             yield Violation(pointer, "wrong_length", detail)
 
 
-def _repeated(pointer: str, values: Sequence[Any]) -> Iterator[Violation]:
+def repeated(pointer: str, values: Sequence[Any]) -> Iterator[Violation]:
+    """Yield a fault for every value that stands there twice."""
     seen = set()
     for place, value in enumerate(values):
         if value in seen:
@@ -103,14 +133,14 @@ def _repeated(pointer: str, values: Sequence[Any]) -> Iterator[Violation]:
         seen.add(value)
 
 
-def _wrong_places(problem: Problem) -> Iterator[Violation]:
+def _wrong_places(problem: Problem, formats: Formats) -> Iterator[Violation]:
     places, count = problem.places, len(problem.participants.id)
-    yield from _repeated("#/places/role", list(zip(places.participant, places.role, strict=True)))
+    yield from repeated("#/places/role", list(zip(places.participant, places.role, strict=True)))
     for row, (participant, role) in enumerate(zip(places.participant, places.role, strict=True)):
         if participant >= count:
             detail = f"There are only {count} participants."
             yield Violation(f"#/places/participant/{row}", "out_of_range", detail)
-        if role not in ROLES[problem.format]:
+        if role not in formats[problem.format]:
             detail = f"The format {problem.format} has no {role}."
             yield Violation(f"#/places/role/{row}", "role_not_allowed", detail)
     for row, minimum in enumerate(places.minimum or ()):
@@ -124,8 +154,7 @@ def _unknown_locks(problem: Problem) -> Iterator[Violation]:
     for name, values in (("first", problem.locks.first), ("second", problem.locks.second)):
         for row, value in enumerate(values):
             if value not in known:
-                detail = "This refers to nobody in the problem."
-                yield Violation(f"#/locks/{name}/{row}", "unknown_reference", detail)
+                yield Violation(f"#/locks/{name}/{row}", "unknown_reference", NOBODY_HERE)
 
 
 def _wrong_vectors(problem: Problem) -> Iterator[Violation]:
@@ -194,7 +223,7 @@ def _lacks(people: Participants, attribute: str | None) -> bool:
 # The canonical form.
 
 
-def canonical(problem: Problem) -> Problem:
+def canonical[Asked: Problem](problem: Asked) -> Asked:
     """Return the same problem with every table in one order, whatever order it came in."""
     people, places = problem.participants, problem.places
     order = sorted(range(len(people.id)), key=people.id.__getitem__)
@@ -216,7 +245,7 @@ def canonical(problem: Problem) -> Problem:
         update={
             "participants": participants,
             "places": renumbered.model_copy(update=_reordered(_columns(renumbered), seats)),
-            "locks": _sorted_pairs(problem.locks, is_ordered=problem.format is not Format.PEER),
+            "locks": _sorted_pairs(problem.locks, is_ordered=problem.format not in _EITHER_WAY),
             **{
                 name: _sorted_pairs(getattr(problem, name), is_ordered=False)
                 for name in ("blocks", "past_pairs", "current_pairs")

@@ -22,7 +22,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -30,6 +30,9 @@ from pydantic_core import from_json, to_json
 
 from services.matching.settings import MatchingSettings
 from shared.errors import DomainError, InvalidError, LimitedError, UnavailableError, Violation
+
+if TYPE_CHECKING:
+    from shared.schemas.matching import Timings
 
 HEADER = struct.Struct(">cI")
 PROGRESS_SECONDS = 0.25
@@ -53,6 +56,9 @@ class Operation(StrEnum):
     EXPLANATIONS = "explanations"
     POLICY_CHECKS = "policy-checks"
     EMBEDDINGS = "embeddings"
+    CIRCLES = "circles"
+    SCHEDULES = "schedules"
+    DRAWS = "draws"
 
 
 class Kind(StrEnum):
@@ -407,25 +413,41 @@ class Reporter:
         self._say(Kind.PROGRESS, line.model_dump_json().encode())
 
 
+class Stopwatch:
+    """How long each phase of the work takes."""
+
+    def __init__(self) -> None:
+        """Start now."""
+        self._laps = [time.monotonic()]
+
+    def lap(self) -> None:
+        """End a phase and begin the next."""
+        self._laps.append(time.monotonic())
+
+    def timings(self) -> "Timings":
+        """End the last of four phases and return how long each was."""
+        from shared.schemas.matching import Timings  # noqa: PLC0415
+
+        self.lap()
+        spent = [round(later - earlier, 3) for earlier, later in itertools.pairwise(self._laps)]
+        return Timings(prepare=spent[0], score=spent[1], solve=spent[2], explain=spent[3])
+
+
 def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
     from services.matching import solver  # noqa: PLC0415 - only workers load numerics
-    from shared.schemas.matching import Problem, SolutionLine, Timings  # noqa: PLC0415
+    from shared.schemas.matching import Problem, SolutionLine  # noqa: PLC0415
 
-    clock = [time.monotonic()]
-    step = Reporter(say)
+    clock, step = Stopwatch(), Reporter(say)
     problem = solver.ready(Problem.model_validate_json(body), max_cells=max_cells)
-    clock.append(time.monotonic())
+    clock.lap()
     board = solver.lay_out(problem, step=step)
     say(Kind.ACCEPTED, to_json({"time_s": problem.policy.limits.time_s}))
-    clock.append(time.monotonic())
+    clock.lap()
     decided = solver.solve(board, step=step)
-    clock.append(time.monotonic())
+    clock.lap()
     solution = solver.describe(decided, step=step)
     digest = solver.digest_of(solution)
-    clock.append(time.monotonic())
-    spent = [round(later - earlier, 3) for earlier, later in itertools.pairwise(clock)]
-    timings = Timings(prepare=spent[0], score=spent[1], solve=spent[2], explain=spent[3])
-    line = SolutionLine(digest=digest, solution=solution, timings=timings)
+    line = SolutionLine(digest=digest, solution=solution, timings=clock.timings())
     return line.model_dump_json().encode()
 
 
@@ -466,6 +488,57 @@ def _embeddings(body: bytes, _max_cells: int, _say: Say) -> bytes:
     return embeddings.of(request).model_dump_json().encode()
 
 
+def _circles(body: bytes, max_cells: int, say: Say) -> bytes:
+    from services.matching import circles, solver  # noqa: PLC0415 - only workers load numerics
+    from shared.schemas.matching import CircleProblem, CirclesLine  # noqa: PLC0415
+
+    clock, step = Stopwatch(), Reporter(say)
+    asked = CircleProblem.model_validate_json(body)
+    clock.lap()
+    room = circles.lay_out(asked, max_cells=max_cells, step=step)
+    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
+    clock.lap()
+    formed = circles.form(room, step=step)
+    clock.lap()
+    made = circles.describe(room, formed, step=step)
+    line = CirclesLine(digest=solver.digest_of(made), circles=made, timings=clock.timings())
+    return line.model_dump_json().encode()
+
+
+def _schedule(body: bytes, max_cells: int, say: Say) -> bytes:
+    from services.matching import schedules, solver  # noqa: PLC0415 - only workers load numerics
+    from shared.schemas.matching import FlashProblem, ScheduleLine  # noqa: PLC0415
+
+    clock, step = Stopwatch(), Reporter(say)
+    asked = FlashProblem.model_validate_json(body)
+    clock.lap()
+    rounds = schedules.lay_out(asked, max_cells=max_cells, step=step)
+    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
+    clock.lap()
+    planned = schedules.plan(rounds, step=step)
+    clock.lap()
+    made = schedules.describe(rounds, planned, step=step)
+    line = ScheduleLine(digest=solver.digest_of(made), schedule=made, timings=clock.timings())
+    return line.model_dump_json().encode()
+
+
+def _draw(body: bytes, max_cells: int, say: Say) -> bytes:
+    from services.matching import draws, solver  # noqa: PLC0415 - only workers load numerics
+    from shared.schemas.matching import DrawLine, DrawProblem  # noqa: PLC0415
+
+    clock, step = Stopwatch(), Reporter(say)
+    asked = DrawProblem.model_validate_json(body)
+    clock.lap()
+    wheel = draws.lay_out(asked, max_cells=max_cells, step=step)
+    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
+    clock.lap()
+    drawn = draws.draw(wheel, step=step)
+    clock.lap()
+    made = draws.describe(wheel, drawn, step=step)
+    line = DrawLine(digest=solver.digest_of(made), draw=made, timings=clock.timings())
+    return line.model_dump_json().encode()
+
+
 _ANSWERS: Mapping[Operation, Callable[[bytes, int, Say], bytes]] = MappingProxyType(
     {
         Operation.SOLUTIONS: _solution,
@@ -473,6 +546,9 @@ _ANSWERS: Mapping[Operation, Callable[[bytes, int, Say], bytes]] = MappingProxyT
         Operation.EXPLANATIONS: _explanations,
         Operation.POLICY_CHECKS: _policy_check,
         Operation.EMBEDDINGS: _embeddings,
+        Operation.CIRCLES: _circles,
+        Operation.SCHEDULES: _schedule,
+        Operation.DRAWS: _draw,
     }
 )
 

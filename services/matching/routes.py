@@ -55,7 +55,25 @@ CallerDep = Annotated[ServiceCaller, Depends(_caller)]
 @router.post("/solutions")
 async def solutions(request: Request, _caller: CallerDep) -> Response:
     """Solve a problem, telling progress line by line."""
-    return Streamed(request.app.state.pool, await request.body(), request.app.state.settings)
+    return await _streamed(request, Operation.SOLUTIONS)
+
+
+@router.post("/circles")
+async def circles(request: Request, _caller: CallerDep) -> Response:
+    """Form circles, telling progress line by line."""
+    return await _streamed(request, Operation.CIRCLES)
+
+
+@router.post("/schedules")
+async def schedules(request: Request, _caller: CallerDep) -> Response:
+    """Plan flash meetings, telling progress line by line."""
+    return await _streamed(request, Operation.SCHEDULES)
+
+
+@router.post("/draws")
+async def draws(request: Request, _caller: CallerDep) -> Response:
+    """Draw pairs, telling progress line by line."""
+    return await _streamed(request, Operation.DRAWS)
 
 
 @router.post("/scores")
@@ -82,6 +100,11 @@ async def embeddings(request: Request, _caller: CallerDep) -> Response:
     return Answered(request.app.state.pool, Operation.EMBEDDINGS, await request.body())
 
 
+async def _streamed(request: Request, operation: Operation) -> Response:
+    state = request.app.state
+    return Streamed(state.pool, operation, await request.body(), state.settings)
+
+
 class Answered(Response):
     """One JSON answer of a worker; the work ends when the caller goes away."""
 
@@ -104,12 +127,14 @@ class Answered(Response):
 
 
 class Streamed(Response):
-    """A solution as lines of JSON; the work ends when the caller goes away."""
+    """An answer as lines of JSON; the work ends when the caller goes away."""
 
-    def __init__(self, pool: Pool, body: bytes, settings: MatchingSettings) -> None:
+    def __init__(
+        self, pool: Pool, operation: Operation, body: bytes, settings: MatchingSettings
+    ) -> None:
         """Start nothing yet."""
         super().__init__(media_type="application/x-ndjson")
-        self._pool, self._problem = pool, body
+        self._pool, self._operation, self._problem = pool, operation, body
         self._beat = settings.matching_heartbeat_seconds
         self._last = ProgressLine(phase="waiting", done=0, total=1).model_dump_json().encode()
         self._has_started = False
@@ -131,7 +156,7 @@ class Streamed(Response):
 
     async def _feed(self, messages: "asyncio.Queue[Message | DomainError]") -> None:
         try:
-            async with aclosing(self._pool.run(Operation.SOLUTIONS, self._problem)) as told:
+            async with aclosing(self._pool.run(self._operation, self._problem)) as told:
                 async for message in told:
                     messages.put_nowait(message)
         except DomainError as error:

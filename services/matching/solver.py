@@ -19,8 +19,10 @@ from services.matching import (
 )
 from services.matching.board import Board, Step, set_up
 from services.matching.decision import Decision
+from services.matching.measures import Places
 from services.matching.stability import Wishes
 from shared.errors import InvalidError, Violation
+from shared.schemas.base import Wire
 from shared.schemas.matching import (
     Churn,
     Format,
@@ -84,9 +86,9 @@ def describe(decided: Decision, *, step: Step) -> Solution:
     )
 
 
-def digest_of(solution: Solution) -> str:
-    """Return the SHA-256 of a solution's JSON."""
-    return "sha256:" + hashlib.sha256(solution.model_dump_json().encode()).hexdigest()
+def digest_of(answer: Wire) -> str:
+    """Return the SHA-256 of an answer's JSON."""
+    return "sha256:" + hashlib.sha256(answer.model_dump_json().encode()).hexdigest()
 
 
 def versions(problem: Problem) -> Versions:
@@ -147,8 +149,14 @@ def _scores(decided: Decision) -> list[int]:
 
 
 def _totals(decided: Decision, matches: int) -> Totals:
-    board, scores = decided.board, _scores(decided)
-    first, second = explanations.by_id(board, decided.taken)
+    return totals_of(
+        decided.board, *explanations.by_id(decided.board, decided.taken), matches=matches
+    )
+
+
+def totals_of(board: Board, first: Places, second: Places, *, matches: int) -> Totals:
+    """Return the figures of pairs that were made."""
+    scores = board.scores(first, second).tolist()
     matched = {board.first.ids[one] for one in first.tolist()}
     matched |= {board.second.ids[other] for other in second.tolist()}
     return Totals(

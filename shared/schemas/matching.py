@@ -5,7 +5,9 @@ People appear under opaque ids; names, addresses and notes never cross this wire
 fields they do not know (`Wire`), so the contract grows without breaking anybody.
 
 `POST /v1/solutions` answers `application/x-ndjson`: `ProgressLine`s at least every two seconds,
-then one `SolutionLine` or one `FailureLine`. What is wrong with a problem is answered with
+then one `SolutionLine` or one `FailureLine`. `POST /v1/circles`, `/v1/schedules` and `/v1/draws`
+answer the same way, each with a last line of its own; what they are asked is a problem with a few
+more fields. What is wrong with a problem is answered with
 status 400 and JSON pointers where it is known before the first line, else in a `FailureLine` that
 carries the same status, code and errors. Work above the limit is refused with 429 or 503.
 """
@@ -630,6 +632,244 @@ class FailureLine(Wire):
 
 
 type Line = Annotated[ProgressLine | SolutionLine | FailureLine, Field(discriminator="type")]
+
+
+# `POST /v1/circles`.
+
+
+class Ground(StrEnum):
+    """The columns in which people of a circle can have something in common."""
+
+    VALUES = "values"
+    INTERESTS = "interests"
+
+
+class CommonGround(Wire):
+    """What all members of a circle should share: one value or interest that all of them chose.
+
+    It adds `points` to every member; where it `is_required`, there is no circle without.
+    """
+
+    columns: Annotated[list[Ground], Field(max_length=2)] = Field(
+        default_factory=lambda: list(Ground)
+    )
+    points: Annotated[int, Whole(0, 100, 10)] = 10
+    is_required: StrictBool = False
+
+
+class Seats(Wire):
+    """Who is in which circle already and stays there, one row each.
+
+    `circle` is any number that tells circles apart; a facilitator may be in several.
+    """
+
+    id: PairColumn[OpaqueId] = Field(default_factory=list)
+    role: PairColumn[Role] = Field(default_factory=list)
+    circle: PairColumn[Annotated[int, Field(ge=0, le=MAX_PARTICIPANTS)]] = Field(
+        default_factory=list
+    )
+
+
+class CircleProblem(Problem):
+    """A problem of the format `circle`, with mentors, mentees and facilitators.
+
+    A mentor or mentee is in one circle at most, a facilitator in as many as their capacity says.
+    `min_members` and `max_members` of the track count facilitators; 4 and 8 where absent. Locks
+    are people of one circle, in either order. The policy's rules hold between mentors and mentees;
+    those about named people and reporting lines hold between all of a circle.
+    """
+
+    facilitators: Annotated[int, Whole(1, 2, 1)] = Field(
+        1, description="Of each circle: one it must have, a second where somebody is left."
+    )
+    of_a_team: Annotated[int, Whole(1, 100, 2)] = Field(
+        2, description="Most mentors and mentees of one team in a circle."
+    )
+    common_ground: CommonGround = Field(default_factory=CommonGround)
+    there: Seats = Field(default_factory=Seats)
+
+
+class Circle(Match):
+    """A circle: its facilitators first, then mentors, then mentees, each in order of ids.
+
+    `score` and `parts` are means over the pairs of mentors and mentees, `fit` is that of the first
+    facilitator with them. `common_ground` says what all mentors and mentees chose.
+    """
+
+    fit: float
+    common_ground: list[Reason] = Field(default_factory=list)
+
+
+class Circles(Wire):
+    """The answer to a problem of circles; equal problems and versions give equal bytes.
+
+    What circles are worth is the sum over their mentors and mentees of how the facilitator fits
+    them, of their mean score with the others, and of the points for common ground. The bound is
+    one for as many circles.
+    """
+
+    input_hash: str
+    versions: Versions
+    seed: int
+    certificate: Certificate
+    totals: Totals
+    fairness: Fairness
+    circles: list[Circle]
+    unmatched: list[Unmatched]
+    warnings: list[Reason] = Field(default_factory=list)
+
+
+class CirclesLine(Wire):
+    """The last line when circles were formed; `digest` is the SHA-256 of their own JSON."""
+
+    type: Literal["circles"] = "circles"
+    digest: str
+    circles: Circles
+    timings: Timings
+
+
+# `POST /v1/schedules`.
+
+
+class Absences(Wire):
+    """Who is not there in which round, one row each; rounds are numbered from 0."""
+
+    id: PairColumn[OpaqueId] = Field(default_factory=list)
+    round: PairColumn[Annotated[int, Field(ge=0, le=199)]] = Field(default_factory=list)
+
+
+class FixedMeetings(Wire):
+    """Meetings that are decided already, one row each; in any round where none is named."""
+
+    mentor: PairColumn[OpaqueId] = Field(default_factory=list)
+    mentee: PairColumn[OpaqueId] = Field(default_factory=list)
+    round: PairColumn[Annotated[int, Field(ge=0, le=199)] | None] = Field(default_factory=list)
+
+
+class FlashProblem(Problem):
+    """A problem of the format `flash`: short meetings of two, in rounds in which nobody is twice.
+
+    Capacity is how many meetings somebody may have, for mentees not more than
+    `meetings_per_mentee`. Whoever met before (`past_pairs`) does not meet again. Locks are
+    meetings in any round. The objectives `most_matched` and `best_total` are known; others count
+    as the first, with a warning.
+    """
+
+    rounds: Annotated[int, Whole(1, 200, 6)]
+    meetings_per_mentee: Annotated[int, Whole(1, 20, 4)] = 4
+    absences: Absences = Field(default_factory=Absences)
+    fixed: FixedMeetings = Field(default_factory=FixedMeetings)
+
+
+class Meeting(ScoredPair):
+    """A meeting in a round, the mentor first."""
+
+    round: int
+    is_locked: bool = False
+
+
+class Shortfall(Wire):
+    """A mentee who has some meetings, but fewer than wanted."""
+
+    id: str
+    wanted: int
+    meetings: int
+
+
+class Schedule(Wire):
+    """The answer to a flash problem; equal problems and versions give equal bytes.
+
+    Meetings are in order of rounds, then of ids; `rounds` is how many of them are used.
+    """
+
+    input_hash: str
+    versions: Versions
+    seed: int
+    certificate: Certificate
+    totals: Totals
+    fairness: Fairness
+    rounds: int
+    meetings: list[Meeting]
+    shortfalls: list[Shortfall]
+    unmatched: list[Unmatched]
+    warnings: list[Reason] = Field(default_factory=list)
+
+
+class ScheduleLine(Wire):
+    """The last line when a schedule was made; `digest` is the SHA-256 of its own JSON."""
+
+    type: Literal["schedule"] = "schedule"
+    digest: str
+    schedule: Schedule
+    timings: Timings
+
+
+# `POST /v1/draws`.
+
+
+class Met(Wire):
+    """Who met in earlier draws, either way, one row for each two.
+
+    `times` is how often, `ago` how many draws ago the last time was: 1 is the last draw.
+    """
+
+    first: PairColumn[OpaqueId] = Field(default_factory=list)
+    second: PairColumn[OpaqueId] = Field(default_factory=list)
+    times: PairColumn[Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=list)
+    ago: PairColumn[Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=list)
+
+
+class SatOut(Wire):
+    """Who had nobody in earlier draws, and how often."""
+
+    id: PairColumn[OpaqueId] = Field(default_factory=list)
+    times: PairColumn[Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=list)
+
+
+class DrawProblem(Problem):
+    """A problem whose pairs are drawn: as many as can be, the least repetition, then chance.
+
+    Everybody with a capacity is in one pair at most. Scores decide nothing, hard rules hold. The
+    seed is the draw: the same gives the same. Past pairs count as met once, long ago.
+    """
+
+    met: Met = Field(default_factory=Met)
+    sat_out: SatOut = Field(default_factory=SatOut)
+    with_trio: StrictBool = Field(
+        False, description="Let an odd peer join a pair; else whoever sat out least sits out."
+    )
+
+
+class Draw(Wire):
+    """The answer to a draw; equal problems and versions give equal bytes.
+
+    In its certificate `primal` and `dual` count repetition, less of which is better. `repeated` is
+    how many pairs met before; in a group of three, `pairs` of a match holds each two.
+    """
+
+    input_hash: str
+    versions: Versions
+    seed: int
+    certificate: Certificate
+    totals: Totals
+    repeated: int
+    matches: list[Match]
+    unmatched: list[Unmatched]
+    warnings: list[Reason] = Field(default_factory=list)
+
+
+class DrawLine(Wire):
+    """The last line when pairs were drawn; `digest` is the SHA-256 of the draw's own JSON."""
+
+    type: Literal["draw"] = "draw"
+    digest: str
+    draw: Draw
+    timings: Timings
+
+
+type FormLine = Annotated[
+    ProgressLine | CirclesLine | ScheduleLine | DrawLine | FailureLine, Field(discriminator="type")
+]
 
 
 # `POST /v1/scores`, `/v1/explanations`, `/v1/policy-checks`.

@@ -97,6 +97,75 @@ def peers(count: int, *, seed: int = 1, objective: str = "most_matched") -> dict
     return {**base, "format": "peer", "places": places}
 
 
+def circles(
+    mentors: int = 3, mentees: int = 9, facilitators: int = 3, *, seed: int = 1, **changes: Any
+) -> dict[str, Any]:
+    """Return a problem of circles, with teams and interests."""
+    base = problem(mentors=mentors, mentees=mentees, seed=seed)
+    chance = random.Random(seed)  # noqa: S311 - no secret, only variety
+    people, places = base["participants"], base["places"]
+    leading = [f"facilitator-{n}" for n in range(facilitators)]
+    names = [*people["id"], *leading]
+    count = len(names)
+    columns = {
+        name: values + [values[0] if values else None] * facilitators
+        for name, values in people.items()
+        if name != "id"
+    }
+    if not people["id"]:
+        columns = {}
+    interests = ["golf", "chess", "music", "dance"]
+    base["participants"] = {
+        **columns,
+        "id": names,
+        "team": [chance.choice(["red", "green", "blue", None]) for _ in names],
+        "interests": [chance.sample(interests, chance.randint(1, 3)) for _ in names],
+    }
+    base["places"] = {
+        "participant": list(range(count)),
+        "role": places["role"] + ["facilitator"] * facilitators,
+        "capacity": [1] * count,
+    }
+    return {**base, "format": "circle", "track": {"min_members": 3, "max_members": 5}} | changes
+
+
+def flash(mentors: int = 4, mentees: int = 6, *, seed: int = 1, **changes: Any) -> dict[str, Any]:
+    """Return a problem of flash meetings: two for each mentee, three for each mentor."""
+    base = problem(
+        mentors=mentors, mentees=mentees, seats=[3] * mentors, wants=[2] * mentees, seed=seed
+    )
+    return {**base, "format": "flash", "rounds": 4} | changes
+
+
+def shuffled(values: dict[str, Any], *, seed: int = 1) -> dict[str, Any]:
+    """Return the same problem with the rows of every table in another order."""
+    chance = random.Random(seed)  # noqa: S311 - no secret, only variety
+    people, places = values["participants"], values["places"]
+    order = chance.sample(range(len(people["id"])), len(people["id"]))
+    moved = {row: place for place, row in enumerate(order)}
+    mixed = {
+        **places,
+        "participant": [moved[row] for row in places["participant"]],
+    }
+    tables = {
+        name: _mixed(table, chance)
+        for name, table in values.items()
+        if name in {"locks", "blocks", "past_pairs", "there", "absences", "fixed", "met", "sat_out"}
+    }
+    return {
+        **values,
+        "participants": {name: [column[row] for row in order] for name, column in people.items()},
+        "places": _mixed(mixed, chance),
+        **tables,
+    }
+
+
+def _mixed(table: dict[str, list[Any]], chance: random.Random) -> dict[str, list[Any]]:
+    count = len(next(iter(table.values())))
+    order = chance.sample(range(count), count)
+    return {name: [column[row] for row in order] for name, column in table.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """A small problem as matrices: which pairs are allowed, and what each scores."""
