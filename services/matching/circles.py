@@ -562,7 +562,9 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
     scores = pairs.scores[here].tolist()
     fits = room.fit[leaders[0], members].tolist()
     names = [room.leaders.ids[one] for one in leaders]
-    seat = int(room.seat[members].min())
+    seat = int(room.seat[members].max())
+    kept = room.kept[seat] if seat >= 0 else Kept()
+    there = sorted({*kept.leaders, *(one for _, one in kept.members)})
     is_small = len(members) + len(leaders) < size_of(room.problem)[0]
     return Circle(
         members=[
@@ -591,7 +593,8 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
             if scores
         ],
         notes=[Reason(rule="size", key="note.circle_too_small")] if is_small else [],
-        is_locked=seat >= 0 and set(names) <= set(room.kept[seat].leaders),
+        is_locked=len(there) == len(members) + len(leaders),
+        there=there,
         fit=_mean(fits, 100, 2) or 0.0,
         common_ground=_ground_of(room, members),
     )

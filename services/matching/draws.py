@@ -127,7 +127,7 @@ def lay_out(asked: DrawProblem, *, max_cells: int, step: Step) -> Wheel:
     """Return a problem made ready, after making sure that its locks are possible."""
     problem = ready(asked, max_cells=max_cells)
     board = _one_each(set_up(problem, step=step))
-    solver.check_locks(board)
+    solver.check_locks(board, asked.locks)
     taken = named(board, problem.locks, is_ordered=not board.is_peer)
     locked = taken.once() if board.is_peer else taken
     shift = 0 if board.is_peer else board.shape[0]

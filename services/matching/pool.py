@@ -438,9 +438,10 @@ def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
     from shared.schemas.matching import Problem, SolutionLine  # noqa: PLC0415
 
     clock, step = Stopwatch(), Reporter(say)
-    problem = solver.ready(Problem.model_validate_json(body), max_cells=max_cells)
+    asked = Problem.model_validate_json(body)
+    problem = solver.ready(asked, max_cells=max_cells)
     clock.lap()
-    board = solver.lay_out(problem, step=step)
+    board = solver.lay_out(problem, step=step, asked=asked.locks)
     say(Kind.ACCEPTED, to_json({"time_s": problem.policy.limits.time_s}))
     clock.lap()
     decided = solver.solve(board, step=step)

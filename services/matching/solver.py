@@ -27,6 +27,7 @@ from shared.schemas.matching import (
     Churn,
     Format,
     Objective,
+    Pairs,
     Price,
     Problem,
     Solution,
@@ -45,10 +46,13 @@ def ready(problem: Problem, *, max_cells: int) -> Problem:
     return inputs.canonical(problem)
 
 
-def lay_out(problem: Problem, *, step: Step) -> Board:
-    """Return a canonical problem made ready, after making sure that its locks are possible."""
+def lay_out(problem: Problem, *, step: Step, asked: Pairs | None = None) -> Board:
+    """Return a canonical problem made ready, after making sure that its locks are possible.
+
+    `asked` are its locks as they were asked, into which faults then point.
+    """
     board = set_up(problem, step=step)
-    check_locks(board)
+    check_locks(board, problem.locks if asked is None else asked)
     return board
 
 
@@ -99,13 +103,16 @@ def versions(problem: Problem) -> Versions:
 # Locks.
 
 
-def check_locks(board: Board) -> None:
+def check_locks(board: Board, locks: Pairs) -> None:
     """Refuse locks that a rule or a capacity forbids, each named."""
-    locks = board.problem.locks
-    pairs = list(zip(locks.first, locks.second, strict=True))
-    faults = [
-        fault for place, pair in enumerate(pairs) for fault in _lock_faults(board, place, pair)
-    ]
+    rows = list(zip(locks.first, locks.second, strict=True))
+    # What was said twice is one lock.
+    once = {
+        (min(row), max(row)) if board.is_peer else row: (place, row)
+        for place, row in reversed(list(enumerate(rows)))
+    }
+    pairs = sorted(once.values())
+    faults = [fault for place, pair in pairs for fault in _lock_faults(board, place, pair)]
     faults += _overfull(board, pairs)
     if faults:
         raise InvalidError(
@@ -125,14 +132,15 @@ def _lock_faults(board: Board, place: int, pair: tuple[str, str]) -> list[Violat
     ]
 
 
-def _overfull(board: Board, pairs: Sequence[tuple[str, str]]) -> list[Violation]:
+def _overfull(board: Board, pairs: Sequence[tuple[int, tuple[str, str]]]) -> list[Violation]:
     found = []
     for name, side, taken in (
-        ("first", board.first, [pair[0] for pair in pairs]),
-        ("second", board.second, [pair[1] for pair in pairs]),
+        ("first", board.first, [(place, pair[0]) for place, pair in pairs]),
+        ("second", board.second, [(place, pair[1]) for place, pair in pairs]),
     ):
-        counts = Counter([one for pair in pairs for one in pair] if board.is_peer else taken)
-        for place, one in enumerate(taken):
+        everybody = [one for _, pair in pairs for one in pair]
+        counts = Counter(everybody if board.is_peer else [one for _, one in taken])
+        for place, one in taken:
             if one in side.place and counts[one] > side.capacity[side.place[one]]:
                 detail = "The rule capacity forbids it: more locks than places."
                 found.append(Violation(f"#/locks/{name}/{place}", "lock_exceeds_capacity", detail))

@@ -693,10 +693,12 @@ class Circle(Match):
     """A circle: its facilitators first, then mentors, then mentees, each in order of ids.
 
     `score` and `parts` are means over the pairs of mentors and mentees, `fit` is that of the first
-    facilitator with them. `common_ground` says what all mentors and mentees chose.
+    facilitator with them. `common_ground` says what all mentors and mentees chose. `there` are
+    those who were in it already; `is_locked` says that nobody else is.
     """
 
     fit: float
+    there: list[str] = Field(default_factory=list)
     common_ground: list[Reason] = Field(default_factory=list)
 
 

@@ -10,14 +10,35 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 
-from services.matching import routes, solver, text
+from services.matching import solver, text
 from services.matching.pool import Pool
+from services.matching.routes import PATHS
 from shared.ids import new_id
-from shared.schemas.matching import SolutionLine
-from tests.support.pools import peers, post, problem, running, served, settings, token, until
+from shared.schemas.matching import CirclesLine, DrawLine, FormLine, ScheduleLine, SolutionLine
+from tests.support.pools import (
+    circles,
+    flash,
+    peers,
+    post,
+    problem,
+    running,
+    served,
+    settings,
+    token,
+    until,
+)
+
+FORM_LINE: TypeAdapter[FormLine] = TypeAdapter(FormLine)
 
 SOLUTIONS = "/v1/solutions"
+FORMS = {
+    "circles": circles(),
+    "schedules": flash(),
+    "draws": peers(7),
+}
+"""The forms beside solutions: the end of their path, and a problem of each."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +75,7 @@ async def test_the_same_problem_twice_is_the_same_bytes(http: httpx.AsyncClient)
     assert first[-1]["solution"] == again[-1]["solution"]
 
 
-@pytest.mark.parametrize("path", routes.PATHS)
+@pytest.mark.parametrize("path", PATHS)
 async def test_nobody_comes_in_without_a_token(http: httpx.AsyncClient, path: str) -> None:
     answer = await http.post(path, content=b"{}")
 
@@ -116,6 +137,75 @@ async def test_a_problem_above_the_limit_is_refused_unread() -> None:
         answer = await post(http, SOLUTIONS, problem(mentors=50))
 
         assert (answer.status_code, answer.json()["code"]) == (413, "content_too_large")
+        assert app.state.pool.pids == []
+
+
+# The forms.
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_form_is_answered_in_lines_and_twice_the_same(
+    http: httpx.AsyncClient, form: str
+) -> None:
+    first, again = [await post(http, f"/v1/{form}", FORMS[form]) for _ in range(2)]
+
+    told = [FORM_LINE.validate_json(line) for line in first.text.splitlines()]
+    kinds = [line.type for line in told]
+    last = told[-1]
+    assert (first.status_code, set(kinds[:-1])) == (200, {"progress"})
+    assert isinstance(last, CirclesLine | ScheduleLine | DrawLine)
+    assert form.startswith(last.type)
+    assert last.digest == solver.digest_of(getattr(last, last.type))
+    assert last.digest == lines(again)[-1]["digest"]
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "pointer"),
+    [
+        ("circles", problem(), "#/format"),
+        ("circles", circles(track={"min_members": 6, "max_members": 5}), "#/track/min_members"),
+        ("circles", circles(facilitators=3), "#/facilitators"),
+        (
+            "circles",
+            circles(there={"id": ["nobody"], "role": ["mentee"], "circle": [0]}),
+            "#/there/id/0",
+        ),
+        ("schedules", circles(), "#/rounds"),
+        ("schedules", flash(rounds=0), "#/rounds"),
+        ("draws", circles(), "#/format"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_a_problem_document_with_pointers(
+    http: httpx.AsyncClient, form: str, body: Any, pointer: str
+) -> None:
+    answer = await post(http, f"/v1/{form}", body)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert pointer in {one["pointer"] for one in answer.json()["errors"]}
+
+
+async def test_forms_take_places_like_solutions() -> None:
+    async with running(settings(matching_workers=1, matching_queue=0)) as (app, http):
+        busy = asyncio.create_task(post(http, SOLUTIONS, heavy()))
+        await settled(app.state.pool)
+
+        refused = [await post(http, f"/v1/{form}", values) for form, values in FORMS.items()]
+        busy.cancel()
+
+        assert {answer.status_code for answer in refused} == {503}
+
+
+async def test_the_forming_of_circles_ends_when_the_caller_goes_away() -> None:
+    body = json.dumps(circles(200, 1200, 300, track={})).encode()
+    headers = {"Authorization": f"Bearer {token('/v1/circles', body)}"}
+    async with served(settings()) as (app, url), httpx.AsyncClient(trust_env=False) as http:
+        target = f"{url}/v1/circles"
+        async with http.stream("POST", target, content=body, headers=headers) as answer:
+            await anext(answer.aiter_lines())
+            (pid,) = app.state.pool.pids
+
+        await until(lambda: not is_alive(pid), seconds=2)
+
         assert app.state.pool.pids == []
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from services.matching import solver
 from shared.errors import InvalidError
+from shared.schemas.matching import Problem
 from tests.support.pools import (
     Weighed,
     every_choice,
@@ -402,3 +403,28 @@ def test_large_peer_pools_say_how_far_they_may_be_from_the_best() -> None:
     assert solution.totals.matched == 320
     assert solution.certificate.gap is not None
     assert solution.certificate.gap < 0.01
+
+
+def test_a_lock_that_cannot_be_is_pointed_at_where_it_was_asked() -> None:
+    asked = Problem.model_validate(
+        problem(
+            locks={"first": ["mentor-2", "mentor-0"], "second": ["mentee-2", "mentee-0"]},
+            blocks={"first": ["mentor-0"], "second": ["mentee-0"]},
+        )
+    )
+    ready = solver.ready(asked, max_cells=100)
+
+    with pytest.raises(InvalidError) as refused:
+        solver.lay_out(ready, step=quiet, asked=asked.locks)
+
+    assert [one.pointer for one in refused.value.errors] == ["#/locks/first/1"]
+
+
+def test_a_lock_that_was_said_twice_is_one_lock() -> None:
+    asked = Problem.model_validate(
+        problem(locks={"first": ["mentor-0"] * 2, "second": ["mentee-0"] * 2})
+    )
+
+    ready = solver.ready(asked, max_cells=100)
+
+    assert solver.lay_out(ready, step=quiet, asked=asked.locks).shape == (3, 3)

@@ -98,17 +98,17 @@ def peers(count: int, *, seed: int = 1, objective: str = "most_matched") -> dict
 
 
 def circles(
-    mentors: int = 3, mentees: int = 9, facilitators: int = 3, *, seed: int = 1, **changes: Any
+    mentors: int = 3, mentees: int = 9, leaders: int = 3, *, seed: int = 1, **changes: Any
 ) -> dict[str, Any]:
     """Return a problem of circles, with teams and interests."""
     base = problem(mentors=mentors, mentees=mentees, seed=seed)
     chance = random.Random(seed)  # noqa: S311 - no secret, only variety
     people, places = base["participants"], base["places"]
-    leading = [f"facilitator-{n}" for n in range(facilitators)]
+    leading = [f"facilitator-{n}" for n in range(leaders)]
     names = [*people["id"], *leading]
     count = len(names)
     columns = {
-        name: values + [values[0] if values else None] * facilitators
+        name: values + [values[0] if values else None] * leaders
         for name, values in people.items()
         if name != "id"
     }
@@ -123,7 +123,7 @@ def circles(
     }
     base["places"] = {
         "participant": list(range(count)),
-        "role": places["role"] + ["facilitator"] * facilitators,
+        "role": places["role"] + ["facilitator"] * leaders,
         "capacity": [1] * count,
     }
     return {**base, "format": "circle", "track": {"min_members": 3, "max_members": 5}} | changes

@@ -1,0 +1,543 @@
+"""Circles: no rule is broken, what is said of them is true, and small pools are the best there is."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.matching import circles
+from services.matching.blocks import APART
+from services.matching.circles import Room
+from services.matching.kernel.circles import SHARES
+from shared.errors import InvalidError
+from shared.schemas.matching import Circle, CircleProblem, Circles
+from tests.support.pools import MAX_CELLS, quiet, shuffled
+from tests.support.pools import circles as problem
+
+small = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def room_of(values: dict[str, Any]) -> Room:
+    return circles.lay_out(CircleProblem.model_validate(values), max_cells=MAX_CELLS, step=quiet)
+
+
+def form(values: dict[str, Any]) -> Circles:
+    room = room_of(values)
+    return circles.describe(room, circles.form(room, step=quiet), step=quiet)
+
+
+def members(circle: Circle) -> list[str]:
+    return [member.id for member in circle.members]
+
+
+def reasons(found: Circles) -> dict[str, str]:
+    return {one.id: one.reason.key.removeprefix("unmatched.") for one in found.unmatched}
+
+
+def faults(values: dict[str, Any]) -> set[tuple[str, str]]:
+    with pytest.raises(InvalidError) as refused:
+        form(values)
+    return {(one.pointer, one.code) for one in refused.value.errors}
+
+
+def seats(*rows: tuple[str, str, int]) -> dict[str, list[Any]]:
+    """Return who is in which circle: id, role, circle."""
+    return {
+        name: [row[place] for row in rows] for place, name in enumerate(("id", "role", "circle"))
+    }
+
+
+# What a circle is.
+
+
+def test_everybody_is_in_one_circle_with_a_facilitator_a_mentor_and_mentees() -> None:
+    found = form(problem())
+
+    assert [len(circle.members) for circle in found.circles] == [5, 5, 5]
+    for circle in found.circles:
+        roles = [member.role.value for member in circle.members]
+        assert roles[:2] == ["facilitator", "mentor"]
+        assert set(roles[2:]) == {"mentee"}
+    assert found.unmatched == []
+    assert (found.totals.people, found.totals.matched, found.totals.matches) == (15, 15, 3)
+
+
+def test_points_add_up_to_the_score_and_common_ground_is_named() -> None:
+    values = problem()
+    found = form(values)
+
+    people = values["participants"]
+    for circle in found.circles:
+        assert sum(part.points for part in circle.parts) == pytest.approx(circle.score, abs=0.03)
+        assert {part.key for part in circle.parts} >= {"because.shared_values.group"}
+        rows = [people["id"].index(one) for one in members(circle)[1:]]
+        for reason in circle.common_ground:
+            chosen = [set(people[reason.params["column"]][row]) for row in rows]
+            assert set(reason.params["shared"]) == set.intersection(*chosen)
+
+
+def test_without_a_track_a_circle_has_four_to_eight_members() -> None:
+    found = form(problem(4, 20, 5, track={}))
+
+    assert all(4 <= len(circle.members) <= 8 for circle in found.circles)
+
+
+def test_a_team_has_no_more_than_two_in_a_circle() -> None:
+    values = problem(3, 9)
+    values["participants"]["team"] = ["red"] * 15
+
+    found = form(values)
+
+    assert all(len(circle.members) == 3 for circle in found.circles)
+    assert sum(reason == "team_is_full" for reason in reasons(found).values()) == 6
+
+
+def test_a_second_facilitator_joins_where_one_is_left() -> None:
+    found = form(problem(2, 4, 4, facilitators=2))
+
+    leading = [
+        [member.id for member in circle.members if member.role == "facilitator"]
+        for circle in found.circles
+    ]
+    assert [len(some) for some in leading] == [2, 2]
+    assert len({one for some in leading for one in some}) == 4
+
+
+def test_a_facilitator_leads_as_many_circles_as_they_have_capacity() -> None:
+    values = problem(3, 9, 1)
+    values["places"]["capacity"][-1] = 3
+
+    found = form(values)
+
+    assert [members(circle)[0] for circle in found.circles] == ["facilitator-0"] * 3
+
+
+def test_required_common_ground_is_had_by_every_circle() -> None:
+    values = problem(4, 16, 5, common_ground={"is_required": True})
+    values["participants"]["interests"][5] = []
+    values["participants"]["values"][5] = []
+
+    found = form(values)
+
+    assert found.circles
+    assert all(circle.common_ground for circle in found.circles)
+    assert reasons(found)["mentee-1"] == "no_common_ground"
+
+
+def test_nobody_shares_anything_and_nobody_is_in_a_circle() -> None:
+    values = problem(common_ground={"is_required": True, "columns": ["interests"]})
+    values["participants"]["interests"] = [[f"only-{row}"] for row in range(15)]
+
+    found = form(values)
+
+    assert found.circles == []
+    mentees = {one: why for one, why in reasons(found).items() if one.startswith("ment")}
+    assert set(mentees.values()) == {"no_common_ground"}
+    assert len(mentees) == 12
+
+
+# Against trying everything.
+
+
+def worth(room: Room, groups: list[list[int]], leads: tuple[int, ...]) -> int | None:
+    """Return what circles are worth by the definition; None where a rule is broken."""
+    total = 0
+    for group, lead in zip(groups, leads, strict=True):
+        roles, teams = room.role[group], room.team[group]
+        likes = [int(room.likes[two]) for two in itertools.combinations(group, 2)]
+        fits = [int(room.fit[lead, one]) for one in group]
+        if APART in likes or APART in fits or not {0, 1} <= set(roles.tolist()):
+            return None
+        if np.bincount(teams[teams >= 0], minlength=1).max() > 2:
+            return None
+        ground = 1000 * len(group) * bool(room.topics[group].all(axis=0).any())
+        total += SHARES * (sum(fits) + ground) + (2 * SHARES // (len(group) - 1)) * sum(likes)
+    return total
+
+
+def best(room: Room) -> tuple[int, int]:
+    """Return the most people that can be in two circles of two or three, and the highest worth."""
+    count, found = len(room.ids), (0, 0)
+    for chosen in itertools.product((-1, 0, 1), repeat=count):
+        groups = [[one for one in range(count) if chosen[one] == number] for number in (0, 1)]
+        used = [group for group in groups if group]
+        if any(not 2 <= len(group) <= 3 for group in used):
+            continue
+        for leads in itertools.permutations(range(len(room.leaders.ids)), len(used)):
+            value = worth(room, used, leads)
+            if value is not None:
+                found = max(found, (sum(map(len, used)), value))
+    return found
+
+
+@small
+@given(seed=st.integers(0, 10_000), mentors=st.integers(1, 3), is_strict=st.booleans())
+def test_a_small_pool_is_as_good_as_any_choice(seed: int, mentors: int, is_strict: bool) -> None:  # noqa: FBT001 - given by hypothesis
+    blocks = {"first": ["mentor-0", "mentee-1"], "second": ["mentee-0", "mentee-2"]}
+    values = problem(
+        mentors,
+        6 - mentors,
+        2,
+        seed=seed,
+        track={"min_members": 3, "max_members": 4},
+        blocks=blocks if is_strict else {},
+    )
+    room = room_of(values)
+    formed = circles.form(room, step=quiet)
+
+    placed, value = best(room)
+
+    assert sum(map(len, formed.members)) == placed
+    assert formed.primal == value
+
+
+@small
+@given(
+    seed=st.integers(0, 10_000),
+    mentors=st.integers(0, 5),
+    mentees=st.integers(0, 14),
+    leaders=st.integers(0, 4),
+    is_required=st.booleans(),
+    both=st.integers(1, 2),
+)
+def test_no_rule_is_broken_and_everybody_is_told(
+    seed: int,
+    mentors: int,
+    mentees: int,
+    leaders: int,
+    is_required: bool,
+    both: int,  # noqa: FBT001 - given by hypothesis
+) -> None:
+    names = [f"mentor-{n}" for n in range(mentors)] + [f"mentee-{n}" for n in range(mentees)]
+    kept = list(zip(names[::2], names[1::2], strict=False))
+    values = problem(
+        mentors,
+        mentees,
+        leaders,
+        seed=seed,
+        blocks={"first": [one for one, _ in kept], "second": [other for _, other in kept]},
+        common_ground={"is_required": is_required},
+        facilitators=both,
+    )
+
+    found = form(values)
+
+    placed = [one for circle in found.circles for one in members(circle)]
+    assert len(placed) == len(set(placed))
+    assert sorted([*placed, *reasons(found)]) == sorted(values["participants"]["id"])
+    teams = dict(zip(values["participants"]["id"], values["participants"]["team"], strict=True))
+    for circle in found.circles:
+        assert 3 <= len(circle.members) <= 5
+        assert {"facilitator", "mentor", "mentee"} == {member.role for member in circle.members}
+        assert not any({one, other} <= set(members(circle)) for one, other in kept)
+        counted = [
+            teams[member.id] for member in circle.members if member.role.value != "facilitator"
+        ]
+        assert all(counted.count(team) <= 2 for team in counted if team)
+        assert circle.common_ground or not is_required
+    assert found.certificate.dual is not None
+    assert found.certificate.primal <= found.certificate.dual
+
+
+# Rules.
+
+
+def test_rules_of_the_policy_judge_a_mentor_and_a_mentee() -> None:
+    values = problem(2, 4, 2)
+    values["policy"]["hard"] = [
+        {"rule": "attribute_different", "params": {"attribute": "department"}}
+    ]
+    values["participants"]["department"] = ["law", "it", "law", "law", "it", "it", "law", "it"]
+
+    found = form(values)
+
+    assert sorted(sorted(members(circle)[1:]) for circle in found.circles) == [
+        ["mentee-0", "mentee-1", "mentor-1"],
+        ["mentee-2", "mentee-3", "mentor-0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("mentee-0", "mentee-1"), ("mentor-0", "mentee-0"), ("facilitator-0", "mentee-0")],
+)
+def test_a_block_holds_between_all_of_a_circle(one: str, other: str) -> None:
+    found = form(problem(1, 3, 1, blocks={"first": [one], "second": [other]}))
+
+    assert not any({one, other} <= set(members(circle)) for circle in found.circles)
+
+
+def test_everybody_is_kept_apart_by_a_rule_that_is_named() -> None:
+    names = [f"mentee-{n}" for n in range(3)]
+    blocks = {"first": ["mentor-0"] * 3, "second": names}
+
+    found = form(problem(1, 3, 1, blocks=blocks))
+
+    assert found.circles == []
+    assert reasons(found) == {
+        **dict.fromkeys(["mentor-0", *names], "circle_too_small"),
+        "facilitator-0": "no_circle_to_lead",
+    }
+
+
+def test_a_facilitator_who_may_have_nobody_is_named_with_the_rule() -> None:
+    blocks = {"first": ["facilitator-0"], "second": ["mentee-0"]}
+
+    found = form(problem(1, 3, 1, blocks=blocks))
+
+    (left,) = found.unmatched
+    assert (left.id, left.reason.key) == ("mentee-0", "unmatched.no_facilitator_allowed")
+    assert left.reason.params == {"pairs": {"not_blocked": 1}}
+
+
+# Who is there already.
+
+
+def test_circles_that_are_there_stay_and_are_filled() -> None:
+    there = seats(
+        ("facilitator-1", "facilitator", 7), ("mentor-2", "mentor", 7), ("mentee-8", "mentee", 7)
+    )
+
+    found = form(problem(there=there))
+
+    (kept,) = [circle for circle in found.circles if "mentor-2" in members(circle)]
+    assert {"facilitator-1", "mentor-2", "mentee-8"} <= set(members(kept))
+    assert kept.there == ["facilitator-1", "mentee-8", "mentor-2"]
+    assert (len(kept.members), kept.is_locked) == (5, False)
+    assert found.unmatched == []
+
+
+def test_a_circle_that_is_full_already_is_locked() -> None:
+    there = seats(
+        ("facilitator-1", "facilitator", 7), ("mentor-2", "mentor", 7), ("mentee-8", "mentee", 7)
+    )
+
+    found = form(problem(there=there, track={"min_members": 3, "max_members": 3}))
+
+    (kept,) = [circle for circle in found.circles if "mentor-2" in members(circle)]
+    assert (len(kept.members), kept.is_locked) == (3, True)
+
+
+def test_a_circle_that_is_there_and_stays_too_small_says_so() -> None:
+    there = seats(("facilitator-0", "facilitator", 0), ("mentor-0", "mentor", 0))
+
+    found = form(problem(1, 0, 1, there=there))
+
+    (kept,) = found.circles
+    assert [note.key for note in kept.notes] == ["note.circle_too_small"]
+    assert (kept.score, kept.parts) == (0.0, [])
+
+
+def test_locked_people_are_in_one_circle() -> None:
+    locks = {"first": ["mentee-0", "mentee-4"], "second": ["mentee-4", "facilitator-2"]}
+
+    found = form(problem(locks=locks))
+
+    (kept,) = [circle for circle in found.circles if "mentee-0" in members(circle)]
+    assert {"facilitator-2", "mentee-0", "mentee-4"} <= set(members(kept))
+
+
+def test_a_facilitator_may_lead_several_circles_that_are_there() -> None:
+    values = problem(2, 2, 1)
+    values["places"]["capacity"][-1] = 2
+    values["there"] = seats(
+        ("facilitator-0", "facilitator", 1),
+        ("mentor-0", "mentor", 1),
+        ("facilitator-0", "facilitator", 2),
+        ("mentor-1", "mentor", 2),
+    )
+
+    found = form(values)
+
+    assert [sorted(members(circle))[0] for circle in found.circles] == ["facilitator-0"] * 2
+    assert found.unmatched == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {
+                "blocks": {"first": ["mentee-1"], "second": ["mentee-0"]},
+                "locks": {"first": ["mentee-0"], "second": ["mentee-1"]},
+            },
+            ("#/locks/first/0", "lock_breaks_rule"),
+        ),
+        (
+            {"there": seats(*((f"mentee-{n}", "mentee", 0) for n in range(5)))},
+            ("#/there/id/0", "lock_breaks_rule"),
+        ),
+        (
+            {"there": seats(("mentee-0", "mentee", 0), ("mentee-0", "mentee", 1))},
+            ("#/there/id/1", "not_unique"),
+        ),
+        ({"there": seats(("mentee-0", "mentor", 0))}, ("#/there/id/0", "lock_without_place")),
+        ({"there": seats(("stranger", "mentor", 0))}, ("#/there/id/0", "unknown_reference")),
+        (
+            {
+                "there": seats(
+                    ("facilitator-0", "facilitator", 0),
+                    ("facilitator-1", "facilitator", 0),
+                    ("mentee-0", "mentee", 0),
+                )
+            },
+            ("#/there/id/1", "lock_breaks_rule"),
+        ),
+        (
+            {
+                "there": seats(
+                    ("facilitator-0", "facilitator", 0),
+                    ("mentee-0", "mentee", 0),
+                    ("facilitator-0", "facilitator", 1),
+                    ("mentee-1", "mentee", 1),
+                )
+            },
+            ("#/there/id/0", "lock_exceeds_capacity"),
+        ),
+        (
+            {
+                "there": seats(("mentee-0", "mentee", 0), ("mentee-1", "mentee", 1)),
+                "locks": {"first": ["mentee-0"], "second": ["mentee-1"]},
+            },
+            ("#/locks/first/0", "lock_breaks_rule"),
+        ),
+        ({"there": {"id": ["mentee-0"]}}, ("#/there/role", "wrong_length")),
+    ],
+    ids=[
+        "blocked",
+        "too many",
+        "in two",
+        "no such role",
+        "unknown",
+        "two leaders",
+        "leads two",
+        "two circles",
+        "lengths",
+    ],
+)
+def test_what_is_decided_and_cannot_be_is_refused(
+    changes: dict[str, Any], fault: tuple[str, str]
+) -> None:
+    values = problem(**changes)
+    values["participants"]["team"] = [None] * 15
+
+    assert fault in faults(values)
+
+
+# Odd pools.
+
+
+@pytest.mark.parametrize(
+    ("track", "changes", "fault"),
+    [
+        (
+            {"min_members": 6, "max_members": 5},
+            {},
+            ("#/track/min_members", "minimum_above_maximum"),
+        ),
+        ({"min_members": 2}, {}, ("#/track/min_members", "out_of_range")),
+        (
+            {"min_members": 3, "max_members": 3},
+            {"facilitators": 2},
+            ("#/facilitators", "out_of_range"),
+        ),
+        ({}, {"format": "flash"}, ("#/format", "format_not_supported")),
+    ],
+    ids=["minimum above maximum", "too small", "no room", "format"],
+)
+def test_sizes_that_cannot_be_are_refused(
+    track: dict[str, int], changes: dict[str, Any], fault: tuple[str, str]
+) -> None:
+    assert fault in faults(problem(track=track, **changes))
+
+
+def test_somebody_twice_is_refused() -> None:
+    values = problem()
+    values["participants"]["id"][3] = "mentor-0"
+
+    assert ("#/participants/id/3", "not_unique") in faults(values)
+
+
+def test_a_pool_above_the_limit_is_refused() -> None:
+    asked = CircleProblem.model_validate(problem())
+
+    with pytest.raises(InvalidError) as refused:
+        circles.lay_out(asked, max_cells=100, step=quiet)
+
+    assert {one.code for one in refused.value.errors} == {"too_many_pairs"}
+
+
+@pytest.mark.parametrize(
+    ("mentors", "mentees", "leaders", "reason"),
+    [
+        (0, 0, 0, None),
+        (0, 1, 0, "too_few_facilitators"),
+        (1, 0, 1, "role_is_missing"),
+        (0, 6, 2, "role_is_missing"),
+        (6, 0, 2, "role_is_missing"),
+        (3, 9, 0, "too_few_facilitators"),
+    ],
+    ids=["nobody", "one person", "one with a facilitator", "no mentor", "no mentee", "no leader"],
+)
+def test_a_pool_without_a_circle_is_answered_with_reasons(
+    mentors: int, mentees: int, leaders: int, reason: str | None
+) -> None:
+    found = form(problem(mentors, mentees, leaders))
+
+    why = {one: key for one, key in reasons(found).items() if one.startswith("ment")}
+    assert found.circles == []
+    assert set(why.values()) == ({reason} if reason else set())
+    assert len(why) == mentors + mentees
+    assert (found.certificate.primal, found.totals.mean) == (0, None)
+
+
+def test_whoever_has_no_capacity_has_no_place() -> None:
+    values = problem()
+    values["places"]["capacity"][0] = values["places"]["capacity"][-1] = 0
+
+    found = form(values)
+
+    assert reasons(found)["mentor-0"] == reasons(found)["facilitator-2"] == "no_place"
+
+
+def test_what_a_policy_says_in_vain_is_told() -> None:
+    values = problem()
+    values["policy"] |= {"objective": "stable", "stay_bonus": 5}
+    values["places"]["capacity"][0] = 2
+
+    said = {one.key for one in form(values).warnings}
+
+    assert {
+        "doubt.objective_not_used",
+        "doubt.stay_bonus_not_used",
+        "doubt.one_circle_each",
+    } <= said
+
+
+# The same every time.
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_of_rows_changes_nothing(seed: int) -> None:
+    values = problem(
+        blocks={"first": ["mentor-0", "mentee-3"], "second": ["mentee-5", "mentee-4"]},
+        locks={"first": ["mentee-7", "mentee-1"], "second": ["mentee-8", "mentor-1"]},
+        there=seats(("mentor-2", "mentor", 3), ("facilitator-1", "facilitator", 3)),
+        seed=5,
+    )
+
+    first, again = form(values), form(shuffled(values, seed=seed))
+
+    assert first.model_dump_json() == again.model_dump_json()
+
+
+def test_another_number_of_a_circle_is_the_same_problem() -> None:
+    answers = [
+        form(problem(there=seats(("mentor-2", "mentor", 3 - n), ("mentor-1", "mentor", n))))
+        for n in (1, 2)
+    ]
+
+    assert answers[0].model_dump_json() == answers[1].model_dump_json()
