@@ -150,7 +150,7 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
     )
     other = replace(board, problem=board.problem.model_copy(update={"locks": forced}))
     try:
-        solver.check_locks(other)
+        solver.check_locks(other, forced)
     except InvalidError:
         return WhatIf(possible=False)
     instead = solver.solve(other, step=step)

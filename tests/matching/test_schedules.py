@@ -1,4 +1,4 @@
-"""Flash schedules: nobody is in two places, nobody meets twice, small pools are the best there is."""
+"""Flash schedules: nobody is in two places or meets twice, small ones are as good as can be."""
 
 import itertools
 from typing import Any
