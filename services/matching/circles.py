@@ -1,30 +1,21 @@
-"""Circles of mentors and mentees, each with a facilitator: from a problem to its answer."""
+"""Circles of mentors and mentees, each with a facilitator: formed, and told with reasons."""
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from services.matching import (
-    candidates,
-    columns,
-    doubts,
-    explanations,
-    fairness,
-    inputs,
-    reasons,
-    seats,
-    solver,
-)
+from services.matching import candidates, doubts, explanations, fairness, inputs, reasons, solver
 from services.matching.blocks import APART, points
-from services.matching.board import Board, Side, Step, between, side_of, weight_sum
+from services.matching.board import Step, weight_sum
 from services.matching.kernel import circles as kernel
-from services.matching.kernel.circles import NOBODY, SHARES, Effort, Facilitators, People, Sizes
+from services.matching.kernel.circles import NOBODY, SHARES, Effort, Facilitators, People
 from services.matching.kernel.compiling import Ints, Mask
 from services.matching.kernel.terms import ImpossibleLockError, Why, gap_of
+from services.matching.rooms import IMPOSSIBLE, NEEDS, ROLES, Room, size_of
 from services.matching.seats import Kept
 from shared.errors import InvalidError, Violation
 from shared.schemas.matching import (
@@ -32,90 +23,19 @@ from shared.schemas.matching import (
     Certificate,
     CertificateKind,
     Circle,
-    CircleProblem,
     Circles,
-    Format,
     Member,
     Objective,
     Part,
     Reason,
     Role,
-    Seats,
     Totals,
     Unmatched,
 )
 
-FORMATS: inputs.Formats = {Format.CIRCLE: frozenset({Role.MENTOR, Role.MENTEE, Role.FACILITATOR})}
-NAMED = frozenset(
-    {"not_oneself", "not_blocked", "not_ignored", "not_past_pair", "reporting_line_distance"}
-)
-"""Rules that hold between all of a circle; the others judge a mentor and a mentee."""
-
-LEAST, MOST, SMALLEST = 4, 8, 3
-NEEDS = (1, 1)
-"""Mentors and mentees that every circle has at least."""
 METHOD = "local search from a greedy start, facilitators assigned exactly"
 REQUIRED_GROUND = 10 * POINTS
 """More than all else that somebody can add to a circle."""
-
-ROLES = (Role.MENTOR, Role.MENTEE)
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Everything that decides what circles of a problem are worth.
-
-    Its people are the mentors, then the mentees; `n` of them, `f` facilitators, scores in
-    hundredths of a point, `APART` where two must not meet. `likes` is int64[n, n], symmetric, `fit`
-    int64[f, n], `beside` int64[f, f], and `topics` bool[n, t], of which `words` are the names.
-    `seat` int64[n] is the circle in which somebody is already, by its place in `kept`, or -1.
-    """
-
-    problem: CircleProblem
-    leaders: Side
-    sides: tuple[Side, Side]
-    among: tuple[tuple[Board, int, int], ...] = field(repr=False)
-    above: tuple[Board, Board] = field(repr=False)
-    likes: Ints = field(repr=False)
-    fit: Ints = field(repr=False)
-    beside: Ints = field(repr=False)
-    topics: Mask = field(repr=False)
-    words: list[tuple[str, str]]
-    team: Ints
-    seat: Ints
-    kept: list[Kept]
-
-    @property
-    def seed(self) -> int:
-        """What decides where the search begins, and ties."""
-        return self.among[0][0].seed
-
-    @property
-    def ids(self) -> list[str]:
-        """Who each of the people is."""
-        return [*self.sides[0].ids, *self.sides[1].ids]
-
-    @property
-    def role(self) -> Ints:
-        """The role of each of the people, as a place in `ROLES`."""
-        return np.repeat([0, 1], [len(side.ids) for side in self.sides])
-
-    @property
-    def capacity(self) -> Ints:
-        """How many circles each of the people could be in."""
-        return np.concatenate([side.capacity for side in self.sides])
-
-    @property
-    def sizes(self) -> Sizes:
-        """How many people a circle has, facilitators not counted."""
-        problem = self.problem
-        least, most = size_of(problem)
-        return Sizes(
-            minimum=least - 1,
-            maximum=most - problem.facilitators,
-            of_a_team=problem.of_a_team,
-            needs=NEEDS,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,201 +52,6 @@ class Formed:
     dual: int
     why: Ints
     ungrounded: Mask
-
-
-# What is wrong with a problem.
-
-
-def ready(problem: CircleProblem, *, max_cells: int) -> CircleProblem:
-    """Return the canonical form of a problem; one with faults is an `InvalidError`."""
-    faults = inputs.faults_of(problem, max_cells=max_cells, formats=FORMATS)
-    faults = faults or [
-        *inputs.table_faults(problem, "there", people=["id"]),
-        *_wrong_sizes(problem),
-        *_too_many(problem, max_cells),
-    ]
-    if faults:
-        raise InvalidError(errors=faults[:100])
-    return inputs.canonical(problem).model_copy(update={"there": _sorted_seats(problem.there)})
-
-
-def size_of(problem: CircleProblem) -> tuple[int, int]:
-    """Return the least and the most members of a circle, facilitators counted."""
-    track = problem.track
-    least = LEAST if track.min_members is None else track.min_members
-    return least, MOST if track.max_members is None else track.max_members
-
-
-def _wrong_sizes(problem: CircleProblem) -> Iterator[Violation]:
-    least, most = size_of(problem)
-    if least < SMALLEST:
-        detail = "A circle has a facilitator, a mentor and a mentee at least."
-        yield Violation("#/track/min_members", "out_of_range", detail)
-    if least > most:
-        detail = "The smallest size is above the largest."
-        yield Violation("#/track/min_members", "minimum_above_maximum", detail)
-    elif most - problem.facilitators < max(sum(NEEDS), least - 1):
-        detail = "The largest size leaves no place for so many facilitators."
-        yield Violation("#/facilitators", "out_of_range", detail)
-
-
-def _too_many(problem: CircleProblem, max_cells: int) -> Iterator[Violation]:
-    people = sum(role in ROLES for role in problem.places.role)
-    pairs = people * len(problem.places.role)
-    if pairs > max_cells:
-        detail = f"There are {pairs} pairs; at most {max_cells} are weighed at once."
-        yield Violation("#/places", "too_many_pairs", detail)
-
-
-def _sorted_seats(there: Seats) -> Seats:
-    """Return seats in order; circles are numbered in order of their first, as numbers are names."""
-    rows = sorted(zip(there.id, there.role, there.circle, strict=True))
-    number: dict[int, int] = {}
-    for _, role, circle in sorted(rows, key=lambda row: (row[1] is Role.FACILITATOR, row)):
-        if role is not Role.FACILITATOR:
-            number.setdefault(circle, len(number))
-    for _, _, circle in rows:
-        number.setdefault(circle, len(number))
-    found = sorted({(one, role, number[circle]) for one, role, circle in rows})
-    return Seats(
-        id=[one for one, _, _ in found],
-        role=[role for _, role, _ in found],
-        circle=[circle for _, _, circle in found],
-    )
-
-
-# What circles are made of.
-
-
-def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
-    """Return a problem made ready, after making sure that what is decided is possible."""
-    problem = ready(asked, max_cells=max_cells)
-    kept = seats.kept_of(asked, step=step)
-    mentors, mentees = (side_of(problem, frozenset({role})) for role in ROLES)
-    leaders = side_of(problem, frozenset({Role.FACILITATOR}))
-    count = len(mentors.ids)
-    among = (
-        (between(problem, mentors, mentors, words=NAMED, step=step), 0, 0),
-        (between(problem, mentors, mentees, step=step), 0, count),
-        (between(problem, mentees, mentees, words=NAMED, step=step), count, count),
-    )
-    above = (
-        between(problem, leaders, mentors, words=NAMED, step=step),
-        between(problem, leaders, mentees, words=NAMED, step=step),
-    )
-    topics, words = _topics(problem, [*mentors.rows, *mentees.rows])
-    room = Room(
-        problem=problem,
-        leaders=leaders,
-        sides=(mentors, mentees),
-        among=among,
-        above=above,
-        likes=_likes(among, count + len(mentees.ids)),
-        fit=np.concatenate([_scores(board) for board in above], axis=1),
-        beside=_scores(between(problem, leaders, leaders, words=NAMED, step=step)),
-        topics=topics,
-        words=words,
-        team=_teams(problem, [*mentors.rows, *mentees.rows]),
-        seat=_seats(kept, (mentors, mentees)),
-        kept=kept,
-    )
-    faults = [*_impossible(room)]
-    if faults:
-        raise InvalidError(
-            "Circles that are there are impossible; each is listed with the rule that forbids it.",
-            errors=faults[:100],
-        )
-    return room
-
-
-def _scores(board: Board) -> Ints:
-    """Return the scores of all pairs."""
-    height, width = board.shape
-    if not height * width:
-        return np.zeros(board.shape, dtype=np.int64)
-    return board.blocks().block(slice(0, height), slice(0, width)).astype(np.int64)
-
-
-def _likes(among: Sequence[tuple[Board, int, int]], people: int) -> Ints:
-    found = np.zeros((people, people), dtype=np.int64)
-    for board, row, column in among:
-        scores = _scores(board)
-        height, width = scores.shape
-        found[row : row + height, column : column + width] = scores
-        found[column : column + width, row : row + height] = scores.T
-    np.fill_diagonal(found, 0)
-    return found
-
-
-def _topics(problem: CircleProblem, rows: list[int]) -> tuple[Mask, list[tuple[str, str]]]:
-    """Return who chose what, and what it is: the column, and the word as somebody wrote it."""
-    people = problem.participants
-    found, words = [np.zeros((len(rows), 0), dtype=bool)], []
-    for name in sorted(set(problem.common_ground.columns)):
-        chosen = columns.chosen(people, name, rows)
-        known = columns.sorted_words(chosen)
-        found.append(
-            np.array([[word in one for word in known] for one in chosen], dtype=bool).reshape(
-                len(rows), len(known)
-            )
-        )
-        words += [(str(name), word) for word in known]
-    return np.concatenate(found, axis=1), words
-
-
-def _teams(problem: CircleProblem, rows: list[int]) -> Ints:
-    (codes,) = columns.codes(columns.chosen(problem.participants, "team", rows))
-    return np.where(np.isnan(codes), NOBODY, np.nan_to_num(codes)).astype(np.int64)
-
-
-def _seats(kept: list[Kept], sides: tuple[Side, Side]) -> Ints:
-    seat = [np.full(len(side.ids), NOBODY, dtype=np.int64) for side in sides]
-    for number, one in enumerate(kept):
-        for role, member in one.members:
-            side = ROLES.index(role)
-            seat[side][sides[side].place[member]] = number
-    return np.concatenate(seat)
-
-
-# What is decided already.
-
-
-def _impossible(room: Room) -> Iterator[Violation]:
-    yield from _overfull(room)
-    for one in room.kept:
-        if len(one.leaders) > room.problem.facilitators:
-            detail = f"The rule facilitators forbids it: {len(one.leaders)} of them in one circle."
-            pointer = one.pointers[Role.FACILITATOR, one.leaders[-1]]
-            yield Violation(pointer, "lock_breaks_rule", detail)
-        for pair in itertools.combinations(one.members, 2):
-            yield from _broken(room, one, *pair)
-        for leader, member in itertools.product(one.leaders, one.members):
-            yield from _broken(room, one, (Role.FACILITATOR, leader), member)
-
-
-def _overfull(room: Room) -> Iterator[Violation]:
-    leads = Counter(leader for one in room.kept for leader in one.leaders)
-    for one in room.kept:
-        for place, pointer in one.pointers.items():
-            role, member = place
-            side = room.leaders if role is Role.FACILITATOR else room.sides[ROLES.index(role)]
-            taken = leads[member] if role is Role.FACILITATOR else 1
-            if taken > side.capacity[side.place[member]]:
-                detail = "The rule capacity forbids it: in more circles than places."
-                yield Violation(pointer, "lock_exceeds_capacity", detail)
-
-
-def _broken(room: Room, kept: Kept, one: seats.Place, other: seats.Place) -> Iterator[Violation]:
-    if one[0] is Role.MENTEE and other[0] is Role.MENTOR:
-        one, other = other, one
-    if one[0] is Role.FACILITATOR:
-        board = room.above[ROLES.index(other[0])]
-    else:
-        board = room.among[ROLES.index(one[0]) + ROLES.index(other[0])][0]
-    first, second = board.first.place[one[1]], board.second.place[other[1]]
-    for reason in explanations.broken_of(board, first, second):
-        detail = f"The rule {reason.rule} keeps {one[1]} and {other[1]} apart."
-        yield Violation(kept.pointers[other], "lock_breaks_rule", detail)
 
 
 # Forming.
@@ -407,7 +132,7 @@ def _refused(room: Room, person: int, rule: str) -> InvalidError:
     pointer = room.kept[room.seat[person]].pointers[place]
     detail = f"The rule {rule} forbids it."
     return InvalidError(
-        "Circles that are there are impossible; each is listed with the rule that forbids it.",
+        IMPOSSIBLE,
         errors=[Violation(pointer, "lock_breaks_rule", detail)],
     )
 

@@ -490,13 +490,13 @@ def _embeddings(body: bytes, _max_cells: int, _say: Say) -> bytes:
 
 
 def _circles(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import circles, solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import circles, rooms, solver  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import CircleProblem, CirclesLine  # noqa: PLC0415
 
     clock, step = Stopwatch(), Reporter(say)
     asked = CircleProblem.model_validate_json(body)
     clock.lap()
-    room = circles.lay_out(asked, max_cells=max_cells, step=step)
+    room = rooms.lay_out(asked, max_cells=max_cells, step=step)
     say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
     formed = circles.form(room, step=step)

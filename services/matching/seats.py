@@ -157,8 +157,6 @@ class _Groups:
         return self._of.setdefault(node, [node])
 
     def _merge(self, one: list[Node], other: list[Node]) -> None:
-        if one is other:
-            return
         one.extend(other)
         for node in other:
             self._of[node] = one

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.matching import circles
+from services.matching import circles, rooms
 from services.matching.blocks import APART
-from services.matching.circles import Room
 from services.matching.kernel.circles import SHARES
+from services.matching.rooms import Room
 from shared.errors import InvalidError
 from shared.schemas.matching import Circle, CircleProblem, Circles
 from tests.support.pools import MAX_CELLS, quiet, shuffled
@@ -21,7 +21,7 @@ small = settings(max_examples=25, deadline=None, derandomize=True)
 
 
 def room_of(values: dict[str, Any]) -> Room:
-    return circles.lay_out(CircleProblem.model_validate(values), max_cells=MAX_CELLS, step=quiet)
+    return rooms.lay_out(CircleProblem.model_validate(values), max_cells=MAX_CELLS, step=quiet)
 
 
 def form(values: dict[str, Any]) -> Circles:
@@ -334,6 +334,69 @@ def test_locked_people_are_in_one_circle() -> None:
     assert {"facilitator-2", "mentee-0", "mentee-4"} <= set(members(kept))
 
 
+def test_two_facilitators_who_are_there_stay() -> None:
+    there = seats(
+        ("facilitator-0", "facilitator", 0),
+        ("facilitator-2", "facilitator", 0),
+        ("mentor-0", "mentor", 0),
+    )
+
+    found = form(problem(1, 2, 3, facilitators=2, there=there))
+
+    (kept,) = found.circles
+    assert members(kept)[:2] == ["facilitator-0", "facilitator-2"]
+
+
+def test_locks_of_one_circle_add_up() -> None:
+    locks = {
+        "first": ["mentee-0", "mentee-0", "mentee-1", "facilitator-0"],
+        "second": ["mentee-1", "facilitator-0", "mentee-0", "mentee-1"],
+    }
+    there = seats(("facilitator-0", "facilitator", 4), ("mentor-1", "mentor", 4))
+
+    found = form(problem(locks=locks, there=there))
+
+    (kept,) = [circle for circle in found.circles if "mentor-1" in members(circle)]
+    assert kept.there == ["facilitator-0", "mentee-0", "mentee-1", "mentor-1"]
+
+
+def test_a_lock_of_somebody_in_two_roles_is_refused() -> None:
+    values = problem(locks={"first": ["mentor-0"], "second": ["mentee-0"]})
+    values["places"]["participant"].append(0)
+    values["places"]["role"].append("facilitator")
+    values["places"]["capacity"].append(1)
+
+    assert ("#/locks/first/0", "lock_without_place") in faults(values)
+
+
+def test_a_facilitator_who_is_a_mentor_too_is_in_another_circle_than_they_lead() -> None:
+    values = problem(2, 4, 1)
+    values["places"]["participant"].append(0)
+    values["places"]["role"].append("facilitator")
+    values["places"]["capacity"].append(1)
+
+    found = form(values)
+
+    leads = {members(circle)[0]: members(circle)[1:] for circle in found.circles}
+    assert set(leads) == {"mentor-0", "facilitator-0"}
+    assert "mentor-0" in leads["facilitator-0"]
+
+
+def test_a_facilitator_of_two_circles_is_locked_to_neither() -> None:
+    values = problem(
+        there=seats(
+            ("facilitator-0", "facilitator", 0),
+            ("mentee-0", "mentee", 0),
+            ("facilitator-0", "facilitator", 1),
+            ("mentee-1", "mentee", 1),
+        ),
+        locks={"first": ["mentee-2"], "second": ["facilitator-0"]},
+    )
+    values["places"]["capacity"][-3] = 2
+
+    assert ("#/locks/first/0", "lock_without_place") in faults(values)
+
+
 def test_a_facilitator_may_lead_several_circles_that_are_there() -> None:
     values = problem(2, 2, 1)
     values["places"]["capacity"][-1] = 2
@@ -384,6 +447,18 @@ def test_a_facilitator_may_lead_several_circles_that_are_there() -> None:
             {
                 "there": seats(
                     ("facilitator-0", "facilitator", 0),
+                    ("facilitator-1", "facilitator", 0),
+                    ("mentee-0", "mentee", 0),
+                ),
+                "facilitators": 2,
+                "blocks": {"first": ["facilitator-1"], "second": ["facilitator-0"]},
+            },
+            ("#/there/id/1", "lock_breaks_rule"),
+        ),
+        (
+            {
+                "there": seats(
+                    ("facilitator-0", "facilitator", 0),
                     ("mentee-0", "mentee", 0),
                     ("facilitator-0", "facilitator", 1),
                     ("mentee-1", "mentee", 1),
@@ -407,6 +482,7 @@ def test_a_facilitator_may_lead_several_circles_that_are_there() -> None:
         "no such role",
         "unknown",
         "two leaders",
+        "leaders apart",
         "leads two",
         "two circles",
         "lengths",
@@ -459,7 +535,7 @@ def test_a_pool_above_the_limit_is_refused() -> None:
     asked = CircleProblem.model_validate(problem())
 
     with pytest.raises(InvalidError) as refused:
-        circles.lay_out(asked, max_cells=100, step=quiet)
+        rooms.lay_out(asked, max_cells=100, step=quiet)
 
     assert {one.code for one in refused.value.errors} == {"too_many_pairs"}
 
@@ -495,6 +571,18 @@ def test_whoever_has_no_capacity_has_no_place() -> None:
     found = form(values)
 
     assert reasons(found)["mentor-0"] == reasons(found)["facilitator-2"] == "no_place"
+
+
+def test_whoever_is_mentor_and_mentee_is_not_their_own_company() -> None:
+    values = problem(1, 2, 1)
+    values["places"]["participant"].append(0)
+    values["places"]["role"].append("mentee")
+    values["places"]["capacity"].append(1)
+
+    found = form(values)
+
+    (left,) = found.unmatched
+    assert (left.id, left.role, left.reason.key) == ("mentor-0", "mentee", "unmatched.kept_apart")
 
 
 def test_what_a_policy_says_in_vain_is_told() -> None:

@@ -244,8 +244,9 @@ def test_more_than_one_place_is_one_pair_in_a_draw() -> None:
     assert "doubt.one_pair_each" in {one.key for one in found.warnings}
 
 
-def test_a_pool_above_the_limit_is_refused() -> None:
+@pytest.mark.parametrize("values", [peers(20), problem(mentors=8, mentees=8)])
+def test_a_pool_above_the_limit_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidError) as refused:
-        draws.lay_out(DrawProblem.model_validate(peers(20)), max_cells=300, step=quiet)
+        draws.lay_out(DrawProblem.model_validate(values), max_cells=300, step=quiet)
 
     assert {one.code for one in refused.value.errors} == {"too_many_pairs"}
