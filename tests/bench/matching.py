@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 from pydantic_core import from_json, to_json
 
-from services.matching import board, decision, solver, two_sided, warming
+from services.matching import board, decision, solver, two_sided
 from services.matching.board import Board
 from services.matching.decision import Levels
 from services.matching.kernel import sparse
@@ -46,6 +46,7 @@ BARS: Mapping[tuple[int, str], Mapping[str, float]] = MappingProxyType(
     }
 )
 MEMORY_SIZE, MEMORY_BAR = 10_000, 400.0
+WARM = 400
 OVER_HTTP, HTTP_BAR = 5_000, 1.5
 
 
@@ -119,8 +120,8 @@ def child(who: str, size: int) -> None:
     # Texts are embedded before; the first to be asked for are the pool's.
     ready = board.set_up(pool(size), step=quiet)
     if who in OURS:
-        warming.warm()
-        OURS[who](board.set_up(pool(50), step=quiet))
+        # Large enough for everything to be called that this kind of work calls.
+        OURS[who](board.set_up(pool(WARM), step=quiet))
     else:
         made = Dense(ready)
     spent = []
