@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 HR_FILE = ROOT.parent / "shared" / "data" / "hr-export-v14.csv"
 HR_MAPPING = ROOT / "examples" / "hr-export" / "mapping.json"
 # The README's commands play the whole company, and the whole real file is imported in tests/api.
-SOME_ROWS = 100
+SOME_ROWS = 70
 PATIENCE_SECONDS = 400
 
 
@@ -84,7 +84,7 @@ def test_plays_a_program_from_people_to_meetings(report: dict[str, Any]) -> None
     assert report["rows_read"] == SOME_ROWS
     assert report["rows_refused"] == []
     assert report["managers_resolved"] == SOME_ROWS - 2  # the two directors have none
-    assert report["mentorships"] > 20
+    assert report["mentorships"] > 12
     assert report["meetings"] == report["mentorships"]
     # Two attendees each, and both again for the meeting that moved and the one called off.
     assert report["mails_with_calendar"] == 2 * report["meetings"] + 4
@@ -129,7 +129,7 @@ def test_plays_on_real_people(stack: Stack, report: dict[str, Any], tmp_path: Pa
     assert all(one["errors"] for one in real["rows_refused"])
     assert real["people_applied"] == SOME_ROWS - 7
     assert real["managers_resolved"] > 0
-    assert real["mentorships"] > 10
+    assert real["mentorships"] > 5
     assert real["events_in_order_without_gap"] is True
 
 

@@ -730,8 +730,8 @@ async def _spoil(work: Bench, claimed: Claim) -> None:
         "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
         "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
         "'turned_down', '[]'::jsonb, 'current', '[]'::jsonb, 'locks', '[]'::jsonb,"
-        "'ignored', '[]'::jsonb,"
-        "'favorites', '[]'::jsonb)) WHERE id = :id RETURNING id",
+        "'ignored', '[]'::jsonb, 'favorites', '[]'::jsonb, 'synonyms', '[]'::jsonb"
+        ")) WHERE id = :id RETURNING id",
         id=claimed.id,
     )
 
