@@ -10,7 +10,6 @@ from tests.support.apps import World, api_settings, found_world, running_api
 from tests.support.database import Databases, migrated
 from tests.support.notifications import beside
 
-
 # What thousands of tests are made of lives to the end: looking through it again and again for what
 # could be freed took an eighth of the time.
 gc.disable()
