@@ -5,9 +5,12 @@ from typing import Any
 
 import httpx
 
+from services.api.match_runs.jobs import Desk, turn
 from tests.support.apps import World
 from tests.support.participants import Somebody, take_part
-from tests.support.programs import Offer, open_registration, post
+from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
+
+FORMS_OF_A_DRAFT = frozenset({"mentor", "mentee"})
 
 
 @dataclass(slots=True)
@@ -18,6 +21,12 @@ class Pool:
     offer: Offer
     mentors: list[Somebody] = field(default_factory=list)
     mentees: list[Somebody] = field(default_factory=list)
+    others: list[Somebody] = field(default_factory=list)
+
+    @property
+    def everybody(self) -> list[Somebody]:
+        """Return all who take part, who leads or is a peer first."""
+        return [*self.others, *self.mentors, *self.mentees]
 
     @property
     def coordinator(self) -> httpx.AsyncClient:
@@ -45,6 +54,38 @@ class Pool:
     async def act(self, proposal: dict[str, Any], action: str) -> dict[str, Any]:
         """Decide on a proposal."""
         return await post(self.coordinator, f"/v1/proposals/{proposal['id']}/{action}", {})
+
+    async def run_of(self, run: dict[str, Any]) -> dict[str, Any]:
+        """Return a run as it is now."""
+        answer = await self.coordinator.get(f"/v1/match-runs/{run['id']}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def proposals_of(self, run: dict[str, Any], **query: str) -> list[dict[str, Any]]:
+        """Return the proposals of a run."""
+        answer = await self.coordinator.get(f"/v1/match-runs/{run['id']}/proposals", params=query)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["items"]
+        return found
+
+    async def reviewed(self, desk: Desk, **changes: Any) -> dict[str, Any]:
+        """Start a run and work until it is in review."""
+        run = await self.start(**changes)
+        assert await turn(desk) == 1
+        return await self.run_of(run)
+
+    async def rerun(self, desk: Desk, run: dict[str, Any]) -> dict[str, Any]:
+        """Repeat a run and work until it is in review."""
+        again = await post(self.coordinator, f"/v1/match-runs/{run['id']}/rerun", {})
+        assert await turn(desk) == 1
+        return await self.run_of(again)
+
+    async def publish(self, run: dict[str, Any]) -> dict[str, Any]:
+        """Approve everything that a run proposes, and ask its people."""
+        for proposal in await self.proposals_of(run):
+            await self.act(proposal, "approve")
+        return await post(self.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
 
 
 def members(mentor: Somebody, mentee: Somebody) -> list[dict[str, Any]]:
@@ -78,6 +119,36 @@ async def waiting(
         pool.mentors.append(await take_part(world, offer, "mentor", capacity=capacity))
     for _ in range(mentees):
         pool.mentees.append(await take_part(world, offer, "mentee"))
+    await offer.act("close-registration")
+    await offer.act("start-matching")
+    return pool
+
+
+async def gathered(
+    world: World, *roles: str, capacity: int = 1, leads: int = 1, **track: Any
+) -> Pool:
+    """Let one person per role register for a track of any format, and take it to matching."""
+    offer = await draft(world)
+    offer.track = await post(
+        offer.coordinator,
+        f"/v1/programs/{offer.program['id']}/tracks",
+        {"name": "The other track", "policy_id": offer.track["policy_id"], **track},
+    )
+    for role in sorted({*roles} - FORMS_OF_A_DRAFT - {"facilitator"}):
+        form = await post(
+            offer.coordinator,
+            f"/v1/programs/{offer.program['id']}/forms",
+            {"role": role, "fields": [ONE_QUESTION]},
+        )
+        await post(offer.coordinator, f"/v1/forms/{form['id']}/publish", {})
+    await offer.act("publish")
+    await offer.act("open-registration")
+    pool = Pool(world, offer)
+    beside = {"mentor": pool.mentors, "mentee": pool.mentees}
+    for role in roles:
+        places = leads if role == "facilitator" else capacity
+        somebody = await take_part(world, offer, role, capacity=places)
+        beside.get(role, pool.others).append(somebody)
     await offer.act("close-registration")
     await offer.act("start-matching")
     return pool

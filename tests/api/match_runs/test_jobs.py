@@ -31,35 +31,12 @@ from tests.support.programs import open_registration, post
 from tests.support.work import Bench, WorkerDiedError
 
 
-async def run_of(pool: Pool, run: dict[str, Any]) -> dict[str, Any]:
-    """Return a run as it is now."""
-    answer = await pool.coordinator.get(f"/v1/match-runs/{run['id']}")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def proposals_of(pool: Pool, run: dict[str, Any], **query: str) -> list[dict[str, Any]]:
-    """Return the proposals of a run."""
-    answer = await pool.coordinator.get(f"/v1/match-runs/{run['id']}/proposals", params=query)
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["items"]
-    return found
-
-
 def pairs(proposals: list[dict[str, Any]]) -> set[tuple[str, str]]:
     """Return who is proposed to whom, the mentor first."""
     return {
         (one["members"][0]["participant_id"], one["members"][1]["participant_id"])
         for one in proposals
     }
-
-
-async def reviewed(desk: Desk, pool: Pool, **changes: Any) -> dict[str, Any]:
-    """Start a run and work until it is in review."""
-    run = await pool.start(**changes)
-    assert await turn(desk) == 1
-    return await run_of(pool, run)
 
 
 async def claim(desk: Desk) -> Claim:
@@ -74,9 +51,9 @@ async def claim(desk: Desk) -> Claim:
 async def test_a_run_proposes_everybody_a_place_with_reasons(world: World, desk: Desk) -> None:
     pool = await waiting(world, mentors=3, mentees=2)
 
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
 
-    proposals = await proposals_of(pool, run)
+    proposals = await pool.proposals_of(run)
     assert (run["status"], run["allowed"]) == ("review", ["rerun", "discard", "publish"])
     assert run["input_hash"].startswith("sha256:")
     assert (run["stats"]["people"], run["stats"]["matched"]) == (5, 4)
@@ -96,7 +73,7 @@ async def test_the_coordinators_and_the_starter_are_told_once(
 ) -> None:
     pool = await waiting(world)
 
-    await reviewed(desk, pool)
+    await pool.reviewed(desk)
 
     rows = await work.rows(
         "SELECT type, data->'recipients' FROM outbox_message"
@@ -152,11 +129,11 @@ async def test_what_was_embedded_is_not_embedded_again(
     world: World, desk: Desk, work: Bench
 ) -> None:
     pool = await waiting(world, mentors=1, mentees=1)
-    first = await reviewed(desk, pool)
+    first = await pool.reviewed(desk)
     kept = await work.rows(KEPT)
     work.clock.pass_time(60)
 
-    again = await reviewed(desk, pool)
+    again = await pool.reviewed(desk)
 
     assert await work.rows(KEPT) == kept
     assert again["certificate"]["digest"] == first["certificate"]["digest"]
@@ -201,9 +178,9 @@ async def test_a_run_knows_which_words_mean_one_skill(world: World, desk: Desk) 
     )
     assert (changed.status_code, asked.status_code) == (200, 200)
 
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
 
-    [proposal] = await proposals_of(pool, run)
+    [proposal] = await pool.proposals_of(run)
     told = {part["rule"]: part["params"] for part in proposal["parts"]}
     assert told["offers_wants"] == {"covered": ["coding"], "missing": []}
 
@@ -227,7 +204,7 @@ async def test_vectors_go_with_the_last_text_they_were_made_of(
     world: World, desk: Desk, work: Bench
 ) -> None:
     pool = await waiting(world, mentors=1, mentees=1)
-    await reviewed(desk, pool)
+    await pool.reviewed(desk)
     for somebody in (pool.mentors[0], pool.mentees[0]):
         changed = await somebody.client.put(
             f"{somebody.path}/preferences",
@@ -264,19 +241,19 @@ async def test_matching_sees_no_name_no_address_and_no_id_of_ours(world: World, 
 async def test_the_same_input_gives_the_same_proposals(world: World, desk: Desk) -> None:
     pool = await waiting(world, mentors=4, mentees=4)
 
-    first = await reviewed(desk, pool, mode="dry_run")
-    second = await reviewed(desk, pool, mode="dry_run")
+    first = await pool.reviewed(desk, mode="dry_run")
+    second = await pool.reviewed(desk, mode="dry_run")
 
     assert first["status"] == "simulated"
     assert first["input_hash"] == second["input_hash"]
     assert first["certificate"]["digest"] == second["certificate"]["digest"]
-    assert pairs(await proposals_of(pool, first)) == pairs(await proposals_of(pool, second))
+    assert pairs(await pool.proposals_of(first)) == pairs(await pool.proposals_of(second))
 
 
 async def test_what_was_only_simulated_is_not_approved(world: World, desk: Desk) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool, mode="dry_run")
-    proposal = (await proposals_of(pool, run))[0]
+    run = await pool.reviewed(desk, mode="dry_run")
+    proposal = (await pool.proposals_of(run))[0]
 
     answer = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
 
@@ -293,11 +270,9 @@ async def test_nobody_is_proposed_within_their_reporting_line(world: World, desk
     await offer.act("close-registration")
     await offer.act("start-matching")
 
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
 
-    assert pairs(await proposals_of(pool, run)) == {
-        (boss.participant["id"], free.participant["id"])
-    }
+    assert pairs(await pool.proposals_of(run)) == {(boss.participant["id"], free.participant["id"])}
     left = {one["participant_id"] for one in run["unmatched"] if one["role"] == "mentee"}
     assert left == {report.participant["id"]}
 
@@ -313,10 +288,10 @@ async def test_people_on_leave_and_paused_ones_stay_out(
         id=ids.parse_id("person", away.person["id"]),
     )
 
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
 
     assert run["stats"]["people"] == 4
-    matched = {one for pair in pairs(await proposals_of(pool, run)) for one in pair}
+    matched = {one for pair in pairs(await pool.proposals_of(run)) for one in pair}
     assert matched.isdisjoint({paused.participant["id"], away.participant["id"]})
 
 
@@ -324,8 +299,8 @@ async def test_published_proposals_ask_their_people_and_begin_mentorships(
     world: World, desk: Desk
 ) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
-    for proposal in await proposals_of(pool, run):
+    run = await pool.reviewed(desk)
+    for proposal in await pool.proposals_of(run):
         await pool.act(proposal, "approve")
 
     published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
@@ -337,7 +312,7 @@ async def test_published_proposals_ask_their_people_and_begin_mentorships(
     for somebody in [*pool.mentors, *pool.mentees]:
         own = (await somebody.client.get("/v1/me/proposals")).json()["items"]
         await post(somebody.client, f"/v1/proposals/{own[0]['id']}/consent", {})
-    accepted = await proposals_of(pool, run, status="accepted")
+    accepted = await pool.proposals_of(run, status="accepted")
     assert len(accepted) == 2
     mentorship = await pool.mentees[0].client.get(f"/v1/mentorships/{accepted[0]['mentorship_id']}")
     assert mentorship.status_code in {200, 404}
@@ -360,9 +335,9 @@ async def test_who_was_together_is_remembered_even_without_the_mentorship(
     )
     assert more.status_code == 200, more.text
 
-    together = await frozen(work, await reviewed(desk, pool, mode="dry_run"))
+    together = await frozen(work, await pool.reviewed(desk, mode="dry_run"))
     await work.rows("UPDATE mentorship SET status = 'cancelled' RETURNING id")
-    apart = await frozen(work, await reviewed(desk, pool, mode="dry_run"))
+    apart = await frozen(work, await pool.reviewed(desk, mode="dry_run"))
 
     assert len(together["live"]) == 1
     assert together["past"] == together["live"] == apart["past"]
@@ -381,8 +356,8 @@ async def frozen(work: Bench, run: dict[str, Any]) -> dict[str, Any]:
 
 async def test_a_run_whose_people_changed_is_stale(world: World, desk: Desk) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
-    await pool.act((await proposals_of(pool, run))[0], "approve")
+    run = await pool.reviewed(desk)
+    await pool.act((await pool.proposals_of(run))[0], "approve")
     await post(pool.mentors[0].client, f"{pool.mentors[0].path}/withdraw", {})
 
     answer = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
@@ -393,8 +368,8 @@ async def test_a_run_whose_people_changed_is_stale(world: World, desk: Desk) -> 
 
 async def test_decisions_in_review_do_not_make_a_run_stale(world: World, desk: Desk) -> None:
     pool = await waiting(world, mentors=4, mentees=4)
-    run = await reviewed(desk, pool)
-    approved, rejected, first, second = await proposals_of(pool, run)
+    run = await pool.reviewed(desk)
+    approved, rejected, first, second = await pool.proposals_of(run)
     await pool.act(approved, "approve")
     await pool.act(approved, "lock")
     await pool.act(rejected, "reject")
@@ -422,8 +397,8 @@ async def test_nobody_can_tell_from_themselves_or_others_that_a_proposal_waits(
     world: World, desk: Desk
 ) -> None:
     pool = await waiting(world, mentors=1, mentees=2)
-    run = await reviewed(desk, pool)
-    (proposal,) = await proposals_of(pool, run)
+    run = await pool.reviewed(desk)
+    (proposal,) = await pool.proposals_of(run)
     everybody = [*pool.mentors, *pool.mentees]
 
     async def seen() -> list[Any]:
@@ -447,8 +422,8 @@ async def test_a_rerun_knows_what_the_run_before_had_put_together(
     world: World, desk: Desk, work: Bench
 ) -> None:
     pool = await waiting(world, mentors=3, mentees=3)
-    run = await reviewed(desk, pool)
-    first, *_ = await proposals_of(pool, run)
+    run = await pool.reviewed(desk)
+    first, *_ = await pool.proposals_of(run)
     await pool.act(first, "reject")
 
     again = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/rerun", {})
@@ -462,8 +437,8 @@ async def test_a_rerun_keeps_what_is_locked_and_avoids_what_was_rejected(
     world: World, desk: Desk
 ) -> None:
     pool = await waiting(world, mentors=3, mentees=3)
-    run = await reviewed(desk, pool)
-    locked, rejected, other = await proposals_of(pool, run)
+    run = await pool.reviewed(desk)
+    locked, rejected, other = await pool.proposals_of(run)
     await pool.act(locked, "approve")
     await pool.act(locked, "lock")
     await pool.act(rejected, "reject")
@@ -471,23 +446,23 @@ async def test_a_rerun_keeps_what_is_locked_and_avoids_what_was_rejected(
     again = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/rerun", {"seed": 4})
     assert await turn(desk) == 1
 
-    after = await run_of(pool, again)
-    proposals = await proposals_of(pool, again)
+    after = await pool.run_of(again)
+    proposals = await pool.proposals_of(again)
     assert (after["previous_run_id"], after["seed"], after["status"]) == (run["id"], 4, "review")
-    assert (await run_of(pool, run))["status"] == "discarded"
+    assert (await pool.run_of(run))["status"] == "discarded"
     assert pairs([locked]) <= pairs(proposals)
     assert pairs([rejected]).isdisjoint(pairs(proposals))
     kept = [one for one in proposals if one["is_locked"]]
     assert pairs(kept) == pairs([locked])
-    old = {one["id"]: one for one in await proposals_of(pool, run)}
+    old = {one["id"]: one for one in await pool.proposals_of(run)}
     assert {old[one["id"]]["status"] for one in (locked, rejected, other)} == {"rejected"}
     assert old[locked["id"]]["is_locked"] is False
 
 
 async def test_a_discarded_run_holds_no_seats(world: World, desk: Desk) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
-    await pool.act((await proposals_of(pool, run))[0], "approve")
+    run = await pool.reviewed(desk)
+    await pool.act((await pool.proposals_of(run))[0], "approve")
 
     discarded = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
 
@@ -501,9 +476,9 @@ async def test_a_proposal_left_open_asks_its_people_when_approved_later(
     world: World, desk: Desk
 ) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
     await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
-    late = (await proposals_of(pool, run))[0]
+    late = (await pool.proposals_of(run))[0]
 
     approved = await pool.act(late, "approve")
 
@@ -514,15 +489,15 @@ async def test_pairs_are_explained_to_coordinators_and_to_themselves_once_asked(
     world: World, desk: Desk
 ) -> None:
     pool = await waiting(world, mentors=2, mentees=2)
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
     path = f"/v1/match-runs/{run['id']}/explanations"
-    (mentor, mentee), other = pairs(await proposals_of(pool, run))
+    (mentor, mentee), other = pairs(await pool.proposals_of(run))
     clients = {one.participant["id"]: one.client for one in [*pool.mentors, *pool.mentees]}
 
     matched = await pool.coordinator.get(path, params={"pair": f"{mentor},{mentee}"})
     apart = await pool.coordinator.get(path, params={"pair": f"{mentor},{other[1]}"})
     early = await clients[mentee].get(path, params={"pair": f"{mentor},{mentee}"})
-    for proposal in await proposals_of(pool, run):
+    for proposal in await pool.proposals_of(run):
         await pool.act(proposal, "approve")
     await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
     own = await clients[mentee].get(path, params={"pair": f"{mentor},{mentee}"})
@@ -540,7 +515,7 @@ async def test_pairs_are_explained_to_coordinators_and_to_themselves_once_asked(
 
 async def test_somebody_outside_the_run_is_not_explained(world: World, desk: Desk) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
     stranger = "par_01kajv7v1cefh8ws6q1fyv4m2z"
 
     answer = await pool.coordinator.get(
@@ -555,8 +530,8 @@ async def test_explanations_wait_for_matching_and_swaps_do_without(
     world: World, desk: Desk, matching: Matching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
-    first, second = await proposals_of(pool, run)
+    run = await pool.reviewed(desk)
+    first, second = await pool.proposals_of(run)
     monkeypatch.setattr(world.app.state.resources, "matching", matching.client_of_nobody())
 
     explained = await pool.coordinator.get(
@@ -623,8 +598,8 @@ async def test_a_dead_worker_costs_time_and_nothing_else(
     busy = await turn(desk)
 
     assert (idle, busy) == (0, 1)
-    assert (await run_of(pool, run))["status"] == "review"
-    assert len(await proposals_of(pool, run)) == 2
+    assert (await pool.run_of(run))["status"] == "review"
+    assert len(await pool.proposals_of(run)) == 2
     completed = await work.rows(
         "SELECT count(*) FROM outbox_message WHERE type = 'match_run.completed'"
     )
@@ -646,7 +621,7 @@ async def test_a_worker_that_wakes_up_late_writes_nothing(
     with pytest.raises(LeaseLostError):
         await jobs.write(desk, slow, task, line)
 
-    assert len(await proposals_of(pool, run)) == 2
+    assert len(await pool.proposals_of(run)) == 2
 
 
 async def test_progress_is_told_and_prolongs_the_lease(
@@ -662,7 +637,7 @@ async def test_progress_is_told_and_prolongs_the_lease(
     await jobs._tell(desk, claimed, line, now=desk.database.clock())
     work.clock.pass_time(20)
 
-    shown = await run_of(pool, run)
+    shown = await pool.run_of(run)
     assert shown["progress"] == {"phase": "scoring", "done": 3, "total": 4, "eta_seconds": 1.5}
     assert await turn(desk) == 0
 
@@ -675,8 +650,8 @@ async def test_two_workers_share_runs_and_double_none(world: World, desk: Desk) 
 
     assert sum(worked) == 2
     for pool, run in zip(pools, runs, strict=True):
-        assert (await run_of(pool, run))["status"] == "review"
-        assert len(await proposals_of(pool, run)) == 2
+        assert (await pool.run_of(run))["status"] == "review"
+        assert len(await pool.proposals_of(run)) == 2
 
 
 async def test_a_run_waits_for_matching_without_being_tried_less(
@@ -690,13 +665,13 @@ async def test_a_run_waits_for_matching_without_being_tried_less(
         assert await turn(alone) == 1
         assert await turn(alone) == 0
         work.clock.pass_time(jobs.WAITING.ceiling * 2)
-    waited = await run_of(pool, run)
+    waited = await pool.run_of(run)
     rows = await work.rows("SELECT attempts, progress->>'waits' FROM match_run")
     await turn(desk)
 
     assert (waited["status"], waited["progress"]["phase"]) == ("running", "waiting_for_matching")
     assert tuple(rows[0]) == (0, "6")
-    assert (await run_of(pool, run))["status"] == "review"
+    assert (await pool.run_of(run))["status"] == "review"
 
 
 async def test_a_run_that_matching_refuses_fails_after_two_more_tries(
@@ -710,11 +685,11 @@ async def test_a_run_that_matching_refuses_fails_after_two_more_tries(
     states = []
     for _ in range(3):
         await turn(desk)
-        states.append((await run_of(pool, run))["status"])
+        states.append((await pool.run_of(run))["status"])
         work.clock.pass_time(jobs.RETRYING.ceiling * 2)
 
     assert states == ["running", "failed", "failed"]
-    failed = await run_of(pool, run)
+    failed = await pool.run_of(run)
     assert failed["failure_code"] is not None
     rows = await work.rows(
         "SELECT data->'recipients' FROM outbox_message WHERE type = 'match_run.failed'"
@@ -730,8 +705,8 @@ async def _spoil(work: Bench, claimed: Claim) -> None:
         "'track', jsonb_build_object('format', 'unheard_of'), 'people', '[]'::jsonb,"
         "'past', '[]'::jsonb, 'live', '[]'::jsonb, 'blocked', '[]'::jsonb,"
         "'turned_down', '[]'::jsonb, 'current', '[]'::jsonb, 'locks', '[]'::jsonb,"
-        "'ignored', '[]'::jsonb, 'favorites', '[]'::jsonb, 'synonyms', '[]'::jsonb"
-        ")) WHERE id = :id RETURNING id",
+        "'ignored', '[]'::jsonb, 'synonyms', '[]'::jsonb,"
+        "'favorites', '[]'::jsonb)) WHERE id = :id RETURNING id",
         id=claimed.id,
     )
 
@@ -747,7 +722,7 @@ async def test_a_run_that_kills_its_workers_is_given_up_in_sight(
 
     await turn(desk)
 
-    failed = await run_of(pool, run)
+    failed = await pool.run_of(run)
     assert (failed["status"], failed["failure_code"]) == ("failed", "worker_lost")
 
 
@@ -759,7 +734,7 @@ async def test_a_sandbox_that_is_ahead_does_not_keep_its_runs_waiting(
         "UPDATE organization_clock SET offset_seconds = 86400 RETURNING organization_id"
     )
 
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
 
     assert run["status"] == "review"
     assert run["updated_at"] > (desk.database.clock() + timedelta(hours=23)).isoformat()
@@ -777,13 +752,13 @@ async def _mark(by: Somebody, about: Somebody, mark: str) -> None:
 async def test_whom_somebody_ignores_is_never_proposed_to_them(world: World, desk: Desk) -> None:
     pool = await waiting(world)
     mentor, mentee = pool.mentors[0], pool.mentees[0]
-    before = await reviewed(desk, pool, mode="dry_run")
+    before = await pool.reviewed(desk, mode="dry_run")
     await _mark(mentor, mentee, "ignore")
 
-    run = await reviewed(desk, pool, mode="dry_run")
+    run = await pool.reviewed(desk, mode="dry_run")
 
     apart = (mentor.participant["id"], mentee.participant["id"])
-    proposed = pairs(await proposals_of(pool, run))
+    proposed = pairs(await pool.proposals_of(run))
     assert run["input_hash"] != before["input_hash"]
     assert len(proposed) == 2
     assert apart not in proposed
@@ -807,9 +782,9 @@ async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk:
     wish = (pool.mentors[1], pool.mentees[0])
     await _mark(wish[1], wish[0], "favorite")
 
-    run = await reviewed(desk, pool, policy_id=policy["id"])
+    run = await pool.reviewed(desk, policy_id=policy["id"])
 
-    proposals = await proposals_of(pool, run)
+    proposals = await pool.proposals_of(run)
     found = next(
         one for one in proposals if one["members"][1]["participant_id"] == wish[1].participant["id"]
     )
@@ -835,7 +810,7 @@ async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk:
 
 async def test_a_mark_made_after_a_run_makes_it_stale(world: World, desk: Desk) -> None:
     pool = await waiting(world)
-    run = await reviewed(desk, pool)
+    run = await pool.reviewed(desk)
     await _mark(pool.mentees[0], pool.mentors[0], "favorite")
 
     answer = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
@@ -857,7 +832,7 @@ async def test_a_run_that_waits_is_cancelled_and_makes_room_for_another(
         [],
     )
     assert await turn(desk) == 0
-    assert (await reviewed(desk, pool))["status"] == "review"
+    assert (await pool.reviewed(desk))["status"] == "review"
 
 
 async def test_a_run_that_is_cancelled_stops_matching_within_two_seconds(
@@ -870,7 +845,7 @@ async def test_a_run_that_is_cancelled_stops_matching_within_two_seconds(
     assert task is not None
     calling = asyncio.create_task(jobs.call(desk, claimed, replace(task, problem=peers(2000))))
     await until(lambda: bool(matching.busy))
-    before = (await run_of(pool, run))["status"]
+    before = (await pool.run_of(run))["status"]
     [worker] = matching.busy
 
     began = time.monotonic()
@@ -881,7 +856,7 @@ async def test_a_run_that_is_cancelled_stops_matching_within_two_seconds(
 
     assert time.monotonic() - began < 2
     assert before == "running"
-    after = await run_of(pool, run)
+    after = await pool.run_of(run)
     assert (after["status"], after["progress"]["phase"]) == ("discarded", None)
     assert (await pool.start())["status"] == "queued"
 
@@ -898,7 +873,7 @@ async def test_what_a_cancelled_run_has_found_is_not_stored(world: World, desk: 
     with pytest.raises(LeaseLostError):
         await jobs.write(desk, claimed, task, line)
 
-    assert await proposals_of(pool, run) == []
+    assert await pool.proposals_of(run) == []
 
 
 async def test_a_swap_into_a_pair_that_the_policy_forbids_is_refused(
@@ -922,8 +897,8 @@ async def test_a_swap_into_a_pair_that_the_policy_forbids_is_refused(
             headers={"If-Match": "*"},
         )
         assert spoken.status_code == 200, spoken.text
-    run = await reviewed(desk, pool, policy_id=policy["id"])
-    first, second = await proposals_of(pool, run)
+    run = await pool.reviewed(desk, policy_id=policy["id"])
+    first, second = await pool.proposals_of(run)
 
     answer = await pool.coordinator.post(
         f"/v1/proposals/{first['id']}/swap", json={"with_proposal_id": second["id"]}
