@@ -1,19 +1,22 @@
 """What api asks of matching: a frozen problem in, explained answers out, for one organization."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.errors import ConflictError, InvalidError, UnavailableError, Violation
 from shared.http import ServiceClient
 from shared.schemas.matching import (
+    CirclesLine,
+    DrawLine,
     EmbeddingsAnswer,
     ExplanationsAnswer,
+    FailureLine,
     Fault,
-    Line,
     PolicyCheckAnswer,
     ProgressLine,
     ScoresAnswer,
@@ -29,7 +32,28 @@ TOO_LONG = "deadline_exceeded"
 
 type OnProgress = Callable[[ProgressLine], Awaitable[None]]
 
+type Last = SolutionLine | CirclesLine | DrawLine
+"""The last line of an answer, whichever door gave it."""
+
+type Line = Annotated[
+    ProgressLine | SolutionLine | CirclesLine | DrawLine | FailureLine,
+    Field(discriminator="type"),
+]
+
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)
+
+
+@dataclass(frozen=True, slots=True)
+class Door[Answer: Last]:
+    """Where a whole problem is asked about, and the last line of its answer."""
+
+    path: str
+    last: type[Answer]
+
+
+SOLUTIONS = Door("/v1/solutions", SolutionLine)
+CIRCLES = Door("/v1/circles", CirclesLine)
+DRAWS = Door("/v1/draws", DrawLine)
 
 
 def required(client: ServiceClient | None) -> ServiceClient:
@@ -50,10 +74,28 @@ async def solve(
     problem: Mapping[str, Any],
     on_progress: OnProgress,
 ) -> SolutionLine:
-    """Solve a problem, telling of progress on the way; what `on_progress` raises ends it."""
+    """Solve a problem as pairs or groups, telling of progress on the way."""
+    return await ask(
+        client,
+        SOLUTIONS,
+        organization_id=organization_id,
+        problem=problem,
+        on_progress=on_progress,
+    )
+
+
+async def ask[Answer: Last](
+    client: ServiceClient,
+    door: Door[Answer],
+    *,
+    organization_id: UUID,
+    problem: Mapping[str, Any],
+    on_progress: OnProgress,
+) -> Answer:
+    """Ask about a whole problem; what `on_progress` raises ends it."""
     async with client.stream(
         "POST",
-        "/v1/solutions",
+        door.path,
         organization_id=organization_id,
         subject=RUNS,
         body=problem,
@@ -64,11 +106,12 @@ async def solve(
             raise _refusal(answer)
         async for text in answer.aiter_lines():
             line = _parsed(text)
-            if isinstance(line, SolutionLine):
+            if isinstance(line, door.last):
                 return line
-            if not isinstance(line, ProgressLine):
+            if isinstance(line, FailureLine):
                 raise _fault(line.status, line.code, line.errors)
-            await on_progress(line)
+            if isinstance(line, ProgressLine):
+                await on_progress(line)
     # A connection that ends before the last line is a matching that went away.
     raise _unavailable()
 

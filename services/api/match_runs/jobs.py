@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from services.api.pools import operations as pools
 from services.api.pools import queries as pool_queries
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask
-from services.api.programs.rules import TrackRole
+from services.api.programs.rules import Format, TrackRole
 from services.api.timers import queries as timers
 from shared.errors import DomainError, UnavailableError
 from shared.http import ServiceClient
@@ -35,7 +36,23 @@ from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
 from shared.persistence.reads import SessionReader
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from shared.schemas.matching import MAX_TEXTS, Match, ProgressLine, SolutionLine
+from shared.schemas.matching import (
+    MAX_TEXTS,
+    Certificate,
+    Circle,
+    Circles,
+    CirclesLine,
+    Draw,
+    Fairness,
+    Match,
+    ProgressLine,
+    Reason,
+    Solution,
+    SolutionLine,
+    Totals,
+    Unmatched,
+    Versions,
+)
 from shared.workers.backoff import Backoff
 
 # A run that keeps killing its worker is claimed once more, to be given up in sight of everybody.
@@ -48,6 +65,12 @@ LOOK_SECONDS = 0.5
 # Much shorter than the lease, which nothing prolongs meanwhile.
 EMBEDDING_SECONDS = 8.0
 
+DOORS: Mapping[str, matching.Door[Any]] = MappingProxyType({Format.CIRCLE: matching.CIRCLES})
+"""Where formats are asked about that are not pairs or groups."""
+NOT_COUNTED = -1
+NOT_JUDGED = Fairness(minimum=None, fifth_percentile=None, gini=None)
+"""Of draws, whose scores decide nothing."""
+
 logger = structlog.get_logger()
 
 
@@ -58,6 +81,48 @@ class Desk:
     database: JobDatabase
     matching: ServiceClient
     secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What matching found for a run, whichever door was asked."""
+
+    matches: Sequence[Match]
+    unmatched: Sequence[Unmatched]
+    totals: Totals
+    certificate: Certificate
+    versions: Versions
+    warnings: Sequence[Reason]
+    fairness: Fairness | None = None
+    blocking_pairs: int = NOT_COUNTED
+    repeated: int | None = None
+
+    @classmethod
+    def of(cls, line: matching.Last) -> "Outcome":
+        """Return what the last line of an answer says."""
+        if isinstance(line, SolutionLine):
+            found = line.solution
+            return cls(
+                **_common(found),
+                matches=found.matches,
+                fairness=found.fairness,
+                blocking_pairs=found.blocking_pairs,
+            )
+        if isinstance(line, CirclesLine):
+            circles = line.circles
+            return cls(**_common(circles), matches=circles.circles, fairness=circles.fairness)
+        draw = line.draw
+        return cls(**_common(draw), matches=draw.matches, repeated=draw.repeated)
+
+
+def _common(found: Solution | Circles | Draw) -> dict[str, Any]:
+    return {
+        "unmatched": found.unmatched,
+        "totals": found.totals,
+        "certificate": found.certificate,
+        "versions": found.versions,
+        "warnings": found.warnings,
+    }
 
 
 async def turn(desk: Desk) -> int:
@@ -104,8 +169,8 @@ async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
         )
 
 
-async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
-    """Let matching solve the task; its progress prolongs the lease, and losing it ends the work."""
+async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> matching.Last:
+    """Let matching work on it; its progress prolongs the lease, and losing it ends the work."""
     told_at, told_phase = desk.database.clock(), ""
 
     async def on_progress(line: ProgressLine) -> None:
@@ -115,9 +180,10 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
             told_at, told_phase = now, line.phase
             await _tell(desk, claimed, line, now=now)
 
-    async def solve() -> SolutionLine:
-        return await matching.solve(
+    async def solve() -> matching.Last:
+        return await matching.ask(
             desk.matching,
+            _door_of(task),
             organization_id=claimed.organization_id,
             problem=await embedded(desk, claimed.organization_id, task.problem),
             on_progress=on_progress,
@@ -136,6 +202,12 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> SolutionLine:
         solving.cancel()
         watching.cancel()
         await asyncio.gather(solving, watching, return_exceptions=True)
+
+
+def _door_of(task: FrozenTask) -> matching.Door[Any]:
+    if task.is_drawn:
+        return matching.DRAWS
+    return DOORS.get(task.problem["format"], matching.SOLUTIONS)
 
 
 async def embedded(
@@ -217,20 +289,20 @@ async def _tell(desk: Desk, claimed: Claim, line: ProgressLine, *, now: datetime
         raise LeaseLostError
 
 
-async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: SolutionLine) -> None:
+async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: matching.Last) -> None:
     """Store what matching found, if the run is still ours."""
-    solution = line.solution
+    outcome = Outcome.of(line)
     names = task.names
     async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
         run = await operations.lock_claimed(session, claimed)
         await operations.finish(
             session,
             run=run,
-            drafts=[_draft(match, task, names) for match in solution.matches],
-            stats=_stats(line),
+            drafts=[_draft(match, task, names) for match in outcome.matches],
+            stats=_stats(outcome, seconds=sum(line.timings.model_dump().values())),
             certificate={
-                **solution.certificate.model_dump(mode="json"),
-                **solution.versions.model_dump(),
+                **outcome.certificate.model_dump(mode="json"),
+                **outcome.versions.model_dump(),
                 "digest": line.digest,
             },
             unmatched=[
@@ -240,7 +312,7 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: SolutionLine
                     "free": one.free,
                     **pool_rules.revealed(one.reason.model_dump(mode="json"), names),
                 }
-                for one in solution.unmatched
+                for one in outcome.unmatched
             ],
             now=await _now(desk, session, claimed),
         )
@@ -250,24 +322,32 @@ def _draft(match: Match, task: FrozenTask, names: Mapping[str, str]) -> Draft:
     return Draft(
         members=[(task.participants[one.id], TrackRole(one.role.value)) for one in match.members],
         score=round(match.score),
-        parts=[pool_rules.revealed(part.model_dump(mode="json"), names) for part in match.parts],
+        parts=[
+            *(pool_rules.revealed(part.model_dump(mode="json"), names) for part in match.parts),
+            *(rules.ground_part(one.key, one.params) for one in _ground_of(match)),
+        ],
         is_locked=match.is_locked,
     )
 
 
-def _stats(line: SolutionLine) -> dict[str, Any]:
-    totals, scores = line.solution.totals, [one.score for one in line.solution.matches]
+def _ground_of(match: Match) -> Sequence[Reason]:
+    return match.common_ground if isinstance(match, Circle) else ()
+
+
+def _stats(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
+    totals, scores = outcome.totals, [one.score for one in outcome.matches]
     return {
         "people": totals.people,
         "matched": totals.matched,
         "proposals": totals.matches,
         "mean_score": totals.mean,
         "min_score": min(scores, default=None),
-        "seconds": round(sum(line.timings.model_dump().values()), 3),
-        "blocking_pairs": line.solution.blocking_pairs,
+        "seconds": round(seconds, 3),
+        "blocking_pairs": outcome.blocking_pairs,
+        "repeated": outcome.repeated,
         "criteria": totals.criteria,
-        "fairness": line.solution.fairness.model_dump(),
-        "warnings": [one.model_dump(mode="json") for one in line.solution.warnings],
+        "fairness": (outcome.fairness or NOT_JUDGED).model_dump(),
+        "warnings": [one.model_dump(mode="json") for one in outcome.warnings],
     }
 
 

@@ -42,6 +42,7 @@ from services.api.programs import queries as programs
 from services.api.programs.rules import (
     MENTEE_SIDE,
     ConsentSides,
+    Format,
     MatchMode,
     ProgramStatus,
     TrackRole,
@@ -195,8 +196,7 @@ def _require_startable(program: Program, track: Track, kind: RunKind) -> None:
     rules.require_matching(program.status)
     if program.matching_paused:
         raise ConflictError("Matching is paused in this program.", code="matching_paused")
-    if kind is not RunKind.POOL:
-        raise rules.not_ready("kind", f"No format here is matched by {kind} yet; use pool.")
+    rules.require_kind(kind)
     if MODE_OF_KIND[kind] not in track.match_modes:
         raise rules.not_ready("match_modes", f"This track is not matched by {kind}.")
 
@@ -475,7 +475,10 @@ async def _require_rules(
     organization = await organizations.get(
         SessionReader(session), organization_id=track.organization_id
     )
-    candidates, broken = [], []
+    candidates, broken = [], list[Violation]()
+    if track.format is Format.CIRCLE and len(found) < len(members):
+        # A mentorship takes its facilitator as a mentor, too; a proposal asks everybody once.
+        broken.append(Violation("#/members", "not_unique", "Nobody is proposed twice."))
     for participant_id, role in members:
         participant = found[participant_id]
         person = await people.find(
@@ -912,6 +915,7 @@ async def _accept(
     now: datetime,
 ) -> None:
     proposal.status = rules.next_proposal_status(proposal.status, ProposalAction.CONSENT)
+    track = await _track(session, proposal)
     mentorship = await mentorships.create(
         session,
         organization_id=proposal.organization_id,
@@ -919,6 +923,7 @@ async def _accept(
         members=[NewMember(one.participant_id, one.role) for one in members],
         source=MentorshipSource.PROPOSAL,
         because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
+        common_ground=_common_ground(track, proposal),
         actor_id=actor_id,
         holds_seats=True,
         now=now,
@@ -936,6 +941,13 @@ async def _accept(
         before=ProposalStatus.AWAITING_PEOPLE,
         now=now,
     )
+
+
+def _common_ground(track: Track, proposal: Proposal) -> str | None:
+    """Return what a circle's members share: a value of all, else what the track is about."""
+    if track.format is not Format.CIRCLE:
+        return None
+    return rules.common_ground(proposal.parts, otherwise=track.name)
 
 
 async def _remember_pairs(
@@ -1157,6 +1169,7 @@ def pool_of(run: MatchRun) -> PoolOf:
         track_id=run.track_id,
         run_id=run.id,
         previous_run_id=run.previous_run_id,
+        is_drawn=run.kind is RunKind.ROULETTE,
     )
 
 
@@ -1201,6 +1214,7 @@ async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) ->
             seed=row["run_seed"],
         ),
         participants={name: UUID(one) for name, one in snapshot["participants"].items()},
+        is_drawn=row["kind"] == RunKind.ROULETTE,
     )
 
 

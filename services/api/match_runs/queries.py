@@ -189,6 +189,7 @@ def _snapshot() -> AnySelect:
         select(
             RUN.c.snapshot,
             RUN.c.seed.label("run_seed"),
+            cast(RUN.c.kind, Text).label("kind"),
             *(POLICY.c[name] for name in pool_rules.OF_A_POLICY),
         )
         .join(

@@ -132,6 +132,8 @@ def _stats(value: Mapping[str, Any]) -> StatsView:
         min_score=value["min_score"],
         seconds=value["seconds"],
         blocking_pairs=value["blocking_pairs"],
+        # Runs from before there were draws do not say it.
+        repeated=value.get("repeated"),
         criteria=value["criteria"],
         fairness=_fairness(value["fairness"]),
         warnings=[_reason(one) for one in value["warnings"]],
@@ -205,8 +207,9 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
 
 
 def _in_order(members: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    below = {"mentee", "protege"}
-    return sorted(members or (), key=lambda one: (one["role"] in below, str(one["participant_id"])))
+    return sorted(
+        members or (), key=lambda one: (rules.rank_in(one["role"]), str(one["participant_id"]))
+    )
 
 
 def _member(value: Mapping[str, Any], actor: Actor, *, decides: bool) -> ProposalMemberView:
@@ -408,12 +411,14 @@ async def explain_pair(
     """Say why a run put two participants together, rule by rule, or why it did not.
 
     Members may ask about their own pair once they have been asked whether they agree; what
-    could have been instead is for coordinators.
+    could have been instead is for coordinators. Circles are chosen as a whole and draws by chance,
+    so their pairs answer 409 `not_explainable`.
     """
     wanted = _parsed_pair(pair)
     async with reading() as reader:
         decides = await _require_explainable(reader, actor, run_id, wanted)
         task = await _task(reader, actor, run_id)
+    rules.require_pairs(is_solved=task.is_solved)
     opaque = {participant: name for name, participant in task.participants.items()}
     if not opaque.keys() >= set(wanted):
         raise NotFoundError("Somebody of this pair was not in the run.")

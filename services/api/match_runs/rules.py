@@ -142,6 +142,12 @@ HOLDING = frozenset({_S.APPROVED, _S.AWAITING_PEOPLE})
 TOLD = frozenset({_S.AWAITING_PEOPLE, _S.ACCEPTED, _S.DECLINED, _S.EXPIRED})
 """States that exist only once people were asked."""
 
+STARTABLE = frozenset({RunKind.POOL, RunKind.ROULETTE})
+"""Kinds of runs that matching can do; filling what is there is not among them yet."""
+
+COMMON_GROUND = "common_ground"
+LONGEST_GROUND = 500
+
 MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 
 CHECKED_HERE = frozenset({"not_oneself", "not_blocked", "not_ignored"})
@@ -202,6 +208,42 @@ def not_ready(code: str, detail: str) -> ConflictError:
     return ConflictError(detail, code="not_ready", errors=[Violation("#", code, detail)])
 
 
+def require_kind(kind: RunKind) -> None:
+    """Refuse what no run does yet."""
+    if kind not in STARTABLE:
+        known = " or ".join(sorted(STARTABLE))
+        raise not_ready("kind", f"Nothing is matched by {kind} yet; use {known}.")
+
+
+def require_pairs(*, is_solved: bool) -> None:
+    """Refuse to explain a pair where scores of pairs have not decided who is together."""
+    if not is_solved:
+        raise ConflictError(
+            "Circles are chosen as a whole and draws by chance; no pair of them is explained.",
+            code="not_explainable",
+        )
+
+
+def ground_part(key: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all of a circle share as a part of its proposal, which adds no points."""
+    return {
+        "rule": COMMON_GROUND,
+        "key": key,
+        "params": dict(params),
+        "points": 0.0,
+        "weight": 0,
+        "value": 1.0,
+    }
+
+
+def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
+    """Return in words what the members of a proposal have in common; else another text."""
+    words = [
+        word for one in parts if one["rule"] == COMMON_GROUND for word in one["params"]["shared"]
+    ]
+    return (", ".join(words) or otherwise)[:LONGEST_GROUND]
+
+
 def is_asked(role: TrackRole, sides: ConsentSides) -> bool:
     """Tell whether a member in this role is asked; each peer is a side, so peers always are."""
     if sides is ConsentSides.NONE:
@@ -235,6 +277,11 @@ def _last_in[Member: tuple[UUID, TrackRole]](
     members: Sequence[Member], role: TrackRole
 ) -> Member | None:
     return next((one for one in reversed(members) if one[1] is role), None)
+
+
+def rank_in(role: str) -> int:
+    """Return where a role stands in a proposal: who leads, then who gives, then who seeks."""
+    return 0 if role == TrackRole.FACILITATOR else 2 if role in MENTEE_SIDE else 1
 
 
 def usual_swap_role(members: Sequence[tuple[UUID, TrackRole]]) -> TrackRole:

@@ -44,7 +44,13 @@ class RunCreate(Body):
     mode: RunMode = Field(
         RunMode.REAL, description="A `dry_run` only shows what would be proposed."
     )
-    kind: RunKind = Field(RunKind.POOL, description="`pool` matches everybody who has a place.")
+    kind: RunKind = Field(
+        RunKind.POOL,
+        description=(
+            "`pool` matches everybody who has a place. `roulette` draws pairs by chance that "
+            "repeat as little as can be; the same seed is the same draw."
+        ),
+    )
     seed: Seed | None = None
     policy_id: PolicyId | None = Field(None, description="The track's policy where left out.")
 
@@ -156,7 +162,14 @@ class StatsView(TypedDict):
     min_score: Figure | None
     seconds: Figure
     blocking_pairs: Annotated[
-        int, Field(ge=-1, description="Two people who would both rather have each other.")
+        int,
+        Field(
+            ge=-1,
+            description="Two people who would both rather have each other; -1 if not counted.",
+        ),
+    ]
+    repeated: Annotated[
+        Count | None, Field(description="Of a draw: pairs who had met in an earlier one.")
     ]
     criteria: Annotated[
         dict[str, Figure], Field(max_length=50, description="Mean value of each criterion, 0-1.")

@@ -11,10 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import LargeBinary, Text, Uuid, bindparam, cast, column, func, select, table
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import col
 
 from services.api.mentorships.queries import MEMBER, MENTORSHIP
+from services.api.mentorships.rules import MEETINGS_PER_MENTEE
 from services.api.organizations import queries as organizations
 from services.api.organizations import rules as organization_rules
 from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT
@@ -22,15 +23,15 @@ from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import TextVector
 from services.api.people.queries import TABLE as PERSON
 from services.api.pools import rules
-from services.api.pools.rules import FrozenTask, PoolOf
-from services.api.programs.rules import FormStatus, TrackRole
+from services.api.pools.rules import Drawn, FrozenTask, PoolOf
+from services.api.programs.rules import MENTEE_SIDE, Format, FormStatus, MatchMode, TrackRole
 from services.api.programs.tables import Form, Track
 from services.api.shortlists import queries as shortlists
 from services.api.shortlists.rules import Mark
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, once
 
-# Proposals lie above the pool in the stack, so their tables are only named here.
+# Runs and proposals lie above the pool in the stack, so their tables are only named here.
 _PROPOSAL = table(
     "proposal",
     *(column(name) for name in ("organization_id", "id", "track_id", "run_id", "status")),
@@ -39,13 +40,21 @@ _PROPOSAL = table(
 _PROPOSED = table(
     "proposal_member",
     *(column(name) for name in ("organization_id", "proposal_id", "participant_id", "role")),
+    column("answer"),
+)
+_RUN = table(
+    "match_run",
+    *(column(name) for name in ("organization_id", "id", "track_id", "kind", "status")),
+    *(column("created_at"), column("unmatched", JSONB)),
 )
 _PAST = table("past_pair", column("organization_id"), column("pair_hash"))
 VECTOR = TextVector.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 TRACK = Track.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 
 PROPOSED, APPROVED, AWAITING = "proposed", "approved", "awaiting_people"
-REJECTED, DECLINED = "rejected", "declined"
+ACCEPTED, REJECTED, DECLINED = "accepted", "rejected", "declined"
+DREW_TOGETHER = frozenset({AWAITING, ACCEPTED})
+"""States of a proposal whose people an earlier draw has put together."""
 TOLD_AND_APART = frozenset({AWAITING, DECLINED})
 """States of a proposal, known to its members, that keep them from being proposed again."""
 
@@ -175,9 +184,25 @@ def _proposed() -> AnySelect:
             _PROPOSED.c.proposal_id,
             _PROPOSED.c.participant_id,
             cast(_PROPOSED.c.role, Text).label("role"),
+            _PROPOSED.c.answer,
         )
         .where(_PROPOSED.c.organization_id == _ORGANIZATION, _is_one_of(_PROPOSED.c.proposal_id))
         .order_by(_PROPOSED.c.proposal_id, _PROPOSED.c.participant_id)
+    )
+
+
+@once
+def _draws() -> AnySelect:
+    """Return the runs of a track whose pairs were drawn and published, the oldest first."""
+    return (
+        select(_RUN.c.id, _RUN.c.unmatched)
+        .where(
+            _RUN.c.organization_id == _ORGANIZATION,
+            _RUN.c.track_id == bindparam("track_id", type_=Uuid),
+            cast(_RUN.c.kind, Text) == MatchMode.ROULETTE.value,
+            cast(_RUN.c.status, Text) == "published",
+        )
+        .order_by(_RUN.c.created_at, _RUN.c.id)
     )
 
 
@@ -196,6 +221,8 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     key = rules.organization_secret(secret, of.organization_id)
     track = await terms(reader, organization_id=of.organization_id, track_id=of.track_id)
     rows = await _pool(reader, of)
+    if of.is_drawn and track["format"] == Format.FLASH:
+        rows = await _without_who_met_enough(reader, of, rows)
     organization = await organizations.get(reader, organization_id=of.organization_id)
     forms = await reader.fetch(
         _forms(), organization_id=of.organization_id, program_id=of.program_id
@@ -227,6 +254,7 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
             "live": live,
             **await _decided(reader, of, names),
             **await _marked(reader, of, names),
+            **(await _drawn_before(reader, of, names) if of.is_drawn else {}),
         },
         "participants": {name: str(one) for one, name in names.items()},
     }
@@ -454,10 +482,19 @@ async def _blocked(reader: Reader, of: PoolOf) -> list[tuple[tuple[UUID, UUID], 
     return [
         (pair, states[proposal_id])
         for proposal_id, members in (await _members_of(reader, of, states)).items()
-        for pair in rules.pairs_across(
-            [(one["participant_id"], TrackRole(one["role"])) for one in members]
-        )
+        for pair in _apart_by(states[proposal_id], members)
     ]
+
+
+def _apart_by(status: str, members: Sequence[Mapping[str, Any]]) -> list[tuple[UUID, UUID]]:
+    """Return the pairs that a proposal in some state keeps apart."""
+    everybody = [(one["participant_id"], TrackRole(one["role"])) for one in members]
+    if status == REJECTED:
+        return rules.turned_down(everybody)
+    if status == DECLINED:
+        by = {one["participant_id"] for one in members if one["answer"] == DECLINED}
+        return rules.declined(everybody, by)
+    return rules.pairs_across(everybody)
 
 
 def _keeps_apart(row: Mapping[str, Any], of: PoolOf) -> bool:
@@ -467,6 +504,67 @@ def _keeps_apart(row: Mapping[str, Any], of: PoolOf) -> bool:
     if row["status"] == APPROVED:
         return not of.as_told
     return row["status"] in TOLD_AND_APART
+
+
+async def _drawn_before(
+    reader: Reader, of: PoolOf, names: Mapping[UUID, str]
+) -> dict[str, list[list[Any]]]:
+    """Return who of the pool was drawn with whom in earlier draws of the track, and who was left.
+
+    A draw counts once it was published, a pair unless its people said no or nothing.
+    """
+    draws = await reader.fetch(_draws(), organization_id=of.organization_id, track_id=of.track_id)
+    of_draw: dict[UUID, list[tuple[UUID, UUID]]] = {row["id"]: [] for row in draws}
+    run_of = {
+        row["id"]: row["run_id"]
+        for row in await _proposals_of(reader, of)
+        if row["run_id"] in of_draw and row["status"] in DREW_TOGETHER
+    }
+    for proposal_id, members in (await _members_of(reader, of, run_of)).items():
+        of_draw[run_of[proposal_id]] += rules.pairs_across(
+            [(one["participant_id"], TrackRole(one["role"])) for one in members]
+        )
+    return rules.history_of(
+        [
+            Drawn(
+                pairs=[
+                    (names[first], names[second])
+                    for first, second in of_draw[row["id"]]
+                    if names.keys() >= {first, second}
+                ],
+                left={
+                    names[who]
+                    for who in (UUID(one["participant_id"]) for one in row["unmatched"])
+                    if who in names
+                },
+            )
+            for row in draws
+        ]
+    )
+
+
+async def _without_who_met_enough(
+    reader: Reader, of: PoolOf, rows: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return a pool of flash meetings without mentees who have had all of theirs."""
+    met: Counter[UUID] = Counter()
+    memberships: dict[UUID, list[UUID]] = {}
+    for row in await reader.fetch(
+        _memberships(),
+        organization_id=of.organization_id,
+        ids=[row["person_id"] for row in rows if row["role"] in MENTEE_SIDE],
+    ):
+        memberships.setdefault(row["mentorship_id"], []).append(row["person_id"])
+    for row in await reader.fetch(
+        _mentorships(), organization_id=of.organization_id, ids=list(memberships)
+    ):
+        if row["track_id"] == of.track_id:
+            met.update(memberships[row["id"]])
+    return [
+        row
+        for row in rows
+        if row["role"] not in MENTEE_SIDE or met[row["person_id"]] < MEETINGS_PER_MENTEE
+    ]
 
 
 async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, Any]]]:

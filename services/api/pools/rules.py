@@ -4,10 +4,12 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from itertools import chain, combinations, product
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -22,7 +24,7 @@ REPORTING_LINE = "reporting_line_distance"
 SOLVED = frozenset(
     {Format.ONE_TO_ONE, Format.REVERSE, Format.PEER, Format.GROUP, Format.SPONSORSHIP}
 )
-"""Formats that matching solves as one problem."""
+"""Formats that matching solves as one problem of pairs."""
 MOST_PAIRS = 1_000_000
 """Most pairs of a problem that a request asks about; a run has no such bound."""
 KEPT_APART = ("live", "blocked", "turned_down", "ignored")
@@ -40,7 +42,8 @@ class PoolOf:
     """Which pool is meant: a track's, as it is to one run or, without one, to nobody's.
 
     `as_told` shows it as people know it: of what was approved and told nobody nothing is seen.
-    `states` are those of participants who count.
+    `states` are those of participants who count. `is_drawn` says that pairs are drawn by chance,
+    which depends on earlier draws.
     """
 
     organization_id: UUID
@@ -49,6 +52,7 @@ class PoolOf:
     run_id: UUID | None = None
     previous_run_id: UUID | None = None
     as_told: bool = False
+    is_drawn: bool = False
     states: tuple[ParticipantStatus, ...] = (
         ParticipantStatus.AVAILABLE,
         ParticipantStatus.AT_CAPACITY,
@@ -61,6 +65,12 @@ class FrozenTask:
 
     problem: Mapping[str, Any]
     participants: Mapping[str, UUID]
+    is_drawn: bool = False
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether it is solved by scores of pairs, so that each pair can be explained."""
+        return not self.is_drawn and self.problem["format"] in SOLVED
 
     @property
     def names(self) -> dict[str, str]:
@@ -68,7 +78,7 @@ class FrozenTask:
         return {name: ids.format_id("participant", one) for name, one in self.participants.items()}
 
 
-def pairs_across(members: Sequence[tuple[UUID, TrackRole]]) -> list[tuple[UUID, UUID]]:
+def pairs_across[One](members: Sequence[tuple[One, TrackRole]]) -> list[tuple[One, One]]:
     """Return the pairs that a proposal matches; two of the mentee side are merely in one room."""
     return [
         (first, second)
@@ -77,15 +87,59 @@ def pairs_across(members: Sequence[tuple[UUID, TrackRole]]) -> list[tuple[UUID, 
     ]
 
 
-def mentor_first(
-    members: Sequence[tuple[str, TrackRole]],
-) -> list[tuple[str, str]]:
+def mentor_first[One: (str, UUID)](
+    members: Sequence[tuple[One, TrackRole]],
+) -> list[tuple[One, One]]:
     """Return each of a mentor side with each of its mentee side, or two peers as they stand."""
     below = [one for one, role in members if role in MENTEE_SIDE]
     above = [one for one, role in members if role not in MENTEE_SIDE]
     if not below:
         return list(combinations(sorted(above), 2))
     return list(product(above, below))
+
+
+def turned_down[One: (str, UUID)](
+    members: Sequence[tuple[One, TrackRole]],
+) -> list[tuple[One, One]]:
+    """Return the pairs that a coordinator turns down with a proposal: who was to help whom.
+
+    Whoever facilitates may lead the same people in another circle.
+    """
+    return mentor_first([one for one in members if one[1] is not TrackRole.FACILITATOR])
+
+
+def declined[One](
+    members: Sequence[tuple[One, TrackRole]], by: Collection[One]
+) -> list[tuple[One, One]]:
+    """Return the pairs kept apart once somebody has declined: those with whoever did."""
+    return [pair for pair in pairs_across(members) if not by or not {*pair}.isdisjoint(by)]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An earlier draw: the pairs it put together, and who was left."""
+
+    pairs: Sequence[tuple[str, str]]
+    left: Collection[str]
+
+
+def history_of(draws: Sequence[Drawn]) -> dict[str, list[list[Any]]]:
+    """Return who met how often and how many draws ago, and who was left how often.
+
+    The oldest draw comes first.
+    """
+    times, last = Counter[tuple[str, str]](), dict[tuple[str, str], int]()
+    for ago, one in zip(range(len(draws), 0, -1), draws, strict=True):
+        for first, second in one.pairs:
+            pair = (min(first, second), max(first, second))
+            times[pair] += 1
+            last[pair] = ago
+    # Somebody with two roles may be left in one of them only.
+    left = Counter(name for one in draws for name in {*one.left}.difference(*one.pairs))
+    return {
+        "met": [[*pair, count, last[pair]] for pair, count in sorted(times.items())],
+        "sat_out": [[name, count] for name, count in sorted(left.items())],
+    }
 
 
 # Names and digests that leave the organization's own tables.
@@ -195,6 +249,7 @@ def problem_of(
     people = list({one["id"]: one for one in entries}.values())
     rows = {one["id"]: index for index, one in enumerate(people)}
     track = frozen["track"]
+    more = MORE_OF_A_FORMAT.get(track["format"], _nothing_more)(frozen)
     return {
         "format": track["format"],
         "policy": policy_of(policy, synonyms=frozen["synonyms"]),
@@ -241,6 +296,52 @@ def problem_of(
             "mark": ["favorite"] * len(frozen["favorites"]),
         },
         "seed": seed,
+        **more,
+        **_of_earlier_draws(frozen),
+    }
+
+
+def _nothing_more(_frozen: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def _of_circles(frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a problem of circles says beside: who stays together, and what they may share.
+
+    Locked people are in one circle each with their roles, which pairs could not tell of somebody
+    who leads several.
+    """
+    kept = [(one, circle) for circle, group in enumerate(frozen["locks"]) for one in group]
+    return {
+        "locks": _columns(()),
+        "there": {
+            "id": [one["id"] for one, _circle in kept],
+            "role": [one["role"] for one, _circle in kept],
+            "circle": [circle for _one, circle in kept],
+        },
+        "common_ground": {"columns": ["values"]},
+    }
+
+
+MORE_OF_A_FORMAT: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = MappingProxyType(
+    {Format.CIRCLE: _of_circles}
+)
+"""What matching is told of a format beside its people and pairs."""
+
+
+def _of_earlier_draws(frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a draw is told of earlier ones; nothing where pairs are not drawn."""
+    if "met" not in frozen:
+        return {}
+    met, sat_out = frozen["met"], frozen["sat_out"]
+    return {
+        "met": {
+            name: [one[place] for one in met]
+            for place, name in enumerate(("first", "second", "times", "ago"))
+        },
+        "sat_out": {
+            name: [one[place] for one in sat_out] for place, name in enumerate(("id", "times"))
+        },
     }
 
 

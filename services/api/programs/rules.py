@@ -282,7 +282,7 @@ FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
         ),
         Format.CIRCLE: FormatRules(
             roles=_MENTORING | {_R.FACILITATOR},
-            modes=frozenset({_M.COORDINATOR, _M.FILL}),
+            modes=frozenset({_M.COORDINATOR, _M.POOL, _M.FILL}),
             minutes=(30, 60),
             members=(3, 20),
             usual_members=(4, 8),

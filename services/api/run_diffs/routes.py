@@ -144,7 +144,8 @@ async def _explained(
     """Return why pairs of one run are not in the other; None when matching could not be asked."""
     gone, come = rules.pairs_to_explain(people, base.found, other.found)
     is_bounded = all(
-        pool_rules.count_pairs(one.task.problem) <= pool_rules.MOST_PAIRS for one in (base, other)
+        one.task.is_solved and pool_rules.count_pairs(one.task.problem) <= pool_rules.MOST_PAIRS
+        for one in (base, other)
     )
     if resources.matching is None or not is_bounded:
         return None

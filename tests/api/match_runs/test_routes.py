@@ -501,13 +501,19 @@ async def test_a_run_is_refused_where_matching_is_not_ready(world: World) -> Non
     empty = await waiting(world, mentors=1, mentees=0)
     nobody = await start(empty, empty.coordinator)
     pool = await waiting(world)
-    roulette = await start(pool, pool.coordinator, kind="roulette")
+    roulette, fill = [
+        await start(pool, pool.coordinator, kind=kind) for kind in ("roulette", "fill")
+    ]
     foreign = await start(pool, pool.coordinator, policy_id=empty.offer.track["policy_id"])
     other = await pool.coordinator.post(pool.runs, json={"track_id": empty.offer.track["id"]})
 
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
     assert nobody.json()["errors"][0]["code"] == "nobody"
-    assert (roulette.status_code, roulette.json()["code"]) == (409, "not_ready")
+    assert {(one.status_code, one.json()["code"]) for one in (roulette, fill)} == {
+        (409, "not_ready")
+    }
+    assert roulette.json()["errors"][0]["code"] == "match_modes"
+    assert fill.json()["errors"][0]["code"] == "kind"
     assert foreign.json()["errors"][0]["pointer"] == "#/policy_id"
     assert other.json()["errors"][0]["pointer"] == "#/track_id"
 

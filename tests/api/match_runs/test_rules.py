@@ -10,6 +10,7 @@ from services.api.match_runs.rules import (
     ProposalAction,
     ProposalStatus,
     RunAction,
+    RunKind,
     RunStatus,
 )
 from services.api.programs.rules import ConsentSides, ProgramStatus, TrackRole
@@ -137,3 +138,36 @@ def test_rules_that_always_hold_are_checked_here() -> None:
 
     assert rules.only_matching_judges(hard[:2]) == frozenset()
     assert rules.only_matching_judges(hard) == {"reporting_line_distance", "shared_language"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(RunKind.POOL, None), (RunKind.ROULETTE, None), (RunKind.FILL, "not_ready")],
+    ids=str,
+)
+def test_what_no_run_does_yet_is_refused(kind: RunKind, code: str | None) -> None:
+    if code is None:
+        rules.require_kind(kind)
+        return
+    with pytest.raises(ConflictError) as refused:
+        rules.require_kind(kind)
+    assert refused.value.code == code
+    assert [one.code for one in refused.value.errors] == ["kind"]
+
+
+def test_common_ground_is_a_part_without_points_and_becomes_words() -> None:
+    part = rules.ground_part("because.common_ground", {"column": "values", "shared": ["a", "b"]})
+
+    assert (part["points"], part["weight"], part["value"]) == (0.0, 0, 1.0)
+    assert rules.common_ground([{"rule": "path_fit"}, part], otherwise="The track") == "a, b"
+    assert rules.common_ground([{"rule": "path_fit"}], otherwise="The track") == "The track"
+    assert len(rules.common_ground([], otherwise="x" * 900)) == rules.LONGEST_GROUND
+
+
+def test_who_leads_stands_first_and_who_seeks_last() -> None:
+    assert sorted(["mentee", "mentor", "facilitator"], key=rules.rank_in) == [
+        "facilitator",
+        "mentor",
+        "mentee",
+    ]
+    assert sorted(["protege", "sponsor"], key=rules.rank_in) == ["sponsor", "protege"]

@@ -7,9 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.api.pools import rules
+from services.api.pools.rules import Drawn
 from services.api.programs.rules import TrackRole
 
 MENTOR, MENTEE, PEER = TrackRole.MENTOR, TrackRole.MENTEE, TrackRole.PEER
+FACILITATOR = TrackRole.FACILITATOR
 KEY = rules.organization_secret(b"secret", UUID(int=1))
 
 
@@ -24,6 +26,32 @@ def test_two_mentees_of_one_mentor_are_no_pair() -> None:
 def test_pairs_are_told_with_the_mentor_side_first() -> None:
     assert rules.mentor_first([("b", MENTEE), ("a", MENTOR)]) == [("a", "b")]
     assert rules.mentor_first([("y", PEER), ("x", PEER)]) == [("x", "y")]
+
+
+def test_a_circle_turned_down_parts_mentors_from_mentees_and_nobody_from_who_leads() -> None:
+    circle = [("f", FACILITATOR), ("a", MENTOR), ("b", MENTOR), ("x", MENTEE)]
+
+    assert rules.turned_down(circle) == [("a", "x"), ("b", "x")]
+    assert rules.turned_down([("y", PEER), ("x", PEER)]) == [("x", "y")]
+
+
+def test_who_declines_is_kept_from_all_others_and_only_they_are() -> None:
+    circle = [("f", FACILITATOR), ("a", MENTOR), ("x", MENTEE), ("y", MENTEE)]
+
+    assert rules.declined(circle, {"x"}) == [("f", "x"), ("a", "x")]
+
+
+def test_draws_before_are_counted_from_the_last_one_back() -> None:
+    draws = [
+        Drawn(pairs=[("b", "a")], left={"c"}),
+        Drawn(pairs=[("b", "c")], left={"a"}),
+        Drawn(pairs=[("a", "b")], left={"c", "b"}),
+    ]
+
+    assert rules.history_of(draws) == {
+        "met": [["a", "b", 2, 1], ["b", "c", 1, 2]],
+        "sat_out": [["a", 1], ["c", 2]],
+    }
 
 
 def test_opaque_ids_are_stable_and_differ_between_organizations() -> None:
@@ -130,6 +158,42 @@ def test_somebody_in_two_roles_is_one_participant_with_two_places() -> None:
         "role": ["mentor", "mentee", "mentee"],
         "capacity": [2, 1, 1],
     }
+
+
+def test_locked_people_of_a_circle_are_told_with_their_roles() -> None:
+    group = [{"id": "a", "role": "mentor"}, {"id": "f", "role": "facilitator"}]
+
+    told = problem(
+        frozen(
+            entry("a", "mentor"),
+            entry("f", "facilitator"),
+            track={"format": "circle", "seniority": "none"},
+            locks=[group],
+        )
+    )
+
+    assert told["there"] == {
+        "id": ["a", "f"],
+        "role": ["mentor", "facilitator"],
+        "circle": [0, 0],
+    }
+    assert told["locks"] == {"first": [], "second": []}
+
+
+def test_a_draw_is_told_of_earlier_ones_in_columns() -> None:
+    told = problem(
+        frozen(
+            entry("a", "peer"),
+            entry("b", "peer"),
+            track={"format": "peer", "seniority": "none"},
+            met=[["a", "b", 2, 1]],
+            sat_out=[["a", 3]],
+        )
+    )
+
+    assert told["met"] == {"first": ["a"], "second": ["b"], "times": [2], "ago": [1]}
+    assert told["sat_out"] == {"id": ["a"], "times": [3]}
+    assert "met" not in problem(frozen(entry("a", "mentor")))
 
 
 def test_time_zones_and_tenure_are_those_of_the_day_it_was_frozen() -> None:
