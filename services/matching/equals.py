@@ -16,8 +16,8 @@ from services.matching.stability import Wishes
 from services.matching.taken import Taken
 from shared.schemas.matching import Certificate, CertificateKind, Objective
 
-WHOLE = 5_000
-"""All pairs of a pool of at most so many people are in memory at once, eight bytes each."""
+WHOLE = 3_000
+"""All pairs of a pool of at most so many people are in memory, some dozens of bytes each."""
 
 METHOD = "general matching, proven over all pairs"
 NEAREST = "general matching of everybody's best"

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 HEADER = struct.Struct(">cI")
 PROGRESS_SECONDS = 0.25
 PR_SET_PDEATHSIG = 1
+WHOLE_CELLS = 16_000_000
+"""Circles, schedules and draws hold all pairs at once, solutions do not; so theirs are fewer."""
 # One thread each: sums are taken in one order, and workers do not crowd each other out. The first
 # three are read by what stands below NumPy, the last by what takes texts apart; Numba uses one.
 WORKER_ENVIRONMENT = MappingProxyType(
@@ -496,7 +498,7 @@ def _circles(body: bytes, max_cells: int, say: Say) -> bytes:
     clock, step = Stopwatch(), Reporter(say)
     asked = CircleProblem.model_validate_json(body)
     clock.lap()
-    room = rooms.lay_out(asked, max_cells=max_cells, step=step)
+    room = rooms.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
     say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
     formed = circles.form(room, step=step)
@@ -513,7 +515,7 @@ def _schedule(body: bytes, max_cells: int, say: Say) -> bytes:
     clock, step = Stopwatch(), Reporter(say)
     asked = FlashProblem.model_validate_json(body)
     clock.lap()
-    rounds = schedules.lay_out(asked, max_cells=max_cells, step=step)
+    rounds = schedules.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
     say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
     planned = schedules.plan(rounds, step=step)
@@ -530,7 +532,7 @@ def _draw(body: bytes, max_cells: int, say: Say) -> bytes:
     clock, step = Stopwatch(), Reporter(say)
     asked = DrawProblem.model_validate_json(body)
     clock.lap()
-    wheel = draws.lay_out(asked, max_cells=max_cells, step=step)
+    wheel = draws.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
     say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
     drawn = draws.draw(wheel, step=step)
