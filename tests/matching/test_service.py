@@ -471,3 +471,12 @@ async def test_it_is_alive_and_ready_without_a_token(http: httpx.AsyncClient) ->
     answers = [await http.get(path) for path in ("/livez", "/readyz")]
 
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_forms_that_hold_all_pairs_take_fewer_than_solutions(
+    http: httpx.AsyncClient,
+) -> None:
+    answer = await post(http, "/v1/draws", peers(4_001))
+
+    assert answer.status_code == 400
+    assert {one["code"] for one in answer.json()["errors"]} == {"too_many_pairs"}
