@@ -15,6 +15,11 @@ from tests.support.notifications import beside
 gc.disable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with what takes longest, so that no worker is left with it in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("stack") is None)
+
+
 def pytest_collection_finish() -> None:
     """Leave alone what was collected, and look at what tests make."""
     gc.freeze()

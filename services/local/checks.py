@@ -27,7 +27,8 @@ STEPS = (
     Step("types", ("mypy",)),
     Step("import contracts", ("lint-imports",)),
     Step("documents", ("python", "-m", "services.documents", "--check")),
-    Step("tests", ("pytest", "-n", "3", "--dist", "loadgroup")),
+    # A file is one worker's, which then starts what the file shares once.
+    Step("tests", ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")),
 )
 
 

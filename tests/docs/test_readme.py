@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.stack import ROOT, Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 def commands() -> list[str]:

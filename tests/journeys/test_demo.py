@@ -17,7 +17,7 @@ import pytest
 from services.demo import company, play
 from tests.support.stack import ROOT, Stack, running, wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 HR_FILE = ROOT.parent / "shared" / "data" / "hr-export-v14.csv"
 HR_MAPPING = ROOT / "examples" / "hr-export" / "mapping.json"

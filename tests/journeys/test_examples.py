@@ -20,6 +20,8 @@ from tests.support.chromium import CHROMIUM, FLAGS, is_there
 from tests.support.ports import free_port
 from tests.support.stack import ROOT, Stack, running, wait_until
 
+pytestmark = pytest.mark.stack
+
 EXAMPLES = ROOT / "examples" / "sign-in"
 MENTOR = "mentor@example.org"
 

@@ -41,7 +41,7 @@ UNLIMITED = {
     "MENTORING_SIGN_IN_ORGANIZATION_RATE_LIMIT": "1000000",
 }
 
-pytestmark = pytest.mark.xdist_group("sign_in_killed")
+pytestmark = pytest.mark.stack
 
 
 class Kind(StrEnum):

@@ -24,6 +24,8 @@ from tests.support.email_codes import challenge_of, code_in_the_mail
 from tests.support.hurried import CACHE_SECONDS, LIFETIME_SECONDS, hurry
 from tests.support.processes import API, environment, running
 
+pytestmark = pytest.mark.stack
+
 HURRIED = ("-m", "tests.support.hurried")
 PROCESSES = 2
 CLIENTS = 4

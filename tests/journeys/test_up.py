@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.stack import Stack, running
 
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.stack
 
 
 def test_two_ups_at_once_start_one_stack_which_says_where_it_is_and_goes_down(
