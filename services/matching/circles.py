@@ -24,6 +24,7 @@ from shared.schemas.matching import (
     CertificateKind,
     Circle,
     Circles,
+    Joining,
     Member,
     Objective,
     Part,
@@ -240,13 +241,14 @@ def _certificate(formed: Formed) -> Certificate:
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """Pairs of all circles: the circle of each, its score, and what each criterion gave.
+    """Pairs of all circles: the circle of each, who it is, its score, and what each criterion gave.
 
-    For e pairs and c criteria: int64[e], and int64[c, e] values up to `POINTS` and points in
-    hundredths.
+    For e pairs and c criteria: int64[e], int64[e, 2], int64[e], and int64[c, e] values up to
+    `POINTS` and points in hundredths. Two who are settled together are no pair.
     """
 
     circle: Ints
+    who: Ints
     scores: Ints
     values: Ints
     points: Ints
@@ -257,14 +259,16 @@ def _pairs(room: Room, formed: Formed) -> _Pairs:
     named: list[list[tuple[int, int, int]]] = [[], [], []]
     for number, members in enumerate(formed.members):
         for one, other in itertools.combinations(members, 2):
-            named[int(room.role[one] + room.role[other])].append((number, one, other))
+            if room.settled[one] < 0 or room.settled[other] < 0:
+                named[int(room.role[one] + room.role[other])].append((number, one, other))
     total, soft = weight_sum(room.problem), room.problem.policy.soft
-    circle, scores, values, gains = [], [], [], []
+    circle, who, scores, values, gains = [], [], [], [], []
     for (board, row, column), pairs in zip(room.among, named, strict=True):
         table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
         first, second = table[:, 1] - row, table[:, 2] - column
         found = [one.values(first, second).astype(np.int64) for one in board.soft]
         circle.append(table[:, 0])
+        who.append(table[:, 1:])
         scores.append(board.scores(first, second))
         values.append(np.array(found, dtype=np.int64).reshape(len(soft), -1))
         gains.append(
@@ -275,6 +279,7 @@ def _pairs(room: Room, formed: Formed) -> _Pairs:
         )
     return _Pairs(
         circle=np.concatenate(circle),
+        who=np.concatenate(who),
         scores=np.concatenate(scores),
         values=np.concatenate(values, axis=1),
         points=np.concatenate(gains, axis=1),
@@ -283,8 +288,7 @@ def _pairs(room: Room, formed: Formed) -> _Pairs:
 
 def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
     members, leaders = formed.members[number], formed.leaders[number]
-    here = pairs.circle == number
-    scores = pairs.scores[here].tolist()
+    score, parts = _means(room, pairs, pairs.circle == number)
     fits = room.fit[leaders[0], members].tolist()
     names = [room.leaders.ids[one] for one in leaders]
     seat = int(room.seat[members].max())
@@ -302,27 +306,47 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
                 )
             ),
         ],
-        score=_mean(scores, 100, 2) or 0.0,
-        parts=[
-            Part(
-                rule=rule.rule,
-                key=f"because.{rule.rule}.group",
-                params={"pairs": len(scores)},
-                points=_mean(gains[here].tolist(), 100, 2) or 0.0,
-                weight=rule.weight,
-                value=_mean(values[here].tolist(), POINTS, 4) or 0.0,
-            )
-            for rule, gains, values in zip(
-                room.problem.policy.soft, pairs.points, pairs.values, strict=True
-            )
-            if scores
-        ],
+        score=score,
+        parts=parts,
         notes=[Reason(rule="size", key="note.circle_too_small")] if is_small else [],
         is_locked=len(there) == len(members) + len(leaders),
         there=there,
+        joining=[] if kept.places is None else _joining(room, pairs, members),
         fit=_mean(fits, 100, 2) or 0.0,
         common_ground=_ground_of(room, members),
     )
+
+
+def _means(room: Room, pairs: _Pairs, here: Mask) -> tuple[float, list[Part]]:
+    """Return the mean score of some pairs, and what each criterion gave them in the mean."""
+    scores = pairs.scores[here].tolist()
+    parts = [
+        Part(
+            rule=rule.rule,
+            key=f"because.{rule.rule}.group",
+            params={"pairs": len(scores)},
+            points=_mean(gains[here].tolist(), 100, 2) or 0.0,
+            weight=rule.weight,
+            value=_mean(values[here].tolist(), POINTS, 4) or 0.0,
+        )
+        for rule, gains, values in zip(
+            room.problem.policy.soft, pairs.points, pairs.values, strict=True
+        )
+        if scores
+    ]
+    return _mean(scores, 100, 2) or 0.0, parts
+
+
+def _joining(room: Room, pairs: _Pairs, members: list[int]) -> list[Joining]:
+    """Return who joins a circle that is settled, with what they bring to it."""
+    found = []
+    for one in members:
+        if room.settled[one] < 0:
+            score, parts = _means(room, pairs, (pairs.who == one).any(axis=1))
+            found.append(
+                Joining(id=room.ids[one], role=ROLES[room.role[one]], score=score, parts=parts)
+            )
+    return sorted(found, key=lambda one: (one.id, one.role))
 
 
 def _mean(values: Sequence[int], unit: int, digits: int) -> float | None:

@@ -77,7 +77,7 @@ def table_faults(problem: Problem, name: str, *, people: Sequence[str]) -> list[
     """
     table: Wire = getattr(problem, name)
     columns = {one: getattr(table, one) for one in type(table).model_fields}
-    expected = len(columns[people[0]])
+    expected = len(next(iter(columns.values())))
     wrong = list(_unequal({f"#/{name}/{one}": columns[one] for one in columns}, expected))
     known = set(problem.participants.id)
     return wrong or [

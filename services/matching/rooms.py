@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from services.matching.kernel.circles import NOBODY, Sizes
 from services.matching.kernel.compiling import Ints, Mask
 from services.matching.seats import Kept
 from shared.errors import InvalidError, Violation
-from shared.schemas.matching import CircleProblem, Format, Role, Seats
+from shared.schemas.matching import CircleProblem, Format, Openings, Role, Seats
 
 FORMATS: inputs.Formats = {Format.CIRCLE: frozenset({Role.MENTOR, Role.MENTEE, Role.FACILITATOR})}
 NAMED = frozenset(
@@ -36,7 +36,8 @@ class Room:
     Its people are the mentors, then the mentees; `n` of them, `f` facilitators, scores in
     hundredths of a point, `APART` where two must not meet. `likes` is int64[n, n], symmetric, `fit`
     int64[f, n], `beside` int64[f, f], and `topics` bool[n, t], of which `words` are the names.
-    `seat` int64[n] is the circle in which somebody is already, by its place in `kept`, or -1.
+    `seat` int64[n] is the circle in which somebody is already, by its place in `kept`, or -1;
+    `settled` int64[n] is the same for those alone whom nobody judges anew.
     """
 
     problem: CircleProblem
@@ -52,6 +53,7 @@ class Room:
     words: list[tuple[str, str]]
     team: Ints
     seat: Ints
+    settled: Ints
     kept: list[Kept]
 
     @property
@@ -79,11 +81,13 @@ class Room:
         """How many people a circle has, facilitators not counted."""
         problem = self.problem
         least, most = size_of(problem)
+        maximum = most - problem.facilitators
         return Sizes(
             minimum=least - 1,
-            maximum=most - problem.facilitators,
+            maximum=maximum,
             of_a_team=problem.of_a_team,
             needs=NEEDS,
+            there=tuple(maximum if one.most is None else one.most for one in self.kept),
         )
 
 
@@ -95,12 +99,13 @@ def ready(problem: CircleProblem, *, max_cells: int) -> CircleProblem:
     faults = inputs.faults_of(problem, max_cells=max_cells, formats=FORMATS)
     faults = faults or [
         *inputs.table_faults(problem, "there", people=["id"]),
+        *_wrong_openings(problem),
         *_wrong_sizes(problem),
         *_too_many(problem, max_cells),
     ]
     if faults:
         raise InvalidError(errors=faults[:100])
-    return inputs.canonical(problem).model_copy(update={"there": _sorted_seats(problem.there)})
+    return inputs.canonical(problem).model_copy(update=_in_order(problem))
 
 
 def size_of(problem: CircleProblem) -> tuple[int, int]:
@@ -108,6 +113,17 @@ def size_of(problem: CircleProblem) -> tuple[int, int]:
     track = problem.track
     least = LEAST if track.min_members is None else track.min_members
     return least, MOST if track.max_members is None else track.max_members
+
+
+def _wrong_openings(problem: CircleProblem) -> Iterator[Violation]:
+    if problem.openings is None:
+        return
+    yield from inputs.table_faults(problem, "openings", people=[])
+    yield from inputs.repeated("#/openings/circle", problem.openings.circle)
+    for row, circle in enumerate(problem.openings.circle):
+        if circle not in problem.there.circle:
+            detail = "No circle that is there has this number."
+            yield Violation(f"#/openings/circle/{row}", "unknown_reference", detail)
 
 
 def _wrong_sizes(problem: CircleProblem) -> Iterator[Violation]:
@@ -131,8 +147,38 @@ def _too_many(problem: CircleProblem, max_cells: int) -> Iterator[Violation]:
         yield Violation("#/places", "too_many_pairs", detail)
 
 
-def _sorted_seats(there: Seats) -> Seats:
-    """Return seats in order; circles are numbered in order of their first, as numbers are names."""
+def _in_order(problem: CircleProblem) -> dict[str, Seats | Openings | None]:
+    """Return seats and openings in order; circles are numbered in order of their first.
+
+    Numbers are names only.
+    """
+    there, openings = problem.there, problem.openings
+    number = _numbers(there)
+    seats = sorted(
+        {
+            (one, role, number[circle])
+            for one, role, circle in zip(there.id, there.role, there.circle, strict=True)
+        }
+    )
+    found: dict[str, Seats | Openings | None] = {
+        "there": Seats(
+            id=[one for one, _, _ in seats],
+            role=[role for _, role, _ in seats],
+            circle=[circle for _, _, circle in seats],
+        )
+    }
+    if openings is not None:
+        said = sorted(
+            (number[circle], places)
+            for circle, places in zip(openings.circle, openings.places, strict=True)
+        )
+        found["openings"] = Openings(
+            circle=[circle for circle, _ in said], places=[places for _, places in said]
+        )
+    return found
+
+
+def _numbers(there: Seats) -> dict[int, int]:
     rows = sorted(zip(there.id, there.role, there.circle, strict=True))
     number: dict[int, int] = {}
     for _, role, circle in sorted(rows, key=lambda row: (row[1] is Role.FACILITATOR, row)):
@@ -140,12 +186,7 @@ def _sorted_seats(there: Seats) -> Seats:
             number.setdefault(circle, len(number))
     for _, _, circle in rows:
         number.setdefault(circle, len(number))
-    found = sorted({(one, role, number[circle]) for one, role, circle in rows})
-    return Seats(
-        id=[one for one, _, _ in found],
-        role=[role for _, role, _ in found],
-        circle=[circle for _, _, circle in found],
-    )
+    return number
 
 
 # What circles are made of.
@@ -169,6 +210,8 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
     )
     abreast = between(problem, leaders, leaders, words=NAMED, step=step)
     topics, words = _topics(problem, [*mentors.rows, *mentees.rows])
+    settled = _seats([one.settled for one in kept], (mentors, mentees))
+    fit = np.concatenate([_scores(board) for board in above], axis=1)
     room = Room(
         problem=problem,
         leaders=leaders,
@@ -176,13 +219,14 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
         among=among,
         above=above,
         abreast=abreast,
-        likes=_likes(among, count + len(mentees.ids)),
-        fit=np.concatenate([_scores(board) for board in above], axis=1),
+        likes=_at_peace(_likes(among, count + len(mentees.ids)), settled),
+        fit=_led_already(fit, leaders, kept, settled),
         beside=_scores(abreast),
         topics=topics,
         words=words,
         team=_teams(problem, [*mentors.rows, *mentees.rows]),
-        seat=_seats(kept, (mentors, mentees)),
+        seat=_seats([one.members for one in kept], (mentors, mentees)),
+        settled=settled,
         kept=kept,
     )
     faults = [*_impossible(room)]
@@ -213,6 +257,22 @@ def _likes(among: Sequence[tuple[Board, int, int]], people: int) -> Ints:
     return found
 
 
+def _at_peace(likes: Ints, settled: Ints) -> Ints:
+    """Return scores in which nobody is kept from those they are settled with."""
+    is_together = (settled[:, None] == settled) & (settled >= 0)
+    return np.where(is_together, np.maximum(likes, 0), likes)
+
+
+def _led_already(fit: Ints, leaders: Side, kept: list[Kept], settled: Ints) -> Ints:
+    """Return how facilitators fit, none of them kept from whom they lead already."""
+    leads = np.zeros(fit.shape, dtype=bool)
+    for number, one in enumerate(kept):
+        for role, leader in one.settled:
+            if role is Role.FACILITATOR:
+                leads[leaders.place[leader]] |= settled == number
+    return np.where(leads, np.maximum(fit, 0), fit)
+
+
 def _topics(problem: CircleProblem, rows: list[int]) -> tuple[Mask, list[tuple[str, str]]]:
     """Return who chose what, and what it is: the column, and the word as somebody wrote it."""
     people = problem.participants
@@ -234,12 +294,13 @@ def _teams(problem: CircleProblem, rows: list[int]) -> Ints:
     return np.where(np.isnan(codes), NOBODY, np.nan_to_num(codes)).astype(np.int64)
 
 
-def _seats(kept: list[Kept], sides: tuple[Side, Side]) -> Ints:
+def _seats(circles: Iterable[Iterable[seats.Place]], sides: tuple[Side, Side]) -> Ints:
     seat = [np.full(len(side.ids), NOBODY, dtype=np.int64) for side in sides]
-    for number, one in enumerate(kept):
-        for role, member in one.members:
-            side = ROLES.index(role)
-            seat[side][sides[side].place[member]] = number
+    for number, places in enumerate(circles):
+        for role, member in places:
+            if role in ROLES:
+                side = ROLES.index(role)
+                seat[side][sides[side].place[member]] = number
     return np.concatenate(seat)
 
 
@@ -275,6 +336,8 @@ def _overfull(room: Room) -> Iterator[Violation]:
 
 
 def _broken(room: Room, kept: Kept, one: seats.Place, other: seats.Place) -> Iterator[Violation]:
+    if {one, other} <= kept.settled:
+        return
     if one[0] is Role.MENTEE and other[0] is Role.MENTOR:
         one, other = other, one
     if other[0] is Role.FACILITATOR:

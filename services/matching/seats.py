@@ -1,6 +1,6 @@
 """Circles that are there already: who is in them and who leads them, as a problem says it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from services.matching.board import Step
@@ -17,11 +17,23 @@ LEADS = Role.FACILITATOR
 
 @dataclass(slots=True)
 class Kept:
-    """One circle that is there; `pointers` tell where that was said of a place first."""
+    """One circle that is there; `pointers` tell where that was said of a place first.
+
+    With openings it takes so many more (`places`), and who was in it is `settled`.
+    """
 
     members: list[Place] = field(default_factory=list)
     leaders: list[str] = field(default_factory=list)
     pointers: dict[Place, str] = field(default_factory=dict)
+    settled: frozenset[Place] = frozenset()
+    places: int | None = None
+
+    @property
+    def most(self) -> int | None:
+        """How many mentors and mentees it may have; None where the sizes of the track say it."""
+        if self.places is None:
+            return None
+        return self.places + sum(place in self.settled for place in self.members)
 
 
 def kept_of(problem: CircleProblem, *, step: Step) -> list[Kept]:
@@ -52,7 +64,9 @@ def kept_of(problem: CircleProblem, *, step: Step) -> list[Kept]:
         elif not groups.join(places[0], places[1], pointer):
             faults.add(pointer, "lock_breaks_rule", "These two are in two circles already.")
     faults.refuse()
-    return _ordered(groups.kept())
+    said = problem.openings
+    open_ = dict(zip(said.circle, said.places, strict=True)) if said else {}
+    return _ordered(groups.kept(open_))
 
 
 def _rows(problem: CircleProblem) -> Iterator[Place]:
@@ -99,10 +113,12 @@ class _Groups:
         self.said: dict[Place, str] = {}
         self._of: dict[Node, list[Node]] = {}
         self._leads: dict[int, list[Place]] = {}
+        self._there: dict[int, list[Place]] = {}
 
     def put(self, place: Place, circle: int, pointer: str) -> None:
         """Put somebody into a circle; whoever leads is of no group, as they may lead several."""
         self.said.setdefault(place, pointer)
+        self._there.setdefault(circle, []).append(place)
         self._group(circle)
         if place[0] is LEADS:
             self._leads.setdefault(circle, []).append(place)
@@ -127,20 +143,22 @@ class _Groups:
         self._merge(mine, theirs)
         return True
 
-    def kept(self) -> list[Kept]:
-        """Return the groups as circles."""
+    def kept(self, places: Mapping[int, int]) -> list[Kept]:
+        """Return the groups as circles; `places` are those that circles with openings have."""
         found = []
         for group in {id(group): group for group in self._of.values()}.values():
-            places = [node for node in group if not isinstance(node, int)]
-            leads = [
-                place for node in group if isinstance(node, int) for place in self._of_led(node)
-            ]
-            everybody = sorted({*places, *leads})
+            numbers = [node for node in group if isinstance(node, int)]
+            members = [node for node in group if not isinstance(node, int)]
+            leads = [place for number in numbers for place in self._of_led(number)]
+            everybody = sorted({*members, *leads})
+            opened = [number for number in numbers if number in places]
             found.append(
                 Kept(
                     members=[place for place in everybody if place[0] is not LEADS],
                     leaders=[place[1] for place in everybody if place[0] is LEADS],
                     pointers={place: self.said[place] for place in everybody},
+                    settled=frozenset(place for one in opened for place in self._there[one]),
+                    places=sum(places[one] for one in opened) if opened else None,
                 )
             )
         return found

@@ -670,6 +670,19 @@ class Seats(Wire):
     )
 
 
+class Openings(Wire):
+    """Circles that are there and settled, one row each, and how many more people each takes.
+
+    `circle` is the number that `there` gives it. Who is in it stays, whatever rules say of them
+    today: only who joins is judged.
+    """
+
+    circle: PairColumn[Annotated[int, Field(ge=0, le=MAX_PARTICIPANTS)]] = Field(
+        default_factory=list
+    )
+    places: PairColumn[Annotated[int, Field(ge=0, le=1000)]] = Field(default_factory=list)
+
+
 class CircleProblem(Problem):
     """A problem of the format `circle`, with mentors, mentees and facilitators.
 
@@ -687,6 +700,20 @@ class CircleProblem(Problem):
     )
     common_ground: CommonGround = Field(default_factory=CommonGround)
     there: Seats = Field(default_factory=Seats)
+    openings: Openings | None = Field(
+        None,
+        description=(
+            "For circles that have begun. Where it is said of a circle, it decides how many join, "
+            "and the sizes of the track do not."
+        ),
+    )
+
+
+class Joining(Member):
+    """Somebody who joins a circle that is settled: means over their pairs with all of it."""
+
+    score: float
+    parts: list[Part]
 
 
 class Circle(Match):
@@ -694,11 +721,13 @@ class Circle(Match):
 
     `score` and `parts` are means over the pairs of mentors and mentees, `fit` is that of the first
     facilitator with them. `common_ground` says what all mentors and mentees chose. `there` are
-    those who were in it already; `is_locked` says that nobody else is.
+    those who were in it already; `is_locked` says that nobody else is. Of a circle with openings,
+    `joining` are the mentors and mentees who are new, and pairs of those who are not do not count.
     """
 
     fit: float
     there: list[str] = Field(default_factory=list)
+    joining: list[Joining] = Field(default_factory=list)
     common_ground: list[Reason] = Field(default_factory=list)
 
 

@@ -497,6 +497,127 @@ def test_what_is_decided_and_cannot_be_is_refused(
     assert fault in faults(values)
 
 
+# Circles that have begun: they are filled, and nobody in them is judged anew.
+
+
+def begun(places: int, *members: str, number: int = 7) -> dict[str, Any]:
+    """Return a circle that `facilitator-0` leads and that takes so many more."""
+    rows = [(one, one.partition("-")[0], number) for one in ("facilitator-0", *members)]
+    return {
+        "there": seats(*rows),
+        "openings": {"circle": [number], "places": [places]},
+    }
+
+
+@pytest.mark.parametrize("places", [0, 1, 3, 6])
+def test_openings_decide_how_many_join(places: int) -> None:
+    found = form(problem(2, 9, 1, **begun(places, "mentor-0", "mentee-0")))
+
+    (filled,) = found.circles
+    assert len(filled.members) == 3 + places
+    assert {"facilitator-0", "mentor-0", "mentee-0"} <= set(members(filled))
+    assert {one.id for one in filled.joining} == set(members(filled)) - set(filled.there)
+    assert filled.is_locked is (places == 0)
+    assert len(found.unmatched) == 9 - places
+    assert set(reasons(found).values()) == {"too_few_facilitators"}
+
+
+def test_who_is_settled_stays_whatever_rules_say_today() -> None:
+    values = problem(2, 3, 1, **begun(2, "mentor-0", "mentor-1", "mentee-0"))
+    values["participants"]["team"] = [None] * 6
+    values["participants"]["grade_rank"] = [1, 1, 5, 1, 1, 1]
+    values["policy"]["hard"] = [{"rule": "seniority", "params": {"gap_max": 1}}]
+    values["blocks"] = {
+        "first": ["mentor-0", "facilitator-0", "facilitator-0"],
+        "second": ["mentor-1", "mentor-0", "mentee-0"],
+    }
+
+    found = form(values)
+
+    (filled,) = found.circles
+    assert len(filled.members) == 6
+    assert {one.id for one in filled.joining} == {"mentee-1", "mentee-2"}
+    assert found.unmatched == []
+
+
+@pytest.mark.parametrize("settled", ["facilitator-0", "mentor-0", "mentee-0"])
+def test_who_joins_is_kept_from_nobody_there(settled: str) -> None:
+    values = problem(1, 3, 1, **begun(5, "mentor-0", "mentee-0"))
+    values["blocks"] = {"first": ["mentee-1"], "second": [settled]}
+
+    found = form(values)
+
+    assert [one.id for one in found.circles[0].joining] == ["mentee-2"]
+    assert [(one.id, one.reason.params) for one in found.unmatched] == [
+        ("mentee-1", {"pairs": {"not_blocked": 1}})
+    ]
+
+
+def test_who_joins_is_told_what_they_bring_and_others_do_not_count() -> None:
+    values = problem(2, 3, 1, **begun(2, "mentor-0", "mentor-1", "mentee-0"))
+    values["participants"]["team"] = [None] * 6
+    room = room_of(values)
+
+    found = form(values)
+
+    (filled,) = found.circles
+    here = [room.ids.index(member.id) for member in filled.members[1:]]
+    for one in filled.joining:
+        row = room.ids.index(one.id)
+        scores = [int(room.likes[row, other]) for other in here if other != row]
+        assert one.score == round(sum(scores) / len(scores) / 100, 2)
+        assert {part.params["pairs"] for part in one.parts} == {4}
+        assert abs(sum(part.points for part in one.parts) - one.score) < 0.1
+    # Two who join, each with three who are there, and with each other.
+    assert found.totals.pairs == 7
+    assert found.totals.matched == 6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_circle_below_its_smallest_size_is_filled_first(seed: int) -> None:
+    values = problem(2, 4, 2, seed=seed, track={"min_members": 4, "max_members": 6})
+    values["participants"]["team"] = [None] * 8
+    large = [("facilitator-0", "facilitator"), ("mentor-0", "mentor")]
+    large += [("mentee-0", "mentee"), ("mentee-1", "mentee")]
+    short = [("facilitator-1", "facilitator"), ("mentor-1", "mentor"), ("mentee-2", "mentee")]
+    values["there"] = seats(*((*one, 0) for one in large), *((*one, 1) for one in short))
+    values["openings"] = {"circle": [0, 1], "places": [3, 3]}
+
+    found = form(values)
+
+    assert [[one.id for one in circle.joining] for circle in found.circles] == [[], ["mentee-3"]]
+
+
+def test_a_lock_on_a_circle_that_has_begun_takes_one_of_its_places() -> None:
+    values = problem(1, 4, 1, **begun(2, "mentor-0", "mentee-0"))
+    values["participants"]["team"] = [None] * 6
+    values["locks"] = {"first": ["facilitator-0"], "second": ["mentee-3"]}
+
+    found = form(values)
+
+    assert len(found.circles[0].members) == 5
+    assert "mentee-3" in {one.id for one in found.circles[0].joining}
+    values["blocks"] = {"first": ["mentee-3"], "second": ["mentee-0"]}
+    assert ("#/locks/first/0", "lock_breaks_rule") in faults(values)
+
+
+@pytest.mark.parametrize(
+    ("openings", "fault"),
+    [
+        ({"circle": [8], "places": [1]}, ("#/openings/circle/0", "unknown_reference")),
+        ({"circle": [7, 7], "places": [1, 1]}, ("#/openings/circle/1", "not_unique")),
+        ({"circle": [7], "places": []}, ("#/openings/places", "wrong_length")),
+    ],
+    ids=["unknown", "twice", "lengths"],
+)
+def test_openings_that_say_nothing_are_refused(
+    openings: dict[str, list[int]], fault: tuple[str, str]
+) -> None:
+    values = problem(2, 4, 1, **begun(1, "mentor-0")) | {"openings": openings}
+
+    assert fault in faults(values)
+
+
 # Odd pools.
 
 
@@ -614,6 +735,14 @@ def test_the_order_of_rows_changes_nothing(seed: int) -> None:
     first, again = form(values), form(shuffled(values, seed=seed))
 
     assert first.model_dump_json() == again.model_dump_json()
+
+
+def test_another_number_of_a_circle_with_openings_is_the_same_problem() -> None:
+    values = [
+        problem(2, 4, 1, **begun(2, "mentor-0", "mentee-1", number=number)) for number in (0, 9)
+    ]
+
+    assert form(values[0]) == form(values[1])
 
 
 def test_another_number_of_a_circle_is_the_same_problem() -> None:

@@ -43,13 +43,26 @@ type Random = npt.NDArray[np.uint64]
 class Sizes:
     """How many people a circle has, 1 at least, and of one team at most; without facilitators.
 
-    `needs` is how many of each role a circle must have; roles are numbered from 0.
+    `needs` is how many of each role a circle must have; roles are numbered from 0. `there` is the
+    most people of circles that are there already, by their number, where it is not `maximum`.
     """
 
     minimum: int
     maximum: int
     of_a_team: int = 2
     needs: tuple[int, ...] = ()
+    there: tuple[int, ...] = ()
+
+    @property
+    def largest(self) -> int:
+        """How many people the largest circle may have."""
+        return max(self.maximum, *self.there, 0)
+
+    def most(self, circles: int) -> Ints:
+        """Return how many people each of so many circles may have."""
+        found = np.full(circles, self.maximum, dtype=np.int64)
+        found[: len(self.there)] = self.there[:circles]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +164,8 @@ class Table(NamedTuple):
 
 
 TEAM, ROLE, STAYS = 0, 1, 2
-SIZE, LIKES, GROUNDED, CHANCE, LEADER = 0, 1, 2, 3, 4
-MINIMUM, MAXIMUM, OF_A_TEAM, GROUND, SHORT, OUT = 0, 1, 2, 3, 4, 5
+SIZE, LIKES, GROUNDED, CHANCE, LEADER, MOST = 0, 1, 2, 3, 4, 5
+MINIMUM, OF_A_TEAM, GROUND, SHORT, OUT = 0, 1, 2, 3, 4
 
 
 def form(
@@ -172,6 +185,7 @@ def form(
     _check(people, facilitators, sizes)
     search = _Search(
         pool=_pool(people, facilitators, sizes, ground),
+        sizes=sizes,
         slots=_Slots(facilitators.circles, facilitators.leads),
         effort=effort,
         step=step,
@@ -233,10 +247,10 @@ def _how_many(people: People, facilitators: Facilitators, sizes: Sizes) -> int:
 
 def _pool(people: People, facilitators: Facilitators, sizes: Sizes, ground: int) -> Pool:
     best = int(facilitators.fit.max(initial=0)) + 2 * int(people.similarity.max(initial=0)) + ground
-    short = SHARES * (sizes.maximum + 1) * (best + 1)
+    short = SHARES * (sizes.largest + 1) * (best + 1)
     # Being left out costs more than any circle can lack.
-    out = short * (sizes.maximum + sum(sizes.needs) + 2)
-    share = [0, 0, *(2 * SHARES // others for others in range(1, sizes.maximum + 1))]
+    out = short * (sizes.largest + sum(sizes.needs) + 2)
+    share = [0, 0, *(2 * SHARES // others for others in range(1, sizes.largest + 1))]
     roles = max(len(sizes.needs), int(people.role.max(initial=0)) + 1)
     needs = np.zeros(roles, dtype=np.int64)
     needs[: len(sizes.needs)] = sizes.needs
@@ -249,20 +263,19 @@ def _pool(people: People, facilitators: Facilitators, sizes: Sizes, ground: int)
         has=np.ascontiguousarray(people.topics),
         needs=needs,
         share=np.array(share, dtype=np.int64),
-        rules=np.array(
-            [sizes.minimum, sizes.maximum, sizes.of_a_team, ground, short, out], dtype=np.int64
-        ),
+        rules=np.array([sizes.minimum, sizes.of_a_team, ground, short, out], dtype=np.int64),
     )
 
 
 def _check(people: People, facilitators: Facilitators, sizes: Sizes) -> None:
     """Refuse seats that break a rule, naming the first whom it concerns."""
     leads = facilitators.leads
+    most = sizes.most(int(people.seat.max(initial=NOBODY)) + 1)
     for one in np.flatnonzero(people.seat >= 0).tolist():
         seat = int(people.seat[one])
         before = np.flatnonzero(people.seat[: one + 1] == seat)
         mates = (people.team[before] == people.team[one]).sum()
-        if len(before) > sizes.maximum or seat >= facilitators.circles.sum():
+        if len(before) > most[seat] or seat >= facilitators.circles.sum():
             raise ImpossibleLockError("size", one)
         if people.barred[one, before].any():
             raise ImpossibleLockError("not_blocked", one)
@@ -300,6 +313,7 @@ class _Search:
     """One search, and how far it is."""
 
     pool: Pool
+    sizes: Sizes
     slots: _Slots
     effort: Effort
     step: Step
@@ -309,7 +323,8 @@ class _Search:
 
     def run(self, seat: Ints, count: int) -> Table:
         """Return where everybody is in the end; circles that cannot be filled are given up."""
-        table = _table(self.pool, np.where(seat < 0, count, seat), self.slots.first(count))
+        circle, leader = np.where(seat < 0, count, seat), self.slots.first(count)
+        table = _table(self.pool, circle, leader, self.sizes.most(count))
         # Whoever must not meet many joins first, and the others keep away from there.
         order = np.argsort((self.pool.likes >= 0).sum(axis=1), kind="stable")
         rounds, is_emptied = self.effort.rounds, False
@@ -328,13 +343,14 @@ class _Search:
     def _emptied(self, table: Table, unfit: int) -> Table:
         none = len(table.known) - 1
         circle = np.where(table.circle == unfit, none, table.circle)
-        return _table(self.pool, circle, _leaders(table))
+        return _table(self.pool, circle, _leaders(table), _most(table))
 
     def _without(self, table: Table, unfit: int) -> Table:
         none = len(table.known) - 1
         circle = np.where(table.circle == unfit, none, table.circle)
         circle = np.where(circle > unfit, circle - 1, circle)
-        return _table(self.pool, circle, np.delete(_leaders(table), unfit))
+        leader, most = np.delete(_leaders(table), unfit), np.delete(_most(table), unfit)
+        return _table(self.pool, circle, leader, most)
 
     def _improve(self, table: Table, order: Ints, rounds: int) -> None:
         """Accept losses below a threshold that falls to zero, then only gains."""
@@ -394,12 +410,12 @@ class _Search:
         return is_better
 
 
-def _table(pool: Pool, circle: Ints, leader: Ints) -> Table:
+def _table(pool: Pool, circle: Ints, leader: Ints, most: Ints) -> Table:
     """Return what is known of circles; whoever is in the one after the last is in none."""
     count, people = len(leader), len(circle)
     table = Table(
         circle=circle.astype(np.int64),
-        known=np.zeros((count + 1, 5), dtype=np.int64),
+        known=np.zeros((count + 1, 6), dtype=np.int64),
         link=np.zeros((count + 1, people), dtype=np.int64),
         gives=np.zeros((count + 1, people), dtype=np.int64),
         own=np.zeros((people, 2), dtype=np.int64),
@@ -418,6 +434,7 @@ def _table(pool: Pool, circle: Ints, leader: Ints) -> Table:
     table.known[:, SIZE] = np.bincount(circle, minlength=count + 1)
     table.known[:, LIKES] = np.bincount(circle, own, minlength=count + 1) // 2
     table.known[:-1, LEADER] = leader
+    table.known[:-1, MOST] = most
     _entitle(pool, table)
     return table
 
@@ -434,6 +451,10 @@ def _entitle(pool: Pool, table: Table) -> None:
 
 def _leaders(table: Table) -> Ints:
     return table.known[:-1, LEADER].copy()
+
+
+def _most(table: Table) -> Ints:
+    return table.known[:-1, MOST].copy()
 
 
 def _fits(pool: Pool, table: Table) -> Ints:
@@ -473,7 +494,7 @@ def _unfit(pool: Pool, table: Table) -> int:
 def _described(search: _Search, people: People, table: Table) -> Circles:
     pool, count = search.pool, len(table.known) - 1
     total = _total(pool, table)
-    bound = max(total, _bound(people, pool, count))
+    bound = max(total, _bound(people, pool, _most(table)))
     circle = np.where(table.circle == count, NOBODY, table.circle)
     return Circles(
         circle=circle,
@@ -503,18 +524,18 @@ def _shares_topic(topics: Mask) -> bool:
     return bool(len(topics) and topics.all(axis=0).any())
 
 
-def _bound(people: People, pool: Pool, count: int) -> int:
+def _bound(people: People, pool: Pool, most: Ints) -> int:
     """Return what nobody can do better than: the best facilitator, and the most similar people."""
-    if not count:
+    if not len(most):
         return 0
-    minimum, maximum = int(pool.rules[MINIMUM]), int(pool.rules[MAXIMUM])
+    minimum, maximum = int(pool.rules[MINIMUM]), int(most.max())
     nearest = -np.sort(-np.maximum(pool.likes, 0), axis=1)[:, : maximum - 1]
     sums = np.cumsum(nearest, axis=1) * pool.share[2 : 2 + nearest.shape[1]]
     similar = sums[:, max(0, minimum - 2) :].max(axis=1, initial=0)
     fit = np.maximum(pool.fit, 0).max(axis=0, initial=0)
     shared = pool.rules[GROUND] * people.topics.any(axis=1)
     each = np.sort(2 * SHARES * (fit + shared) + similar)[::-1]
-    return int(each[: count * maximum].sum()) // 2
+    return int(each[: most.sum()].sum()) // 2
 
 
 def _why(search: _Search, table: Table, one: int) -> int:
@@ -524,7 +545,7 @@ def _why(search: _Search, table: Table, one: int) -> int:
         return Why.PLACED
     open_slots = len(search.slots.open(_leaders(table)))
     full = Why.CIRCLE_TOO_SMALL if open_slots else Why.TOO_FEW_FACILITATORS
-    roomy = np.flatnonzero(table.known[:-1, SIZE] < pool.rules[MAXIMUM])
+    roomy = np.flatnonzero(table.known[:-1, SIZE] < table.known[:-1, MOST])
     if not len(roomy) and open_slots and _misses_role(pool, table):
         return Why.ROLE_IS_MISSING
     reasons = [_kept_out(pool, table, circle, one) for circle in roomy.tolist()]
@@ -620,7 +641,7 @@ def _move_gain(
     of, none = circle[one], len(known) - 1
     size, likes = known[to, SIZE], known[to, LIKES]
     team, role = person[one, TEAM], person[one, ROLE]
-    if size >= rules[MAXIMUM] or (team >= 0 and teams[to, team] >= rules[OF_A_TEAM]):
+    if size >= known[to, MOST] or (team >= 0 and teams[to, team] >= rules[OF_A_TEAM]):
         return -FAR
     gain = SHARES * (gives[to, one] - own[one, 1])
     gain += share[size + 1] * (likes + link[to, one]) - share[size] * likes

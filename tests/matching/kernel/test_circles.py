@@ -173,7 +173,8 @@ def test_nothing_that_was_counted_step_by_step_differs_from_counting_anew(seed: 
     described = circles._described
 
     def seen(search: circles._Search, people: People, table: circles.Table) -> Circles:
-        anew = circles._table(search.pool, table.circle, table.known[:-1, circles.LEADER])
+        leader, most = (table.known[:-1, column] for column in (circles.LEADER, circles.MOST))
+        anew = circles._table(search.pool, table.circle, leader, most)
         table_of.extend((table, anew))
         return described(search, people, table)
 
