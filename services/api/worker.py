@@ -72,9 +72,14 @@ CONSUMERS: Consumers = MappingProxyType(
             participants.on_program_ended,
         ),
         "mentorship.paused": (meetings.on_mentorship_stopped,),
-        "mentorship.completed": (meetings.on_mentorship_stopped,),
-        "mentorship.ended_early": (meetings.on_mentorship_stopped,),
-        "mentorship.cancelled": (meetings.on_mentorship_stopped,),
+        "mentorship.closing_started": (match_runs.on_mentorship_ended,),
+        "mentorship.completed": (match_runs.on_mentorship_ended, meetings.on_mentorship_stopped),
+        "mentorship.ended_early": (
+            match_runs.on_mentorship_ended,
+            meetings.on_mentorship_stopped,
+        ),
+        "mentorship.cancelled": (match_runs.on_mentorship_ended, meetings.on_mentorship_stopped),
+        "member.joined": (meetings.on_member_joined,),
         "member.left": (meetings.on_member_gone,),
         "member.removed": (meetings.on_member_gone,),
     }

@@ -162,6 +162,12 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
                     ("reporting_line_found", "Two members now stand in one reporting line."),
                 )
             ),
+            _type(
+                "member.joined",
+                "Somebody joined a mentorship that was there.",
+                mentorship_id="mentorship",
+                person_id="person",
+            ),
             _type("member.left", "A member left.", mentorship_id="mentorship", person_id="person"),
             _type(
                 "member.removed",
@@ -248,9 +254,11 @@ CONSUMED = frozenset(
         "program.completed",
         "program.cancelled",
         "mentorship.paused",
+        "mentorship.closing_started",
         "mentorship.completed",
         "mentorship.ended_early",
         "mentorship.cancelled",
+        "member.joined",
         "member.left",
         "member.removed",
     }

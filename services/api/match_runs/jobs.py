@@ -27,7 +27,7 @@ from services.api.pools import operations as pools
 from services.api.pools import queries as pool_queries
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask
-from services.api.programs.rules import Format, TrackRole
+from services.api.programs.rules import Format, MatchMode, TrackRole
 from services.api.timers import queries as timers
 from shared.errors import DomainError, UnavailableError
 from shared.http import ServiceClient
@@ -45,6 +45,8 @@ from shared.schemas.matching import (
     Draw,
     Fairness,
     Match,
+    Member,
+    Part,
     ProgressLine,
     Reason,
     Solution,
@@ -205,7 +207,7 @@ async def call(desk: Desk, claimed: Claim, task: FrozenTask) -> matching.Last:
 
 
 def _door_of(task: FrozenTask) -> matching.Door[Any]:
-    if task.is_drawn:
+    if task.by is MatchMode.ROULETTE:
         return matching.DRAWS
     return DOORS.get(task.problem["format"], matching.SOLUTIONS)
 
@@ -293,13 +295,14 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: matching.Las
     """Store what matching found, if the run is still ours."""
     outcome = Outcome.of(line)
     names = task.names
+    drafts = [draft for match in outcome.matches for draft in _drafts(match, task, names)]
     async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
         run = await operations.lock_claimed(session, claimed)
         await operations.finish(
             session,
             run=run,
-            drafts=[_draft(match, task, names) for match in outcome.matches],
-            stats=_stats(outcome, seconds=sum(line.timings.model_dump().values())),
+            drafts=drafts,
+            stats=_stats(outcome, task, drafts, seconds=sum(line.timings.model_dump().values())),
             certificate={
                 **outcome.certificate.model_dump(mode="json"),
                 **outcome.versions.model_dump(),
@@ -313,35 +316,67 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: matching.Las
                     **pool_rules.revealed(one.reason.model_dump(mode="json"), names),
                 }
                 for one in outcome.unmatched
+                # A mentorship that is there and stays as it is has nobody who waits.
+                if one.id in task.participants
             ],
             now=await _now(desk, session, claimed),
         )
 
 
-def _draft(match: Match, task: FrozenTask, names: Mapping[str, str]) -> Draft:
-    return Draft(
-        members=[(task.participants[one.id], TrackRole(one.role.value)) for one in match.members],
-        score=round(match.score),
-        parts=[
-            *(pool_rules.revealed(part.model_dump(mode="json"), names) for part in match.parts),
-            *(rules.ground_part(one.key, one.params) for one in _ground_of(match)),
-        ],
-        is_locked=match.is_locked,
-    )
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """People who are put together at once: all of a match, or one who joins what is there."""
+
+    members: Sequence[Member]
+    score: float
+    parts: Sequence[Part]
+    is_locked: bool
+
+
+def _drafts(match: Match, task: FrozenTask, names: Mapping[str, str]) -> list[Draft]:
+    there = [task.there[one.id] for one in match.members if one.id in task.there]
+    ground = [rules.ground_part(one.key, one.params) for one in _ground_of(match)]
+    return [
+        Draft(
+            members=[
+                (task.participants[one.id], TrackRole(one.role.value)) for one in some.members
+            ],
+            score=some.score,
+            parts=[
+                *(pool_rules.revealed(part.model_dump(mode="json"), names) for part in some.parts),
+                *ground,
+            ],
+            is_locked=some.is_locked,
+            mentorship_id=there[0].mentorship_id if there else None,
+        )
+        for some in _together(match, task)
+    ]
+
+
+def _together(match: Match, task: FrozenTask) -> list[_Together]:
+    """Return whom a match puts together; who joins what is there is proposed by themselves."""
+    if isinstance(match, Circle) and match.members[0].id in task.there:
+        return [
+            _Together([one], one.score, one.parts, one.id in match.there) for one in match.joining
+        ]
+    new = [one for one in match.members if one.id not in task.there]
+    return [_Together(new, match.score, match.parts, match.is_locked)]
 
 
 def _ground_of(match: Match) -> Sequence[Reason]:
     return match.common_ground if isinstance(match, Circle) else ()
 
 
-def _stats(outcome: Outcome, *, seconds: float) -> dict[str, Any]:
-    totals, scores = outcome.totals, [one.score for one in outcome.matches]
+def _stats(
+    outcome: Outcome, task: FrozenTask, drafts: Sequence[Draft], *, seconds: float
+) -> dict[str, Any]:
+    totals = outcome.totals
     return {
-        "people": totals.people,
-        "matched": totals.matched,
-        "proposals": totals.matches,
+        "people": len(task.participants),
+        "matched": len({one for draft in drafts for one, _role in draft.members}),
+        "proposals": len(drafts),
         "mean_score": totals.mean,
-        "min_score": min(scores, default=None),
+        "min_score": min((one.score for one in drafts), default=None),
         "seconds": round(seconds, 3),
         "blocking_pairs": outcome.blocking_pairs,
         "repeated": outcome.repeated,
@@ -403,6 +438,18 @@ async def on_participant_left(
     """End the open proposals of somebody who no longer takes part; others' seats are free again."""
     for proposal_id in await queries.open_ids_of_participant(
         session, organization_id=organization_id, participant_id=subject_id
+    ):
+        await operations.close(
+            session, organization_id=organization_id, proposal_id=proposal_id, now=now
+        )
+
+
+async def on_mentorship_ended(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
+) -> None:
+    """End the open proposals to join a mentorship that takes nobody any more."""
+    for proposal_id in await queries.open_ids_of_mentorship(
+        session, organization_id=organization_id, mentorship_id=subject_id
     ):
         await operations.close(
             session, organization_id=organization_id, proposal_id=proposal_id, now=now

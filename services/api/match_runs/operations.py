@@ -25,8 +25,10 @@ from services.api.match_runs.rules import (
 )
 from services.api.match_runs.tables import MatchRun, PastPair, Proposal, ProposalMember
 from services.api.mentorships import operations as mentorships
+from services.api.mentorships import queries as mentorship_queries
 from services.api.mentorships import rules as mentorship_rules
-from services.api.mentorships.rules import Candidate, MentorshipSource, NewMember, Terms
+from services.api.mentorships.rules import Candidate, MentorshipSource, NewMember
+from services.api.mentorships.tables import MentorshipMember
 from services.api.organizations import queries as organizations
 from services.api.participants import operations as participants
 from services.api.participants import queries as participant_queries
@@ -36,14 +38,13 @@ from services.api.people import queries as people
 from services.api.people.rules import PersonStatus
 from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
-from services.api.pools.rules import FrozenTask, PoolOf
+from services.api.pools.rules import FrozenTask, PoolOf, There
 from services.api.programs import operations as program_operations
 from services.api.programs import queries as programs
 from services.api.programs.rules import (
     MENTEE_SIDE,
     ConsentSides,
     Format,
-    MatchMode,
     ProgramStatus,
     TrackRole,
 )
@@ -83,11 +84,6 @@ EVENT_OF_PROPOSAL: Mapping[ProposalStatus, str] = {
     ProposalStatus.EXPIRED: "proposal.expired",
 }
 TELLS_OTHERS = frozenset({ProposalStatus.ACCEPTED, ProposalStatus.DECLINED, ProposalStatus.EXPIRED})
-MODE_OF_KIND: Mapping[RunKind, MatchMode] = {
-    RunKind.POOL: MatchMode.POOL,
-    RunKind.FILL: MatchMode.FILL,
-    RunKind.ROULETTE: MatchMode.ROULETTE,
-}
 MATCHABLE_PERSON = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE})
 PAIR = 2
 # Whoever is full may be part of a proposal still; whether a place is free is asked apart.
@@ -96,12 +92,13 @@ MATCHABLE = frozenset({ParticipantStatus.AVAILABLE, ParticipantStatus.AT_CAPACIT
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A proposal as a run has found it."""
+    """A proposal as a run has found it; with a mentorship, its members are to join that one."""
 
     members: Sequence[tuple[UUID, TrackRole]]
-    score: int
+    score: float
     parts: Sequence[Mapping[str, Any]]
     is_locked: bool
+    mentorship_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class Judged:
 
 
 type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
-"""What matching said of pairs of participants: score and parts."""
+"""What matching said of pairs of participants, or of one and whom they join: score and parts."""
 
 type Members = Sequence[tuple[UUID, TrackRole]]
 """Who is to be together: participants, each with a role."""
@@ -145,7 +142,7 @@ async def start(
     track = await _track_of(session, program, track_id)
     _require_startable(program, track, kind)
     policy = await _frozen_policy(session, track, policy_id)
-    await _require_people(session, track)
+    await _require_people(session, track, kind)
     if mode is RunMode.REAL:
         await _require_no_other(session, track)
     run = MatchRun(
@@ -196,8 +193,7 @@ def _require_startable(program: Program, track: Track, kind: RunKind) -> None:
     rules.require_matching(program.status)
     if program.matching_paused:
         raise ConflictError("Matching is paused in this program.", code="matching_paused")
-    rules.require_kind(kind)
-    if MODE_OF_KIND[kind] not in track.match_modes:
+    if rules.MODE_OF_KIND[kind] not in track.match_modes:
         raise rules.not_ready("match_modes", f"This track is not matched by {kind}.")
 
 
@@ -218,14 +214,21 @@ async def _frozen_policy(
     return policy
 
 
-async def _require_people(session: AsyncSession, track: Track) -> None:
-    if not await queries.can_anybody_be_matched(
+async def _require_people(session: AsyncSession, track: Track, kind: RunKind) -> None:
+    """Refuse a run that cannot find anything: nobody waits, or nothing that is there takes more."""
+    is_filled = kind is RunKind.FILL
+    waiting = await queries.count_waiting(
         session,
         organization_id=track.organization_id,
         program_id=track.program_id,
         track_id=track.id,
-    ):
+        roles=pool_rules.JOINING[track.format] if is_filled else TrackRole,
+    )
+    if waiting < rules.FEWEST[kind]:
         raise rules.not_ready("nobody", "Nobody in this track waits to be matched.")
+    of = PoolOf(track.organization_id, track.program_id, track.id)
+    if is_filled and not await pools.places_there(SessionReader(session), of=of):
+        raise rules.not_ready("no_free_place", "No mentorship of this track has a free place.")
 
 
 async def _require_no_other(session: AsyncSession, track: Track) -> None:
@@ -325,9 +328,7 @@ async def publish(
     if program is None:
         raise NotFoundError
     rules.require_matching(program.status)
-    await _require_unchanged(session, run, secret)
     track = await _track_of(session, program, run.track_id)
-    advance_run(session, run, RunAction.PUBLISH, actor_id=actor.person_id, now=now)
     approved = await queries.lock_proposals(
         session,
         organization_id=run.organization_id,
@@ -337,15 +338,83 @@ async def publish(
     members = await queries.members_of(
         session, organization_id=run.organization_id, proposal_ids=[one.id for one in approved]
     )
+    lost = await _without_a_place(session, track, approved)
+    asked = [one for one in approved if one.id not in lost]
+    await _require_unchanged(session, run, asked, members, secret)
+    advance_run(session, run, RunAction.PUBLISH, actor_id=actor.person_id, now=now)
     for proposal in approved:
+        if proposal.id in lost:
+            # Nobody turned them down, so that another run may find them a place.
+            proposal.decided_by = None
+            await _move(
+                session,
+                proposal,
+                members[proposal.id],
+                ProposalAction.REJECT,
+                actor_id=actor.person_id,
+                now=now,
+            )
+    for proposal in asked:
         await _ask(
             session, proposal, members[proposal.id], track, secret=secret, actor=actor, now=now
         )
-    await _limit_answers(session, organization_id=run.organization_id, asked=approved, now=now)
+    await _limit_answers(session, organization_id=run.organization_id, asked=asked, now=now)
     return run
 
 
-async def _require_unchanged(session: AsyncSession, run: MatchRun, secret: bytes) -> None:
+async def _without_a_place(
+    session: AsyncSession, track: Track, approved: Sequence[Proposal]
+) -> set[UUID]:
+    """Return the approved proposals whose mentorship has ended or become full since.
+
+    Locks their mentorships in a fixed order, as two runs may be published at once.
+    """
+    filling: dict[UUID, list[UUID]] = {}
+    for proposal in approved:
+        if proposal.mentorship_id is not None:
+            filling.setdefault(proposal.mentorship_id, []).append(proposal.id)
+    lost = set[UUID]()
+    for mentorship_id in sorted(filling):
+        held = filling[mentorship_id]
+        try:
+            mentorship, present = await mentorships.lock_to_join(
+                session, organization_id=track.organization_id, mentorship_id=mentorship_id
+            )
+        except ConflictError:
+            lost |= {*held}
+            continue
+        free = await _free_places(session, track, mentorship.id, present)
+        # Their own places are held; less than none are free where the track takes fewer now.
+        lost |= {*held[max(len(held) + min(free, 0), 0) :]}
+    return lost
+
+
+async def _free_places(
+    session: AsyncSession, track: Track, mentorship_id: UUID, present: Sequence[MentorshipMember]
+) -> int:
+    """Return how many places of a locked mentorship nobody has, nor is held for anybody."""
+    held = await queries.count_filling(
+        session,
+        organization_id=track.organization_id,
+        track_id=track.id,
+        mentorship_id=mentorship_id,
+    )
+    size = mentorship_rules.size_of(track.format, mentorship_queries.roles_of(present))
+    return track.max_members - (size or 0) - held
+
+
+async def _require_unchanged(
+    session: AsyncSession,
+    run: MatchRun,
+    approved: Sequence[Proposal],
+    members: Mapping[UUID, Sequence[ProposalMember]],
+    secret: bytes,
+) -> None:
+    """Refuse a run whose frozen input no longer fits.
+
+    Who joins a mentorship depends on nobody who joins another, so a run that fills them fits as
+    long as everything does that its approved proposals rest on.
+    """
     row = await queries.snapshot(
         SessionReader(session), organization_id=run.organization_id, run_id=run.id
     )
@@ -354,12 +423,37 @@ async def _require_unchanged(session: AsyncSession, run: MatchRun, secret: bytes
     # What was decided about the run before stood fixed when this one began.
     for name in ("locks", "turned_down", "current"):
         current["input"][name] = frozen[name]
-    if pool_rules.digest(current["input"]) != run.input_hash:
+    if pool_of(run).is_filled:
+        key = pool_rules.organization_secret(secret, run.organization_id)
+        fits = all(
+            pool_rules.rests_on(frozen, **joining)
+            == pool_rules.rests_on(current["input"], **joining)
+            for proposal in approved
+            for joining in _joining(proposal, members[proposal.id], key)
+        )
+    else:
+        fits = pool_rules.digest(current["input"]) == run.input_hash
+    if not fits:
         raise ConflictError(
             "People or places have changed since this run; run it again.",
             code="stale_run",
             allowed=[RunAction.RERUN, RunAction.DISCARD],
         )
+
+
+def _joining(
+    proposal: Proposal, members: Sequence[ProposalMember], key: bytes
+) -> list[dict[str, str]]:
+    """Return who is to join the mentorship of a proposal, as a frozen input names them."""
+    return [
+        {
+            "person": pool_rules.opaque_id(key, one.person_id),
+            "role": one.role,
+            "mentorship": pool_rules.opaque_id(key, proposal.mentorship_id),
+        }
+        for one in members
+        if proposal.mentorship_id is not None
+    ]
 
 
 async def _load_run(
@@ -469,9 +563,17 @@ async def _participants(
 
 
 async def _require_rules(
-    session: AsyncSession, track: Track, members: Members, found: Mapping[UUID, Participant]
+    session: AsyncSession,
+    track: Track,
+    members: Members,
+    found: Mapping[UUID, Participant],
+    *,
+    present: Sequence[MentorshipMember] = (),
 ) -> None:
-    """Refuse what no policy may permit: wrong company, people away, one reporting line."""
+    """Refuse what no policy may permit: wrong company, people away, one reporting line.
+
+    `present` are those whom the members are to join; what lies between them is not judged anew.
+    """
     organization = await organizations.get(
         SessionReader(session), organization_id=track.organization_id
     )
@@ -491,18 +593,25 @@ async def _require_rules(
         if person.status not in MATCHABLE_PERSON or participant.status not in MATCHABLE:
             detail = "Somebody does not take part in matching now."
             broken.append(Violation("#/members", "not_available", detail))
-    broken += mentorship_rules.broken_composition(candidates, _terms(track))
-    if await people.reporting_lines(
+    terms, there = mentorships.terms_of(track), list[Candidate]()
+    if present:
+        there = await mentorships.candidates_of(session, track, present)
+        broken += mentorship_rules.broken_joining(candidates, there, terms)
+    else:
+        broken += mentorship_rules.broken_composition(candidates, terms)
+    if await people.are_in_line(
         session,
         organization_id=track.organization_id,
-        person_ids=sorted({one.person_id for one in candidates}),
+        person_ids=sorted({one.person_id for one in [*candidates, *there]}),
+        concerning={one.person_id for one in candidates},
     ):
         detail = "Two of them are in one reporting line."
         broken.append(Violation("#/members", pool_rules.REPORTING_LINE, detail))
     if await shortlists.are_apart(
         SessionReader(session),
         organization_id=track.organization_id,
-        participant_ids=sorted(found),
+        participant_ids=sorted({*found, *(one.participant_id for one in there)}),
+        concerning=sorted(found),
     ):
         # The word of every reason to keep two apart: who ignores whom is told to nobody.
         broken.append(Violation("#/members", "not_blocked", "Somebody here is kept apart."))
@@ -510,15 +619,24 @@ async def _require_rules(
         raise rules.hard_rule_failed(broken)
 
 
-def _terms(track: Track) -> Terms:
-    return Terms(
-        format=track.format,
-        min_members=track.min_members,
-        max_members=track.max_members,
-        seniority=track.seniority,
-        grade_gap_min=track.grade_gap_min,
-        grade_gap_max=track.grade_gap_max,
+async def _present_in(session: AsyncSession, proposal: Proposal) -> list[MentorshipMember]:
+    """Lock the mentorship that a proposal fills and return who is in it; nobody where it is new."""
+    if proposal.mentorship_id is None:
+        return []
+    _mentorship, present = await mentorships.lock_to_join(
+        session, organization_id=proposal.organization_id, mentorship_id=proposal.mentorship_id
     )
+    return present
+
+
+async def _require_place(
+    session: AsyncSession, track: Track, proposal: Proposal, present: Sequence[MentorshipMember]
+) -> None:
+    """Refuse to fill a mentorship that is full with those who are in it or may yet join it."""
+    if proposal.mentorship_id is None:
+        return
+    if await _free_places(session, track, proposal.mentorship_id, present) < 1:
+        raise mentorship_rules.full(track.max_members)
 
 
 async def _require_seats(session: AsyncSession, track: Track, members: Members) -> None:
@@ -547,6 +665,7 @@ async def add_proposal(
     parts: Sequence[Mapping[str, Any]],
     forced: Sequence[Mapping[str, Any]] = (),
     is_locked: bool = False,
+    mentorship_id: UUID | None = None,
     proposal_id: UUID | None = None,
     now: datetime,
 ) -> Proposal:
@@ -563,6 +682,7 @@ async def add_proposal(
         parts=[dict(part) for part in parts],
         forced=[dict(one) for one in forced],
         is_locked=is_locked,
+        mentorship_id=mentorship_id,
     )
     session.add(proposal)
     await session.flush()
@@ -597,8 +717,10 @@ async def approve(
     pairs = _pairs(members)
     # Looked at before anything is locked: of many who want a last seat, most learn it here.
     await _require_seats(session, track, pairs)
+    present = await _present_in(session, proposal)
+    await _require_place(session, track, proposal, present)
     found = await _participants(session, track, pairs)
-    await _require_rules(session, track, pairs, found)
+    await _require_rules(session, track, pairs, found, present=present)
     await _hold_seats(session, track, pairs)
     proposal.decided_by = actor.person_id
     await _move(
@@ -676,11 +798,19 @@ async def swap(
             session, proposal, members, ProposalAction.SWAP, actor_id=actor.person_id, now=now
         )
         proposal.is_locked = False
+    present = {
+        one.id: await _present_in(session, one)
+        # In a fixed order, as others may swap or publish at once.
+        for one in sorted((first[0], second[0]), key=lambda one: str(one.mentorship_id))
+    }
     made = []
-    for pairs in new_members:
+    for (left, _members_left), pairs in zip((first, second), new_members, strict=True):
         found = await _participants(session, track, pairs)
-        await _require_rules(session, track, pairs, found)
-        score, parts = scored.get(frozenset(one for one, _role in pairs), (None, []))
+        await _require_rules(session, track, pairs, found, present=present[left.id])
+        score, parts = scored.get(
+            frozenset([*(one for one, _role in pairs), *filter(None, [left.mentorship_id])]),
+            (None, []),
+        )
         proposal = await add_proposal(
             session,
             track=track,
@@ -688,6 +818,7 @@ async def swap(
             members=[(one, people_of[one], role_) for one, role_ in pairs],
             score=score,
             parts=parts,
+            mentorship_id=left.mentorship_id,
             now=now,
         )
         await _record_proposal(
@@ -705,14 +836,20 @@ def exchange(first: Members, second: Members, role: TrackRole | None) -> tuple[M
 def pairs_after_swap(
     rows: Sequence[Mapping[str, Any] | None], role: TrackRole | None
 ) -> list[tuple[UUID, UUID]]:
-    """Return the pairs that a swap of two proposals would make, or none where it cannot."""
+    """Return the pairs that a swap of two proposals would make, or none where it cannot.
+
+    Who joins a mentorship is a pair with it.
+    """
+    known = [row for row in rows if row is not None and row["members"]]
+    if len(known) != PAIR:
+        return []
     told = [
         [(UUID(str(one["participant_id"])), TrackRole(one["role"])) for one in row["members"]]
-        for row in rows
-        if row is not None and row["members"]
+        for row in known
     ]
-    if len(told) != PAIR:
-        return []
+    there = [
+        [(one, TrackRole.MENTOR) for one in filter(None, [row["mentorship_id"]])] for row in known
+    ]
     try:
         made = exchange(told[0], told[1], role)
     except ConflictError:
@@ -720,7 +857,9 @@ def pairs_after_swap(
         return []
     return [
         (members[0][0], members[1][0])
-        for members in (sorted(one, key=_is_below) for one in made)
+        for members in (
+            sorted([*beside, *one], key=_is_below) for beside, one in zip(there, made, strict=True)
+        )
         if len(members) == PAIR
     ]
 
@@ -798,7 +937,10 @@ async def consent(
     if_match: str | None,
     now: datetime,
 ) -> Proposal:
-    """Agree; once everybody asked has, the mentorship comes about in the same transaction."""
+    """Agree; once everybody asked has, the mentorship comes about in the same transaction.
+
+    Where one is filled, those who agreed are in it from then on; who was in it is not asked.
+    """
     proposal, members = await _load(session, actor, proposal_id, "proposal.answer", if_match)
     rules.next_proposal_status(proposal.status, ProposalAction.CONSENT)
     own = next(one for one in members if one.person_id == actor.person_id)
@@ -915,24 +1057,23 @@ async def _accept(
     now: datetime,
 ) -> None:
     proposal.status = rules.next_proposal_status(proposal.status, ProposalAction.CONSENT)
-    track = await _track(session, proposal)
-    mentorship = await mentorships.create(
-        session,
-        organization_id=proposal.organization_id,
-        track_id=proposal.track_id,
-        members=[NewMember(one.participant_id, one.role) for one in members],
-        source=MentorshipSource.PROPOSAL,
-        because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
-        common_ground=_common_ground(track, proposal),
-        actor_id=actor_id,
-        holds_seats=True,
-        now=now,
-    )
-    proposal.mentorship_id = mentorship.id
+    new = [NewMember(one.participant_id, one.role) for one in members]
+    present = await _present_in(session, proposal)
+    if proposal.mentorship_id is None:
+        proposal.mentorship_id = await _create(session, proposal, new, actor_id=actor_id, now=now)
+    else:
+        await mentorships.join(
+            session,
+            organization_id=proposal.organization_id,
+            mentorship_id=proposal.mentorship_id,
+            members=new,
+            actor_id=actor_id,
+            now=now,
+        )
     proposal.holds_until = None
     proposal.touch(now)
     await timers.cancel(session, organization_id=proposal.organization_id, subject_id=proposal.id)
-    await _remember_pairs(session, proposal, members, secret, now=now)
+    await _remember_pairs(session, proposal, members, present, secret, now=now)
     await _record_proposal(
         session,
         proposal,
@@ -941,6 +1082,30 @@ async def _accept(
         before=ProposalStatus.AWAITING_PEOPLE,
         now=now,
     )
+
+
+async def _create(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[NewMember],
+    *,
+    actor_id: UUID | None,
+    now: datetime,
+) -> UUID:
+    track = await _track(session, proposal)
+    mentorship = await mentorships.create(
+        session,
+        organization_id=proposal.organization_id,
+        track_id=proposal.track_id,
+        members=members,
+        source=MentorshipSource.PROPOSAL,
+        because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
+        common_ground=_common_ground(track, proposal),
+        actor_id=actor_id,
+        holds_seats=True,
+        now=now,
+    )
+    return mentorship.id
 
 
 def _common_ground(track: Track, proposal: Proposal) -> str | None:
@@ -954,12 +1119,21 @@ async def _remember_pairs(
     session: AsyncSession,
     proposal: Proposal,
     members: Sequence[ProposalMember],
+    present: Sequence[MentorshipMember],
     secret: bytes,
     *,
     now: datetime,
 ) -> None:
+    """Keep that people were matched: the members with each other, and with whom they join."""
     key = pool_rules.organization_secret(secret, proposal.organization_id)
-    for pair in pool_rules.pairs_across([(one.person_id, one.role) for one in members]):
+    new = {one.person_id for one in members}
+    everybody = [
+        *((one.person_id, one.role) for one in members),
+        *((one.person_id, one.role) for one in present),
+    ]
+    for pair in pool_rules.pairs_across(everybody):
+        if new.isdisjoint(pair):
+            continue
         await session.merge(
             PastPair(
                 organization_id=proposal.organization_id,
@@ -1169,7 +1343,7 @@ def pool_of(run: MatchRun) -> PoolOf:
         track_id=run.track_id,
         run_id=run.id,
         previous_run_id=run.previous_run_id,
-        is_drawn=run.kind is RunKind.ROULETTE,
+        by=rules.MODE_OF_KIND[run.kind],
     )
 
 
@@ -1214,7 +1388,11 @@ async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) ->
             seed=row["run_seed"],
         ),
         participants={name: UUID(one) for name, one in snapshot["participants"].items()},
-        is_drawn=row["kind"] == RunKind.ROULETTE,
+        by=rules.MODE_OF_KIND[RunKind(row["kind"])],
+        there={
+            name: There(UUID(mentorship), UUID(participant), leads=leads)
+            for name, (mentorship, participant, leads) in snapshot.get("there", {}).items()
+        },
     )
 
 
@@ -1260,9 +1438,10 @@ async def _store(
             program_id=run.program_id,
             track_id=run.track_id,
             run_id=run.id,
-            score=draft.score,
+            score=round(draft.score),
             parts=[dict(part) for part in draft.parts],
             is_locked=draft.is_locked,
+            mentorship_id=draft.mentorship_id,
         )
         for draft in drafts
     ]
@@ -1309,7 +1488,11 @@ async def _note_proposals(
 
 async def _hand_over_locks(session: AsyncSession, run: MatchRun, drafts: Sequence[Draft]) -> None:
     """End the locks of earlier proposals that this run's have taken over."""
-    kept = {frozenset(one for one, _role in draft.members) for draft in drafts if draft.is_locked}
+    kept = {
+        frozenset([*(one for one, _role in draft.members), *filter(None, [draft.mentorship_id])])
+        for draft in drafts
+        if draft.is_locked
+    }
     for proposal_id, members in (
         await pools.locked(SessionReader(session), of=pool_of(run))
     ).items():

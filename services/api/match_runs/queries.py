@@ -5,7 +5,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, Uuid, and_, bindparam, cast, func, or_, select, text, update
+from sqlalchemy import (
+    Boolean,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
@@ -15,6 +28,7 @@ from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
 from services.api.match_runs.rules import (
+    HOLDING,
     OPEN,
     TOLD,
     UNFINISHED,
@@ -22,9 +36,12 @@ from services.api.match_runs.rules import (
     RunMode,
 )
 from services.api.match_runs.tables import MatchRun, Proposal, ProposalMember
+from services.api.mentorships.queries import MEMBER as PRESENT
+from services.api.mentorships.rules import MemberStatus
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.pools import rules as pool_rules
+from services.api.programs.rules import TrackRole
 from services.api.programs.tables import MatchPolicy
 from shared.errors import NotFoundError
 from shared.persistence.leases import Claim
@@ -135,6 +152,25 @@ _MEMBERS = (
     .scalar_subquery()
     .label("members")
 )
+_PRESENT = (
+    select(
+        func.jsonb_agg(
+            func.jsonb_build_object(
+                *("participant_id", PRESENT.c.participant_id),
+                *("person_id", PRESENT.c.person_id),
+                *("role", PRESENT.c.role),
+            )
+        )
+    )
+    .where(
+        PRESENT.c.organization_id == PROPOSAL.c.organization_id,
+        PRESENT.c.mentorship_id == PROPOSAL.c.mentorship_id,
+        cast(PRESENT.c.status, Text) == MemberStatus.ACTIVE.value,
+        cast(PROPOSAL.c.status, Text) != ProposalStatus.ACCEPTED.value,
+    )
+    .scalar_subquery()
+    .label("present")
+)
 _RUN_FILTERS: Mapping[str, Any] = {
     "track_id": RUN.c.track_id == bindparam("track_id"),
     "status": _is_one_of(RUN.c.status, "status"),
@@ -152,7 +188,7 @@ def _run_rows() -> AnySelect:
 
 
 def _proposal_rows() -> AnySelect:
-    return select(*PROPOSAL.c, _MEMBERS).where(
+    return select(*PROPOSAL.c, _MEMBERS, _PRESENT).where(
         PROPOSAL.c.organization_id == bindparam("organization_id"), proposals_visible_to()
     )
 
@@ -211,25 +247,33 @@ def _program_of_run() -> AnySelect:
 
 @once
 def _told_together() -> AnySelect:
-    """Return a told proposal of a run that has both of two participants, one being the reader."""
-    first, second = MEMBER.alias("first"), MEMBER.alias("second")
+    """Return a told proposal of a run that puts two participants together and has the reader.
 
-    def is_member(member: Any, name: str) -> Any:
-        return and_(
-            member.c.organization_id == PROPOSAL.c.organization_id,
-            member.c.proposal_id == PROPOSAL.c.id,
-            member.c.participant_id == bindparam(name, type_=Uuid),
-        )
+    Who joins a group is put together with its mentor.
+    """
 
-    return (
-        select(PROPOSAL.c.id)
-        .join(first, is_member(first, "first_id"))
-        .join(second, is_member(second, "second_id"))
-        .where(
-            PROPOSAL.c.organization_id == bindparam("organization_id"),
-            PROPOSAL.c.run_id == bindparam("run_id"),
-            _mine(),
+    def is_of(name: str) -> Any:
+        wanted = bindparam(name, type_=Uuid)
+        proposed = exists().where(
+            MEMBER.c.organization_id == PROPOSAL.c.organization_id,
+            MEMBER.c.proposal_id == PROPOSAL.c.id,
+            MEMBER.c.participant_id == wanted,
         )
+        leads = exists().where(
+            PRESENT.c.organization_id == PROPOSAL.c.organization_id,
+            PRESENT.c.mentorship_id == PROPOSAL.c.mentorship_id,
+            PRESENT.c.participant_id == wanted,
+            cast(PRESENT.c.role, Text) == TrackRole.MENTOR.value,
+            cast(PRESENT.c.status, Text) == MemberStatus.ACTIVE.value,
+        )
+        return or_(proposed, leads)
+
+    return select(PROPOSAL.c.id).where(
+        PROPOSAL.c.organization_id == bindparam("organization_id"),
+        PROPOSAL.c.run_id == bindparam("run_id"),
+        is_of("first_id"),
+        is_of("second_id"),
+        _mine(),
     )
 
 
@@ -431,6 +475,13 @@ async def open_ids_of_program(
     return await _open_ids(session, organization_id, col(Proposal.program_id) == program_id)
 
 
+async def open_ids_of_mentorship(
+    session: AsyncSession, *, organization_id: UUID, mentorship_id: UUID
+) -> list[UUID]:
+    """Return the proposals to join a mentorship that somebody may still decide on."""
+    return await _open_ids(session, organization_id, col(Proposal.mentorship_id) == mentorship_id)
+
+
 async def _open_ids(session: AsyncSession, organization_id: UUID, where: Any) -> list[UUID]:
     statement = (
         select(col(Proposal.id))
@@ -485,23 +536,47 @@ async def run_ids_of_program(
     return list((await session.execute(statement)).scalars())
 
 
-async def can_anybody_be_matched(
-    session: AsyncSession, *, organization_id: UUID, program_id: UUID, track_id: UUID
-) -> bool:
-    """Tell whether at least two people of a track have a free place."""
+async def count_waiting(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    program_id: UUID,
+    track_id: UUID,
+    roles: Iterable[TrackRole],
+) -> int:
+    """Return how many people of a track have a free place in one of these roles."""
     statement = text(
         "SELECT count(DISTINCT p.person_id) FROM participant p JOIN participant_track_role s"
         " ON s.organization_id = p.organization_id AND s.participant_id = p.id"
         " WHERE p.organization_id = :organization_id AND p.program_id = :program_id"
         " AND s.track_id = :track_id AND p.status = :status AND s.load + s.held < s.capacity"
+        " AND s.role = ANY(:roles)"
     )
     values = {
         "organization_id": organization_id,
         "program_id": program_id,
         "track_id": track_id,
         "status": ParticipantStatus.AVAILABLE.value,
+        "roles": [role.value for role in roles],
     }
-    return int((await session.execute(statement, values)).scalar_one()) > 1
+    return int((await session.execute(statement, values)).scalar_one())
+
+
+async def count_filling(
+    session: AsyncSession, *, organization_id: UUID, track_id: UUID, mentorship_id: UUID
+) -> int:
+    """Return how many places of a mentorship are held for who may yet join it."""
+    statement = (
+        select(func.count())
+        .select_from(Proposal)
+        .where(
+            col(Proposal.organization_id) == organization_id,
+            col(Proposal.track_id) == track_id,
+            col(Proposal.mentorship_id) == mentorship_id,
+            col(Proposal.status).in_(list(HOLDING)),
+        )
+    )
+    return int((await session.execute(statement)).scalar_one())
 
 
 async def free_seats(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import product
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from services.api.match_runs.schemas import (
     FairnessView,
     Pair,
     PartView,
+    PresentMemberView,
     ProgressView,
     ProposalCreate,
     ProposalId,
@@ -203,6 +205,20 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         is_locked=row["is_locked"] if decides else None,
         holds_until=row["holds_until"],
         mentorship_id=ids.format_optional("mentorship", row["mentorship_id"]),
+        # Somebody who said no or nothing is not told who comes and goes there.
+        present=[
+            _present(one)
+            for one in _in_order(row["present"])
+            if decides or status is ProposalStatus.AWAITING_PEOPLE
+        ],
+    )
+
+
+def _present(value: Mapping[str, Any]) -> PresentMemberView:
+    return PresentMemberView(
+        participant_id=ids.format_id("participant", UUID(str(value["participant_id"]))),
+        person_id=ids.format_id("person", UUID(str(value["person_id"]))),
+        role=value["role"],
     )
 
 
@@ -412,26 +428,26 @@ async def explain_pair(
 
     Members may ask about their own pair once they have been asked whether they agree; what
     could have been instead is for coordinators. Circles are chosen as a whole and draws by chance,
-    so their pairs answer 409 `not_explainable`.
+    so their pairs answer 409 `not_explainable`. Who joins a group is a pair with its mentor.
     """
     wanted = _parsed_pair(pair)
     async with reading() as reader:
         decides = await _require_explainable(reader, actor, run_id, wanted)
         task = await _task(reader, actor, run_id)
     rules.require_pairs(is_solved=task.is_solved)
-    opaque = {participant: name for name, participant in task.participants.items()}
-    if not opaque.keys() >= set(wanted):
+    pairs = list(product(*(task.rows_of(one) for one in wanted)))
+    if not pairs:
         raise NotFoundError("Somebody of this pair was not in the run.")
     answer = await matching.explain(
         matching.required(resources.matching),
         organization_id=actor.organization_id,
         subject=actor.principal,
         problem=task.problem,
-        pairs={"first": [opaque[wanted[0]]], "second": [opaque[wanted[1]]]},
+        pairs={"first": [one for one, _ in pairs], "second": [other for _, other in pairs]},
     )
-    return responses.one(
-        _explanation(answer.explanations[0], run_id, wanted, task.names, decides=decides)
-    )
+    # Of several groups of one mentor, the one that somebody joins or comes nearest to.
+    nearest = max(answer.explanations, key=lambda one: (one.matched, one.allowed, one.score))
+    return responses.one(_explanation(nearest, run_id, wanted, task.names, decides=decides))
 
 
 def _parsed_pair(text: str) -> tuple[UUID, UUID]:
@@ -844,7 +860,10 @@ async def _scores_after_swap(
         if not pairs or run_id is None or resources.matching is None:
             return {}, []
         task = await _task(reader, actor, run_id)
-    opaque = {participant: name for name, participant in task.participants.items()}
+    meant = {**task.participants}
+    if task.is_solved:
+        meant |= {name: one.mentorship_id for name, one in task.there.items() if one.leads}
+    opaque = {one: name for name, one in meant.items()}
     if not opaque.keys() >= {one for pair in pairs for one in pair}:
         return {}, []
     try:
@@ -863,7 +882,7 @@ async def _scores_after_swap(
         return {}, []
     judges = rules.only_matching_judges(task.problem["policy"]["hard"])
     scored = {
-        frozenset(task.participants[one] for one in (pair.first, pair.second)): (
+        frozenset(meant[one] for one in (pair.first, pair.second)): (
             round(pair.score),
             _parts_of(pair, task.names),
         )
@@ -941,7 +960,10 @@ async def consent_to_proposal(
     resources: ResourcesDep,
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Agree. Once everybody asked has agreed, the mentorship exists: see `mentorship_id`."""
+    """Agree. Once everybody asked has agreed, the mentorship exists: see `mentorship_id`.
+
+    Where members are to join one that is there, they are in it then.
+    """
     proposal = await operations.consent(
         session,
         actor=actor,

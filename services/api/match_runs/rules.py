@@ -13,6 +13,7 @@ from services.api.programs.rules import (
     MENTEE_SIDE,
     MENTOR_SIDE,
     ConsentSides,
+    MatchMode,
     ProgramStatus,
     TrackRole,
 )
@@ -142,8 +143,18 @@ HOLDING = frozenset({_S.APPROVED, _S.AWAITING_PEOPLE})
 TOLD = frozenset({_S.AWAITING_PEOPLE, _S.ACCEPTED, _S.DECLINED, _S.EXPIRED})
 """States that exist only once people were asked."""
 
-STARTABLE = frozenset({RunKind.POOL, RunKind.ROULETTE})
-"""Kinds of runs that matching can do; filling what is there is not among them yet."""
+MODE_OF_KIND: Mapping[RunKind, MatchMode] = MappingProxyType(
+    {
+        RunKind.POOL: MatchMode.POOL,
+        RunKind.FILL: MatchMode.FILL,
+        RunKind.ROULETTE: MatchMode.ROULETTE,
+    }
+)
+"""By which mode a track has to be matched for a run of some kind."""
+FEWEST: Mapping[RunKind, int] = MappingProxyType(
+    {RunKind.POOL: 2, RunKind.FILL: 1, RunKind.ROULETTE: 2}
+)
+"""How many have to wait for a run of some kind to put anybody together."""
 
 COMMON_GROUND = "common_ground"
 LONGEST_GROUND = 500
@@ -206,13 +217,6 @@ def require_matching(status: ProgramStatus) -> None:
 def not_ready(code: str, detail: str) -> ConflictError:
     """Refuse because something is missing that matching needs."""
     return ConflictError(detail, code="not_ready", errors=[Violation("#", code, detail)])
-
-
-def require_kind(kind: RunKind) -> None:
-    """Refuse what no run does yet."""
-    if kind not in STARTABLE:
-        known = " or ".join(sorted(STARTABLE))
-        raise not_ready("kind", f"Nothing is matched by {kind} yet; use {known}.")
 
 
 def require_pairs(*, is_solved: bool) -> None:

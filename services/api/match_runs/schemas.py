@@ -47,7 +47,8 @@ class RunCreate(Body):
     kind: RunKind = Field(
         RunKind.POOL,
         description=(
-            "`pool` matches everybody who has a place. `roulette` draws pairs by chance that "
+            "`pool` matches everybody who has a place. `fill` lets those who wait join groups and "
+            "circles that are there and have places. `roulette` draws pairs by chance that "
             "repeat as little as can be; the same seed is the same draw."
         ),
     )
@@ -259,6 +260,14 @@ class ProposalMemberView(TypedDict):
     answered_at: Timestamp | None
 
 
+class PresentMemberView(TypedDict):
+    """Somebody who is in the mentorship that a proposal fills; nobody asks them."""
+
+    participant_id: Annotated[str, PublicId("participant")]
+    person_id: Annotated[str, PublicId("person")]
+    role: TrackRole
+
+
 class ProposalView(TypedDict):
     """Members suggested to be put together; without a score where nothing computed one."""
 
@@ -286,7 +295,21 @@ class ProposalView(TypedDict):
     )
     is_locked: bool | None
     holds_until: Timestamp | None
-    mentorship_id: Annotated[str, PublicId("mentorship")] | None
+    mentorship_id: (
+        Annotated[
+            str,
+            PublicId("mentorship"),
+            Field(description="The one its members are to join, or the one that has come of it."),
+        ]
+        | None
+    )
+    present: Annotated[
+        list[PresentMemberView],
+        MaxLen(101),
+        Field(
+            description="Who is in the mentorship that its members are to join, until they have."
+        ),
+    ]
 
 
 class ProposalPage(TypedDict):

@@ -61,7 +61,10 @@ class MatchRun(Resource, table=True):
 
 
 class Proposal(Resource, table=True):
-    """Members a run suggests putting together; without a score where nothing computed one."""
+    """Members a run suggests putting together; without a score where nothing computed one.
+
+    Its mentorship is the one that they are to join, or the one that has come of it.
+    """
 
     __tablename__ = "proposal"
     __table_args__ = (
@@ -71,6 +74,7 @@ class Proposal(Resource, table=True):
         ),
         Index("ix_proposal_run", "organization_id", "run_id", "id"),
         Index("ix_proposal_track", "organization_id", "track_id", "status"),
+        Index("ix_proposal_mentorship", "organization_id", "mentorship_id"),
     )
 
     program_id: UUID = reference()

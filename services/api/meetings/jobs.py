@@ -43,6 +43,32 @@ async def on_mentorship_stopped(
             )
 
 
+async def on_member_joined(
+    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
+) -> None:
+    """Put whoever joined on the meetings to come that everybody else attends."""
+    member = await mentorships.find_member(
+        session, organization_id=organization_id, member_id=subject_id
+    )
+    present = await mentorships.members_of(
+        session, organization_id=organization_id, mentorship_id=member.mentorship_id
+    )
+    people = {person_id for _role, person_id in mentorships.roles_of(present)}
+    if member.person_id not in people:
+        return
+    for meeting_id in await queries.upcoming_ids(
+        session, organization_id=organization_id, mentorship_id=member.mentorship_id
+    ):
+        meeting = await queries.lock(
+            session, organization_id=organization_id, meeting_id=meeting_id
+        )
+        attendees = await queries.attendees_of(
+            session, organization_id=organization_id, meeting_id=meeting_id
+        )
+        if people - {*attendees} == {member.person_id}:
+            await operations.expect(session, meeting=meeting, person_id=member.person_id, now=now)
+
+
 async def on_member_gone(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:

@@ -479,6 +479,19 @@ async def excuse(
             col(MeetingAttendee.person_id) == person_id,
         )
     )
+    await _attended_by_others(session, meeting, now=now)
+
+
+async def expect(
+    session: AsyncSession, *, meeting: Meeting, person_id: UUID, now: datetime
+) -> None:
+    """Put somebody who joined the mentorship on a locked meeting that is still to come."""
+    _invite(session, meeting, [person_id])
+    await session.flush()
+    await _attended_by_others(session, meeting, now=now)
+
+
+async def _attended_by_others(session: AsyncSession, meeting: Meeting, *, now: datetime) -> None:
     meeting.ical_sequence += 1
     meeting.touch(now)
     _record(

@@ -1,6 +1,6 @@
 """Put people together, and take a mentorship through its life."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -163,6 +163,99 @@ async def create(
     return mentorship
 
 
+async def join(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    mentorship_id: UUID,
+    members: Sequence[NewMember],
+    actor_id: UUID | None,
+    now: datetime,
+) -> Mentorship:
+    """Let people into a mentorship that is there; an accepted proposal has taken their places."""
+    mentorship, present = await lock_to_join(
+        session, organization_id=organization_id, mentorship_id=mentorship_id
+    )
+    track, _program = await setting(session, mentorship)
+    await _matching_program(session, track)
+    found = await _newcomers(session, track, members)
+    candidates = await _candidates(session, organization_id, found, members)
+    there = await candidates_of(session, track, present)
+    broken = rules.broken_joining(candidates, there, terms_of(track))
+    if broken:
+        raise _format_rule_broken(track, broken)
+    rules.check_room(
+        track.format,
+        [(one.role, one.person_id) for one in [*there, *candidates]],
+        max_members=track.max_members,
+    )
+    joining = {one.person_id for one in candidates}
+    await _require_no_line(session, organization_id, [*there, *candidates], concerning=joining)
+    joined = [_join(session, mentorship, one, now=now) for one in candidates]
+    await session.flush()
+    mentorship.touch(now)
+    for member in joined:
+        _record_joined(session, mentorship, present, member, actor_id=actor_id, now=now)
+    await _stop_refilling(session, mentorship, track, [*present, *joined])
+    return mentorship
+
+
+async def lock_to_join(
+    session: AsyncSession, *, organization_id: UUID, mentorship_id: UUID
+) -> tuple[Mentorship, list[MentorshipMember]]:
+    """Lock a mentorship that somebody may come into; return who is in it now."""
+    mentorship = await queries.lock(
+        session, organization_id=organization_id, mentorship_id=mentorship_id
+    )
+    rules.check_joinable(mentorship.status)
+    members = await _members(session, mentorship)
+    return mentorship, [one for one in members if one.status is MemberStatus.ACTIVE]
+
+
+async def candidates_of(session: AsyncSession, track: Track, members: Members) -> list[Candidate]:
+    """Return members of a mentorship as the rules of its format look at them."""
+    listed = [NewMember(one.participant_id, one.role) for one in members]
+    found = await _newcomers(session, track, listed)
+    return await _candidates(session, track.organization_id, found, listed)
+
+
+def _record_joined(
+    session: AsyncSession,
+    mentorship: Mentorship,
+    present: Members,
+    member: MentorshipMember,
+    *,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    others = dict.fromkeys(one.person_id for one in present)
+    events.record(
+        session,
+        "member.joined",
+        member,
+        now=now,
+        actor_id=actor_id,
+        program_id=mentorship.program_id,
+        to_state=member.status,
+        named={"mentorship_id": mentorship.id, "person_id": member.person_id},
+        recipients={"members": [*others], "person": [member.person_id]},
+    )
+
+
+async def _stop_refilling(
+    session: AsyncSession, mentorship: Mentorship, track: Track, members: Members
+) -> None:
+    """Let a mentorship go on that lacks nobody any more."""
+    found = rules.gaps(mentorship.format, queries.roles_of(members), min_members=track.min_members)
+    if not found.below_minimum and not found.needs_mentor:
+        await timers.cancel(
+            session,
+            organization_id=mentorship.organization_id,
+            subject_id=mentorship.id,
+            kind="mentorship.refill",
+        )
+
+
 async def _matching_program(session: AsyncSession, track: Track) -> Program:
     """Return the program if it takes new mentorships, locked when this one will start it."""
     named = {"organization_id": track.organization_id, "program_id": track.program_id}
@@ -254,7 +347,19 @@ async def _require_composition(
     *,
     common_ground: str | None,
 ) -> None:
-    terms = Terms(
+    broken = rules.broken_composition(candidates, terms_of(track))
+    if track.format is Format.CIRCLE and not common_ground:
+        detail = "A circle says what its members have in common."
+        broken.append(Violation("#/common_ground", "common_ground_missing", detail))
+    if track.format is Format.FLASH and not broken:
+        broken = await _broken_flash(session, track, candidates)
+    if broken:
+        raise _format_rule_broken(track, broken)
+
+
+def terms_of(track: Track) -> Terms:
+    """Return what a track demands of the people in one mentorship."""
+    return Terms(
         format=track.format,
         min_members=track.min_members,
         max_members=track.max_members,
@@ -262,18 +367,14 @@ async def _require_composition(
         grade_gap_min=track.grade_gap_min,
         grade_gap_max=track.grade_gap_max,
     )
-    broken = rules.broken_composition(candidates, terms)
-    if track.format is Format.CIRCLE and not common_ground:
-        detail = "A circle says what its members have in common."
-        broken.append(Violation("#/common_ground", "common_ground_missing", detail))
-    if track.format is Format.FLASH and not broken:
-        broken = await _broken_flash(session, track, candidates)
-    if broken:
-        raise ConflictError(
-            f"A mentorship of the format {track.format} cannot be like this.",
-            code="format_rule_broken",
-            errors=broken,
-        )
+
+
+def _format_rule_broken(track: Track, broken: Sequence[Violation]) -> ConflictError:
+    return ConflictError(
+        f"A mentorship of the format {track.format} cannot be like this.",
+        code="format_rule_broken",
+        errors=broken,
+    )
 
 
 async def _broken_flash(
@@ -291,15 +392,22 @@ async def _broken_flash(
 
 
 async def _require_no_line(
-    session: AsyncSession, organization_id: UUID, candidates: Sequence[Candidate]
+    session: AsyncSession,
+    organization_id: UUID,
+    candidates: Sequence[Candidate],
+    *,
+    concerning: Collection[UUID] | None = None,
 ) -> None:
-    """Refuse to match anybody with whoever stands above or below them, however far."""
-    lines = await people.reporting_lines(
+    """Refuse to match anybody with whoever stands above or below them, however far.
+
+    Of `concerning`, only lines that one of these people stands in are refused.
+    """
+    if await people.are_in_line(
         session,
         organization_id=organization_id,
         person_ids=sorted({one.person_id for one in candidates}),
-    )
-    if lines:
+        concerning=concerning,
+    ):
         detail = "Two of these people stand in one reporting line."
         raise ConflictError(
             detail,

@@ -93,6 +93,9 @@ PAST = frozenset({_S.COMPLETED, _S.ENDED_EARLY})
 MEETING = frozenset({_S.PENDING_START, _S.ACTIVE, _S.CLOSING})
 """States in which meetings can be arranged."""
 
+JOINABLE = frozenset({_S.PENDING_START, _S.ACTIVE})
+"""States in which somebody can still come in: not while it rests, and not once it closes."""
+
 
 class MemberStatus(StrEnum):
     """Where one member stands."""
@@ -274,23 +277,84 @@ def broken_composition(candidates: Sequence[Candidate], terms: Terms) -> list[Vi
     ]
 
 
+def broken_joining(
+    joining: Sequence[Candidate], present: Sequence[Candidate], terms: Terms
+) -> list[Violation]:
+    """Return every rule of its format that these would break by joining those who are there.
+
+    What those who are there lack or break already is not held against whoever joins. How many may
+    be there is `check_room`'s.
+    """
+    everybody = [*present, *joining]
+    counts = Counter(one.role for one in everybody)
+    named = {one.role for one in joining}
+    return [
+        *_foreign_roles(joining, terms),
+        *(
+            _wrong_count(terms, role)
+            for role, (_fewest, most, _code) in PEOPLE[terms.format].items()
+            if role in named and counts[role] > most
+        ),
+        *_broken_twice(everybody, terms),
+        *_broken_grades(everybody, terms, concerning=joining),
+    ]
+
+
+def check_room(
+    format_: Format, members: Iterable[tuple[TrackRole, UUID]], *, max_members: int
+) -> None:
+    """Refuse more members than a track's mentorships have."""
+    size = size_of(format_, members)
+    if size is None or size > max_members:
+        raise full(max_members)
+
+
+def full(max_members: int) -> ConflictError:
+    """Refuse one more in a mentorship that has as many as its track allows."""
+    return ConflictError(f"It has {max_members} members at most.", code="full")
+
+
+def check_joinable(status: MentorshipStatus) -> None:
+    """Refuse to let anybody into a mentorship that is over, or that rests or closes."""
+    if status not in LIVE:
+        raise ConflictError("This mentorship is over.", code="already_ended")
+    if status not in JOINABLE:
+        raise ConflictError(f"A mentorship that is {status} takes nobody.", code="not_available")
+
+
 def _broken_counts(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
     counts = Counter(one.role for one in candidates)
-    wanted = PEOPLE[terms.format]
-    foreign = sorted(set(counts) - set(wanted))
-    found = [
+    return [
+        *_foreign_roles(candidates, terms),
+        *(
+            _wrong_count(terms, role)
+            for role, (fewest, most, _code) in PEOPLE[terms.format].items()
+            if not fewest <= counts[role] <= most
+        ),
+        *_broken_twice(candidates, terms),
+    ]
+
+
+def _foreign_roles(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    foreign = sorted({one.role for one in candidates} - set(PEOPLE[terms.format]))
+    return [
         Violation("#/members", "role", f"The format {terms.format} has no {role}.")
         for role in foreign
     ]
-    for role, (fewest, most, code) in wanted.items():
-        if not fewest <= counts[role] <= most:
-            detail = f"The format {terms.format} takes {fewest}" + (
-                f" {role}." if fewest == most else f" or more as {role}."
-            )
-            found.append(Violation("#/members", code, detail))
-    if _is_anybody_twice(candidates, terms):
-        found.append(Violation("#/members", "not_unique", "Nobody is a member twice."))
-    return found
+
+
+def _wrong_count(terms: Terms, role: TrackRole) -> Violation:
+    fewest, most, code = PEOPLE[terms.format][role]
+    detail = f"The format {terms.format} takes {fewest}" + (
+        f" {role}." if fewest == most else f" or more as {role}."
+    )
+    return Violation("#/members", code, detail)
+
+
+def _broken_twice(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+    if not _is_anybody_twice(candidates, terms):
+        return []
+    return [Violation("#/members", "not_unique", "Nobody is a member twice.")]
 
 
 def _is_anybody_twice(candidates: Sequence[Candidate], terms: Terms) -> bool:
@@ -305,26 +369,38 @@ def _is_anybody_twice(candidates: Sequence[Candidate], terms: Terms) -> bool:
 
 
 def _broken_size(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    counted = SIZED.get(terms.format)
-    if counted is None:
+    size = size_of(terms.format, [(one.role, one.person_id) for one in candidates])
+    if size is None:
         return []
-    size = len({one.person_id for one in candidates if one.role in counted})
     if terms.min_members <= size <= terms.max_members:
         return []
     detail = f"This track takes {terms.min_members} to {terms.max_members} members."
     return [Violation("#/members", "size", detail)]
 
 
-def _broken_grades(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
+def size_of(format_: Format, members: Iterable[tuple[TrackRole, UUID]]) -> int | None:
+    """Return how many people count towards the size of a mentorship; None where none is set."""
+    counted = SIZED.get(format_)
+    if counted is None:
+        return None
+    return len({person_id for role, person_id in members if role in counted})
+
+
+def _broken_grades(
+    candidates: Sequence[Candidate], terms: Terms, *, concerning: Sequence[Candidate] | None = None
+) -> list[Violation]:
+    """Return whether grades do not fit; of `concerning`, only pairs that one of them is in."""
     if terms.format is Format.PEER:
         return _too_far_apart(candidates, terms)
     if terms.seniority is Seniority.NONE:
         return []
+    judged = candidates if concerning is None else concerning
     fits = all(
         _is_senior_enough(upper.grade_rank, lower.grade_rank, terms)
         for upper in candidates
         for lower in candidates
         if upper.role in MENTOR_SIDE and lower.role in MENTEE_SIDE
+        if upper in judged or lower in judged
     )
     return [] if fits else [Violation("#/members", "seniority", "The grades do not fit.")]
 
@@ -383,10 +459,9 @@ def gaps(format_: Format, members: Sequence[tuple[TrackRole, UUID]], *, min_memb
     """Return what is missing of a group or circle; formats of two people never lack anybody."""
     if format_ in TWO_MEMBERS:
         return Gaps(below_minimum=False, needs_mentor=False)
-    counted = SIZED.get(format_)
-    size = len({person for role, person in members if counted is None or role in counted})
+    size = size_of(format_, members)
     return Gaps(
-        below_minimum=counted is not None and size < min_members,
+        below_minimum=size is not None and size < min_members,
         needs_mentor=not any(role in MENTOR_SIDE for role, _person in members),
     )
 

@@ -1,6 +1,6 @@
 """Reads of the directory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -212,6 +212,18 @@ async def reporting_lines(
         },
     )
     return {(below, above): distance for below, above, distance in result}
+
+
+async def are_in_line(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    person_ids: Sequence[UUID],
+    concerning: Collection[UUID] | None = None,
+) -> bool:
+    """Tell whether two of these people stand in one line, one of them of `concerning` if given."""
+    lines = await reporting_lines(session, organization_id=organization_id, person_ids=person_ids)
+    return any(concerning is None or not {*pair}.isdisjoint(concerning) for pair in lines)
 
 
 async def people_below(

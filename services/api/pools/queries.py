@@ -5,7 +5,8 @@ row with every other.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -14,14 +15,16 @@ from sqlalchemy import LargeBinary, Text, Uuid, bindparam, cast, column, func, s
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import col
 
+from services.api.mentorships import rules as mentorship_rules
 from services.api.mentorships.queries import MEMBER, MENTORSHIP
-from services.api.mentorships.rules import MEETINGS_PER_MENTEE
+from services.api.mentorships.rules import JOINABLE, MEETINGS_PER_MENTEE, MemberStatus
 from services.api.organizations import queries as organizations
 from services.api.organizations import rules as organization_rules
 from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.tables import TextVector
 from services.api.people.queries import TABLE as PERSON
+from services.api.people.rules import PersonStatus
 from services.api.pools import rules
 from services.api.pools.rules import Drawn, FrozenTask, PoolOf
 from services.api.programs.rules import MENTEE_SIDE, Format, FormStatus, MatchMode, TrackRole
@@ -35,7 +38,7 @@ from shared.persistence.reads import AnySelect, Reader, once
 _PROPOSAL = table(
     "proposal",
     *(column(name) for name in ("organization_id", "id", "track_id", "run_id", "status")),
-    *(column(name) for name in ("is_locked", "decided_by")),
+    *(column(name) for name in ("is_locked", "decided_by", "mentorship_id")),
 )
 _PROPOSED = table(
     "proposal_member",
@@ -55,6 +58,8 @@ PROPOSED, APPROVED, AWAITING = "proposed", "approved", "awaiting_people"
 ACCEPTED, REJECTED, DECLINED = "accepted", "rejected", "declined"
 DREW_TOGETHER = frozenset({AWAITING, ACCEPTED})
 """States of a proposal whose people an earlier draw has put together."""
+HELD = frozenset({APPROVED, AWAITING})
+"""States of a proposal that holds places."""
 TOLD_AND_APART = frozenset({AWAITING, DECLINED})
 """States of a proposal, known to its members, that keep them from being proposed again."""
 
@@ -117,6 +122,13 @@ def _taking_part() -> AnySelect:
 
 
 @once
+def _members_taking_part() -> AnySelect:
+    return select(
+        *(PARTICIPANT.c[name] for name in ("id", "person_id", "answers")),
+    ).where(PARTICIPANT.c.organization_id == _ORGANIZATION, _is_one_of(PARTICIPANT.c.id))
+
+
+@once
 def _people() -> AnySelect:
     return select(
         *(PERSON.c[name] for name in ("id", "grade", "department", "country", "city", "site")),
@@ -163,10 +175,42 @@ def _mentorships() -> AnySelect:
 
 
 @once
+def _joinable() -> AnySelect:
+    """Return the mentorships of a track that somebody can still come into, the oldest first."""
+    return (
+        select(MENTORSHIP.c.id)
+        .where(
+            MENTORSHIP.c.organization_id == _ORGANIZATION,
+            MENTORSHIP.c.track_id == bindparam("track_id", type_=Uuid),
+            cast(MENTORSHIP.c.status, Text) == func.any(bindparam("states", type_=ARRAY(Text))),
+        )
+        .order_by(MENTORSHIP.c.id)
+    )
+
+
+@once
+def _present() -> AnySelect:
+    """Return who is in mentorships now, in the order they came."""
+    return (
+        select(
+            *(MEMBER.c[name] for name in ("id", "mentorship_id", "participant_id", "person_id")),
+            cast(MEMBER.c.role, Text).label("role"),
+        )
+        .where(
+            MEMBER.c.organization_id == _ORGANIZATION,
+            _is_one_of(MEMBER.c.mentorship_id),
+            cast(MEMBER.c.status, Text) == MemberStatus.ACTIVE.value,
+        )
+        .order_by(MEMBER.c.mentorship_id, MEMBER.c.id)
+    )
+
+
+@once
 def _proposals() -> AnySelect:
     return (
         select(
             *(_PROPOSAL.c[name] for name in ("id", "run_id", "is_locked", "decided_by")),
+            _PROPOSAL.c.mentorship_id,
             cast(_PROPOSAL.c.status, Text).label("status"),
         )
         .where(
@@ -221,8 +265,12 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     key = rules.organization_secret(secret, of.organization_id)
     track = await terms(reader, organization_id=of.organization_id, track_id=of.track_id)
     rows = await _pool(reader, of)
-    if of.is_drawn and track["format"] == Format.FLASH:
+    if of.by is MatchMode.ROULETTE and track["format"] == Format.FLASH:
         rows = await _without_who_met_enough(reader, of, rows)
+    there: list[_Opening] = []
+    if of.is_filled:
+        rows = [row for row in rows if row["role"] in rules.JOINING[track["format"]]]
+        there = await _openings(reader, of, track)
     organization = await organizations.get(reader, organization_id=of.organization_id)
     forms = await reader.fetch(
         _forms(), organization_id=of.organization_id, program_id=of.program_id
@@ -231,22 +279,25 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
         field["key"] for form in forms for field in form["fields"] if field.get("matchable")
     }
     managers = await _reporting(reader, of)
-    known = {row["person_id"]: row["participant_id"] for row in rows}
+    members = [row for one in there for row in one.members]
+    known = {row["person_id"]: row["participant_id"] for row in [*rows, *members]}
     past, live = await _history(reader, of, list(known), key)
     names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
+    names |= {one.mentorship_id: rules.opaque_id(key, one.mentorship_id) for one in there}
+
+    def entry(row: Mapping[str, Any]) -> dict[str, Any]:
+        return rules.pool_entry(
+            row,
+            key=key,
+            grade_order=organization["grade_order"],
+            managers=managers,
+            matchable=matchable,
+        )
+
     return {
         "input": {
             "track": track,
-            "people": [
-                rules.pool_entry(
-                    row,
-                    key=key,
-                    grade_order=organization["grade_order"],
-                    managers=managers,
-                    matchable=matchable,
-                )
-                for row in rows
-            ],
+            "people": [entry(row) for row in rows],
             "synonyms": organization_rules.synonyms(
                 organization["skills"], locale=organization["default_locale"]
             ),
@@ -254,9 +305,11 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
             "live": live,
             **await _decided(reader, of, names),
             **await _marked(reader, of, names),
-            **(await _drawn_before(reader, of, names) if of.is_drawn else {}),
+            **(await _drawn_before(reader, of, names) if of.by is MatchMode.ROULETTE else {}),
+            **({"there": [one.frozen(key, entry) for one in there]} if of.is_filled else {}),
         },
-        "participants": {name: str(one) for one, name in names.items()},
+        "participants": {names[row["participant_id"]]: str(row["participant_id"]) for row in rows},
+        **({"there": _meant(there, key, track)} if of.is_filled else {}),
     }
 
 
@@ -305,52 +358,185 @@ async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
         )
         if row["status"] != ParticipantStatus.AT_CAPACITY or row["id"] in freed
     }
+    known = await _described(reader, of, taking_part, states=_MATCHABLE_PEOPLE)
+    found: list[Mapping[str, Any]] = []
+    for seat in await reader.fetch(
+        _seats(), organization_id=of.organization_id, track_id=of.track_id
+    ):
+        seats = seat["capacity"] - seat["load"]
+        if not of.as_told:
+            seats += held.get((seat["participant_id"], seat["role"]), 0) - seat["held"]
+        if seat["participant_id"] in known and seats > 0:
+            found.append({**known[seat["participant_id"]], "role": seat["role"], "seats": seats})
+    return found
+
+
+async def _described(
+    reader: Reader,
+    of: PoolOf,
+    participants: Mapping[UUID, Mapping[str, Any]],
+    *,
+    states: Iterable[str],
+) -> dict[UUID, Mapping[str, Any]]:
+    """Return what is known of participants whose person is in one of these states."""
     people = {
         row["id"]: row
         for row in await reader.fetch(
             _people(),
             organization_id=of.organization_id,
-            ids=[row["person_id"] for row in taking_part.values()],
-            states=list(_MATCHABLE_PEOPLE),
+            ids=[row["person_id"] for row in participants.values()],
+            states=list(states),
         )
     }
     said = {
         row["participant_id"]: row
         for row in await reader.fetch(
-            _preferences(), organization_id=of.organization_id, ids=list(taking_part)
+            _preferences(), organization_id=of.organization_id, ids=list(participants)
         )
     }
-    found: list[Mapping[str, Any]] = []
-    for seat in await reader.fetch(
-        _seats(), organization_id=of.organization_id, track_id=of.track_id
-    ):
-        participant = taking_part.get(seat["participant_id"])
-        person = people.get(participant["person_id"]) if participant else None
-        seats = seat["capacity"] - seat["load"]
-        if not of.as_told:
-            seats += held.get((seat["participant_id"], seat["role"]), 0) - seat["held"]
-        if participant and person and seats > 0:
-            found.append(
-                {
-                    **person,
-                    **said.get(participant["id"], _NOTHING_SAID),
-                    "person_id": person["id"],
-                    "participant_id": participant["id"],
-                    "answers": participant["answers"],
-                    "role": seat["role"],
-                    "seats": seats,
-                }
-            )
+    return {
+        one: {
+            **people[row["person_id"]],
+            **said.get(one, _NOTHING_SAID),
+            "person_id": row["person_id"],
+            "participant_id": one,
+            "answers": row["answers"],
+        }
+        for one, row in participants.items()
+        if row["person_id"] in people
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A mentorship that takes so many more, and who is in it."""
+
+    mentorship_id: UUID
+    places: int
+    members: Sequence[Mapping[str, Any]]
+
+    def frozen(
+        self, key: bytes, entry: Callable[[Mapping[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what a run freezes of it."""
+        return {
+            "id": rules.opaque_id(key, self.mentorship_id),
+            "places": self.places,
+            "members": [
+                {**entry(one), "seat": rules.opaque_id(key, one["member_id"])}
+                for one in self.members
+            ],
+        }
+
+
+def _meant(
+    there: Iterable[_Opening], key: bytes, track: Mapping[str, Any]
+) -> dict[str, tuple[str, str, bool]]:
+    """Return what the rows of a problem mean: the mentorship, the participant, and if they lead."""
+    found: dict[str, tuple[str, str, bool]] = {}
+    for one in there:
+        leads = next(row for row in one.members if row["role"] == rules.LED_BY[track["format"]])
+        name = rules.opaque_id(key, one.mentorship_id)
+        found[name] = (str(one.mentorship_id), str(leads["participant_id"]), True)
+        if track["format"] == Format.CIRCLE:
+            for row in one.members:
+                seat = rules.opaque_id(key, row["member_id"])
+                found[seat] = (str(one.mentorship_id), str(row["participant_id"]), False)
     return found
+
+
+async def _openings(reader: Reader, of: PoolOf, track: Mapping[str, Any]) -> list[_Opening]:
+    """Return the mentorships of a track that have places left, as far as they are led.
+
+    Places that approved proposals of others hold are taken; those of the run itself are not.
+    """
+    found, present = await _places(reader, of, track)
+    known = await _described_members(
+        reader, of, {one["participant_id"] for name in found for one in present[name]}
+    )
+    return [
+        _Opening(
+            mentorship_id,
+            places,
+            [
+                {
+                    **known[one["participant_id"]],
+                    "member_id": one["id"],
+                    "role": one["role"],
+                    "seats": 1,
+                }
+                for one in present[mentorship_id]
+            ],
+        )
+        for mentorship_id, places in found.items()
+    ]
+
+
+async def places_there(reader: Reader, *, of: PoolOf) -> dict[UUID, int]:
+    """Return the mentorships of a track that can be filled, and how many places each has."""
+    track = await terms(reader, organization_id=of.organization_id, track_id=of.track_id)
+    found, _present = await _places(reader, of, track)
+    return found
+
+
+async def _places(
+    reader: Reader, of: PoolOf, track: Mapping[str, Any]
+) -> tuple[dict[UUID, int], dict[UUID, list[Mapping[str, Any]]]]:
+    """Return the places of mentorships that can be filled, and who is in any of the track now."""
+    format_ = Format(track["format"])
+    rows = await reader.fetch(
+        _joinable(),
+        organization_id=of.organization_id,
+        track_id=of.track_id,
+        states=[one.value for one in JOINABLE],
+    )
+    present = await _present_in(reader, of, [row["id"] for row in rows])
+    held = Counter(
+        row["mentorship_id"]
+        for row in await _proposals_of(reader, of)
+        if row["status"] in HELD and not (row["status"] == APPROVED and row["run_id"] == of.run_id)
+    )
+    found: dict[UUID, int] = {}
+    for mentorship_id, members in present.items():
+        roles = [(TrackRole(one["role"]), one["person_id"]) for one in members]
+        size = mentorship_rules.size_of(format_, roles) or 0
+        places = track["max_members"] - size - held[mentorship_id]
+        if places > 0 and rules.takes_more(format_, {role for role, _person in roles}):
+            found[mentorship_id] = places
+    return found, present
+
+
+async def _present_in(
+    reader: Reader, of: PoolOf, mentorship_ids: Iterable[UUID]
+) -> dict[UUID, list[Mapping[str, Any]]]:
+    """Return who is in mentorships now."""
+    found: dict[UUID, list[Mapping[str, Any]]] = {}
+    for row in await reader.fetch(
+        _present(), organization_id=of.organization_id, ids=sorted(mentorship_ids)
+    ):
+        found.setdefault(row["mentorship_id"], []).append(row)
+    return found
+
+
+async def _described_members(
+    reader: Reader, of: PoolOf, participant_ids: Iterable[UUID]
+) -> dict[UUID, Mapping[str, Any]]:
+    """Return what is known of members, who are members whatever state they are in."""
+    rows = await reader.fetch(
+        _members_taking_part(), organization_id=of.organization_id, ids=sorted(participant_ids)
+    )
+    return await _described(
+        reader, of, {row["id"]: row for row in rows}, states=[one.value for one in PersonStatus]
+    )
 
 
 async def _held_by(reader: Reader, of: PoolOf) -> Counter[tuple[UUID, str]]:
     """Count the seats that a run's own approved proposals hold."""
-    proposals = {
-        row["id"]
+    proposals = [
+        row
         for row in await _proposals_of(reader, of)
         if of.run_id is not None and row["run_id"] == of.run_id and row["status"] == APPROVED
-    }
+    ]
     return Counter(
         (member["participant_id"], member["role"])
         for members in (await _members_of(reader, of, proposals)).values()
@@ -365,13 +551,25 @@ async def _proposals_of(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
 
 
 async def _members_of(
-    reader: Reader, of: PoolOf, proposals: Iterable[UUID]
+    reader: Reader, of: PoolOf, proposals: Sequence[Mapping[str, Any]]
 ) -> dict[UUID, list[Mapping[str, Any]]]:
+    """Return the members of proposals; the mentorship that one fills stands beside who joins it."""
     found: dict[UUID, list[Mapping[str, Any]]] = {}
     for row in await reader.fetch(
-        _proposed(), organization_id=of.organization_id, ids=sorted(proposals)
+        _proposed(),
+        organization_id=of.organization_id,
+        ids=sorted(row["id"] for row in proposals),
     ):
         found.setdefault(row["proposal_id"], []).append(row)
+    for row in proposals:
+        if row["mentorship_id"] is not None and row["status"] != ACCEPTED:
+            found[row["id"]].append(
+                {
+                    "participant_id": row["mentorship_id"],
+                    "role": TrackRole.MENTOR.value,
+                    "answer": None,
+                }
+            )
     return found
 
 
@@ -474,16 +672,21 @@ async def _blocked(reader: Reader, of: PoolOf) -> list[tuple[tuple[UUID, UUID], 
     They are held elsewhere, were declined before, or a coordinator turned them down in the run
     that this one repeats.
     """
-    states = {
-        row["id"]: row["status"]
+    proposals = {
+        row["id"]: row
         for row in await _proposals_of(reader, of)
         if (of.run_id is None or row["run_id"] != of.run_id) and _keeps_apart(row, of)
     }
-    return [
-        (pair, states[proposal_id])
-        for proposal_id, members in (await _members_of(reader, of, states)).items()
-        for pair in _apart_by(states[proposal_id], members)
-    ]
+    joined = await _present_in(
+        reader, of, {row["mentorship_id"] for row in proposals.values()} - {None}
+    )
+    found = list[tuple[tuple[UUID, UUID], str]]()
+    for proposal_id, members in (await _members_of(reader, of, [*proposals.values()])).items():
+        row = proposals[proposal_id]
+        # Whom a coordinator turned down for one mentorship may meet its people elsewhere.
+        beside = [] if row["status"] == REJECTED else joined.get(row["mentorship_id"], [])
+        found += [(pair, row["status"]) for pair in _apart_by(row["status"], [*members, *beside])]
+    return found
 
 
 def _apart_by(status: str, members: Sequence[Mapping[str, Any]]) -> list[tuple[UUID, UUID]]:
@@ -492,7 +695,7 @@ def _apart_by(status: str, members: Sequence[Mapping[str, Any]]) -> list[tuple[U
     if status == REJECTED:
         return rules.turned_down(everybody)
     if status == DECLINED:
-        by = {one["participant_id"] for one in members if one["answer"] == DECLINED}
+        by = {one["participant_id"] for one in members if one.get("answer") == DECLINED}
         return rules.declined(everybody, by)
     return rules.pairs_across(everybody)
 
@@ -515,12 +718,13 @@ async def _drawn_before(
     """
     draws = await reader.fetch(_draws(), organization_id=of.organization_id, track_id=of.track_id)
     of_draw: dict[UUID, list[tuple[UUID, UUID]]] = {row["id"]: [] for row in draws}
-    run_of = {
-        row["id"]: row["run_id"]
+    drawn = [
+        row
         for row in await _proposals_of(reader, of)
         if row["run_id"] in of_draw and row["status"] in DREW_TOGETHER
-    }
-    for proposal_id, members in (await _members_of(reader, of, run_of)).items():
+    ]
+    run_of = {row["id"]: row["run_id"] for row in drawn}
+    for proposal_id, members in (await _members_of(reader, of, drawn)).items():
         of_draw[run_of[proposal_id]] += rules.pairs_across(
             [(one["participant_id"], TrackRole(one["role"])) for one in members]
         )
@@ -568,12 +772,16 @@ async def _without_who_met_enough(
 
 
 async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, Any]]]:
-    """Return the members of earlier proposals that a coordinator wants kept, by proposal."""
+    """Return the members of earlier proposals that a coordinator wants kept, by proposal.
+
+    What fills a mentorship is kept where mentorships are filled, and everything else elsewhere.
+    """
     kept = [
-        row["id"]
+        row
         for row in await _proposals_of(reader, of)
         if row["is_locked"] and (of.run_id is None or row["run_id"] != of.run_id)
         if _may_be_kept(row)
+        if (row["mentorship_id"] is not None) is of.is_filled
     ]
     return await _members_of(reader, of, kept)
 
@@ -583,7 +791,7 @@ async def _put_together_before(reader: Reader, of: PoolOf) -> dict[UUID, list[Ma
     if of.previous_run_id is None:
         return {}
     kept = [
-        row["id"]
+        row
         for row in await _proposals_of(reader, of)
         if row["run_id"] == of.previous_run_id and _may_be_kept(row)
     ]

@@ -6,7 +6,7 @@ import hmac
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from itertools import chain, combinations, product
 from types import MappingProxyType
@@ -15,11 +15,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from services.api.participants.rules import ParticipantStatus
-from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, TrackRole
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, MatchMode, TrackRole
 from shared import ids
 
 OPAQUE_LENGTH = 24
 LONGEST_LINE = 50
+LONGEST_TOLD = 64
+"""Most people above somebody that matching is told of, the rows they stand in included."""
 REPORTING_LINE = "reporting_line_distance"
 SOLVED = frozenset(
     {Format.ONE_TO_ONE, Format.REVERSE, Format.PEER, Format.GROUP, Format.SPONSORSHIP}
@@ -29,9 +31,23 @@ MOST_PAIRS = 1_000_000
 """Most pairs of a problem that a request asks about; a run has no such bound."""
 KEPT_APART = ("live", "blocked", "turned_down", "ignored")
 """Parts of a frozen input whose pairs nobody may be matched as."""
+RELATIONS = ("past", "live", "blocked", "ignored", "favorites")
+"""Parts of a frozen input that say something of two people, whatever a run is about to decide."""
 SHORTLISTED = "shortlisted"
 PATHS = ("path_now", "path_target")
 PATH_FIT = "path_fit"
+
+JOINING: Mapping[Format, frozenset[TrackRole]] = MappingProxyType(
+    {
+        Format.GROUP: frozenset({TrackRole.MENTEE}),
+        Format.CIRCLE: frozenset({TrackRole.MENTOR, TrackRole.MENTEE}),
+    }
+)
+"""As what people join a mentorship that is there; who leads one is not found by filling it."""
+LED_BY: Mapping[Format, TrackRole] = MappingProxyType(
+    {Format.GROUP: TrackRole.MENTOR, Format.CIRCLE: TrackRole.FACILITATOR}
+)
+"""Without whom a mentorship that is there is not filled, because nobody knows what it will be."""
 
 OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "seed")
 """What matching is told of a stored policy."""
@@ -42,8 +58,8 @@ class PoolOf:
     """Which pool is meant: a track's, as it is to one run or, without one, to nobody's.
 
     `as_told` shows it as people know it: of what was approved and told nobody nothing is seen.
-    `states` are those of participants who count. `is_drawn` says that pairs are drawn by chance,
-    which depends on earlier draws.
+    `states` are those of participants who count. `by` says how people are matched: a draw depends
+    on earlier ones, and filling on the mentorships that are there.
     """
 
     organization_id: UUID
@@ -52,30 +68,57 @@ class PoolOf:
     run_id: UUID | None = None
     previous_run_id: UUID | None = None
     as_told: bool = False
-    is_drawn: bool = False
+    by: MatchMode = MatchMode.POOL
     states: tuple[ParticipantStatus, ...] = (
         ParticipantStatus.AVAILABLE,
         ParticipantStatus.AT_CAPACITY,
     )
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether mentorships that are there are filled, and none is made."""
+        return self.by is MatchMode.FILL
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """Whom a row of a problem means that stands for a mentorship: a member, or who leads it."""
+
+    mentorship_id: UUID
+    participant_id: UUID
+    leads: bool
+
 
 @dataclass(frozen=True, slots=True)
 class FrozenTask:
-    """What matching was or is to solve, and whom the opaque ids in it mean."""
+    """What matching was or is to solve, and whom the opaque ids in it mean.
+
+    `participants` are those who wait; where mentorships are filled, `there` are their members.
+    """
 
     problem: Mapping[str, Any]
     participants: Mapping[str, UUID]
-    is_drawn: bool = False
+    by: MatchMode = MatchMode.POOL
+    there: Mapping[str, There] = field(default_factory=dict)
 
     @property
     def is_solved(self) -> bool:
         """Whether it is solved by scores of pairs, so that each pair can be explained."""
-        return not self.is_drawn and self.problem["format"] in SOLVED
+        return self.by is not MatchMode.ROULETTE and self.problem["format"] in SOLVED
 
     @property
     def names(self) -> dict[str, str]:
         """Return the public id behind each opaque one."""
-        return {name: ids.format_id("participant", one) for name, one in self.participants.items()}
+        known = {name: one.participant_id for name, one in self.there.items()}
+        known |= self.participants
+        return {name: ids.format_id("participant", one) for name, one in known.items()}
+
+    def rows_of(self, participant_id: UUID) -> list[str]:
+        """Return the rows in which somebody is: who leads several mentorships is in one of each."""
+        return [
+            *(name for name, one in self.participants.items() if one == participant_id),
+            *(name for name, one in self.there.items() if one.participant_id == participant_id),
+        ]
 
 
 def pairs_across[One](members: Sequence[tuple[One, TrackRole]]) -> list[tuple[One, One]]:
@@ -245,13 +288,15 @@ def problem_of(
     frozen: Mapping[str, Any], *, as_of: date, policy: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """Return the problem matching is given: the frozen input in columns."""
-    entries: Sequence[Mapping[str, Any]] = frozen["people"]
+    track, there = frozen["track"], rows_there(frozen)
+    waiting = _waiting(frozen)
+    entries = [*_above_told(waiting, there), *(one.entry for one in there)]
     people = list({one["id"]: one for one in entries}.values())
     rows = {one["id"]: index for index, one in enumerate(people)}
-    track = frozen["track"]
+    seen = _Sight({one["id"] for one in waiting}, there)
     more = MORE_OF_A_FORMAT.get(track["format"], _nothing_more)(frozen)
     return {
-        "format": track["format"],
+        "format": _form(frozen),
         "policy": policy_of(policy, synonyms=frozen["synonyms"]),
         "track": {name: value for name, value in track.items() if name != "format"},
         "participants": {
@@ -280,25 +325,204 @@ def problem_of(
             "capacity": [one["seats"] for one in entries],
         },
         "locks": _columns(
-            pair
-            for group in frozen["locks"]
-            for pair in mentor_first([(one["id"], TrackRole(one["role"])) for one in group])
+            seen.pairs(
+                pair
+                for group in frozen["locks"]
+                for pair in mentor_first([(one["id"], TrackRole(one["role"])) for one in group])
+            )
         ),
         # Who ignores whom is told to nobody, so it looks like every other reason to keep apart.
         "blocks": _columns(
-            sorted({*map(tuple, chain.from_iterable(frozen[name] for name in KEPT_APART))})
+            sorted(
+                {
+                    *seen.pairs(chain.from_iterable(frozen[name] for name in KEPT_APART)),
+                    *seen.own(),
+                }
+            )
         ),
-        "past_pairs": _columns(map(tuple, frozen["past"])),
-        "current_pairs": _columns(map(tuple, frozen["current"])),
-        "preferences": {
-            "by": [by for by, _about in frozen["favorites"]],
-            "about": [about for _by, about in frozen["favorites"]],
-            "mark": ["favorite"] * len(frozen["favorites"]),
-        },
+        "past_pairs": _columns(seen.pairs(frozen["past"])),
+        "current_pairs": _columns(seen.pairs(frozen["current"])),
+        "preferences": _favorites(seen.said(frozen["favorites"])),
         "seed": seed,
         **more,
         **_of_earlier_draws(frozen),
     }
+
+
+def _form(frozen: Mapping[str, Any]) -> str:
+    """Return as what format matching is asked."""
+    format_: str = frozen["track"]["format"]
+    return FILLED_AS.get(Format(format_), format_) if "there" in frozen else format_
+
+
+def _favorites(said: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    return {
+        "by": [by for by, _about in said],
+        "about": [about for _by, about in said],
+        "mark": ["favorite"] * len(said),
+    }
+
+
+# Mentorships that are there and are to be filled: rows of their own, as who is in one may wait for
+# another as well, and may be in several.
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a problem that stands for members of a mentorship.
+
+    `entry` is what is known of `person`; what keeps anybody of `stands_for` from somebody keeps the
+    row from them. `opens` is how many places it has, on the row that leads the mentorship.
+    """
+
+    mentorship: str
+    entry: Mapping[str, Any]
+    person: str
+    stands_for: frozenset[str]
+    opens: int | None = None
+
+
+def takes_more(format_: Format, roles: Collection[TrackRole]) -> bool:
+    """Tell whether people of these roles can be joined: somebody leads, and somebody is led."""
+    return LED_BY[format_] in roles and not JOINING[format_].isdisjoint(roles)
+
+
+def rows_there(frozen: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of the mentorships that a frozen input has, who leads each first."""
+    track = frozen["track"]
+    return [
+        row for one in frozen.get("there", ()) for row in ROWS_OF_A_FORMAT[track["format"]](one)
+    ]
+
+
+def _row_of_group(there: Mapping[str, Any]) -> list[Row]:
+    """Return a group as its mentor, who is kept from whomever anybody in it is kept from."""
+    return [_leading(there, TrackRole.MENTOR, there["members"], seats=there["places"])]
+
+
+def _rows_of_circle(there: Mapping[str, Any]) -> list[Row]:
+    """Return a circle as whoever leads it, and everybody else as they are."""
+    members: Sequence[Mapping[str, Any]] = there["members"]
+    leaders = [one for one in members if one["role"] == TrackRole.FACILITATOR]
+    return [
+        _leading(there, TrackRole.FACILITATOR, leaders, seats=1),
+        *(
+            Row(
+                mentorship=there["id"],
+                entry={**one, "id": one["seat"], "seats": 1},
+                person=one["id"],
+                stands_for=frozenset({one["id"]}),
+            )
+            for one in members
+            if one["role"] != TrackRole.FACILITATOR
+        ),
+    ]
+
+
+def _leading(
+    there: Mapping[str, Any],
+    role: TrackRole,
+    members: Sequence[Mapping[str, Any]],
+    *,
+    seats: int,
+) -> Row:
+    lead = next(one for one in members if one["role"] == role)
+    # Whoever reports to anybody in it reports to the row, and the other way round.
+    line = dict.fromkeys(chain.from_iterable(one["line"] for one in members))
+    return Row(
+        mentorship=there["id"],
+        entry={**lead, "id": there["id"], "seats": seats, "line": [*line][:LONGEST_TOLD]},
+        person=lead["id"],
+        stands_for=frozenset({there["id"], *(one["id"] for one in members)}),
+        opens=there["places"],
+    )
+
+
+ROWS_OF_A_FORMAT: Mapping[Format, Callable[[Mapping[str, Any]], list[Row]]] = MappingProxyType(
+    {Format.GROUP: _row_of_group, Format.CIRCLE: _rows_of_circle}
+)
+"""As which rows matching is told of a mentorship that is there."""
+FILLED_AS: Mapping[Format, str] = MappingProxyType({Format.GROUP: Format.ONE_TO_ONE.value})
+"""Formats whose filling is another problem: a group takes each mentee by themselves."""
+
+
+def _waiting(frozen: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return who waits; who is locked to a mentorship waits in that role only."""
+    people: list[Mapping[str, Any]] = frozen["people"]
+    if "there" not in frozen:
+        return people
+    locked = {one["id"]: one["role"] for group in frozen["locks"] for one in group}
+    return [one for one in people if locked.get(one["id"], one["role"]) == one["role"]]
+
+
+def _above_told(
+    waiting: Sequence[Mapping[str, Any]], there: Sequence[Row]
+) -> list[Mapping[str, Any]]:
+    """Return who waits, with the rows of members who stand above them in their lines."""
+    if not there:
+        return [*waiting]
+    seen = _Sight({one["id"] for one in waiting}, there)
+    return [
+        {**one, "line": [*chain.from_iterable(map(seen.named, one["line"]))][:LONGEST_TOLD]}
+        for one in waiting
+    ]
+
+
+class _Sight:
+    """Whom a problem sees: who waits, and members of mentorships by the rows they stand in."""
+
+    def __init__(self, waiting: Collection[str], there: Sequence[Row]) -> None:
+        self._waiting, self._there = frozenset(waiting), there
+        self._rows: dict[str, list[str]] = {}
+        self._persons: dict[str, list[str]] = {}
+        for row in there:
+            self._persons.setdefault(row.person, []).append(row.entry["id"])
+            for one in sorted(row.stands_for):
+                self._rows.setdefault(one, []).append(row.entry["id"])
+
+    def named(self, one: str) -> list[str]:
+        """Return the names somebody goes by; their own where no row stands for them."""
+        rows = self._rows.get(one, [])
+        return [one, *rows] if self._waits(one) else rows
+
+    def _waits(self, one: str) -> bool:
+        """Tell whether somebody stands for themselves: they wait, or are in nothing that is."""
+        return one in self._waiting or one not in self._rows
+
+    def pairs(self, pairs: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+        """Return pairs as far as somebody of them waits, with a row that stands for the other.
+
+        Rows come first, as the mentor side does.
+        """
+        found = list[tuple[str, str]]()
+        for first, second in pairs:
+            if self._waits(first) and self._waits(second):
+                found.append((first, second))
+            for one, other in ((first, second), (second, first)):
+                if self._waits(one):
+                    found += [(row, one) for row in self._rows.get(other, ())]
+        return found
+
+    def said(self, said: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+        """Return what one said about another, with a row in place of whoever it shows."""
+        found = list[tuple[str, str]]()
+        for by, about in said:
+            if self._waits(by) and self._waits(about):
+                found.append((by, about))
+            if self._waits(by):
+                found += [(by, row) for row in self._persons.get(about, ())]
+            if self._waits(about):
+                found += [(row, about) for row in self._persons.get(by, ())]
+        return found
+
+    def own(self) -> list[tuple[str, str]]:
+        """Return who waits beside the rows of mentorships they are in: nobody joins their own."""
+        return [
+            (row.entry["id"], one)
+            for row in self._there
+            for one in sorted(row.stands_for)
+            if one in self._waiting
+        ]
 
 
 def _nothing_more(_frozen: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,6 +535,8 @@ def _of_circles(frozen: Mapping[str, Any]) -> dict[str, Any]:
     Locked people are in one circle each with their roles, which pairs could not tell of somebody
     who leads several.
     """
+    if "there" in frozen:
+        return _of_circles_there(frozen)
     kept = [(one, circle) for circle, group in enumerate(frozen["locks"]) for one in group]
     return {
         "locks": _columns(()),
@@ -320,6 +546,54 @@ def _of_circles(frozen: Mapping[str, Any]) -> dict[str, Any]:
             "circle": [circle for _one, circle in kept],
         },
         "common_ground": {"columns": ["values"]},
+    }
+
+
+def _of_circles_there(frozen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a problem says of circles that have begun: who is in them, and what is free."""
+    rows = rows_there(frozen)
+    number = {
+        one: circle for circle, one in enumerate(dict.fromkeys(one.mentorship for one in rows))
+    }
+    opened = [one for one in rows if one.opens is not None]
+    return {
+        "there": {
+            "id": [one.entry["id"] for one in rows],
+            "role": [one.entry["role"] for one in rows],
+            "circle": [number[one.mentorship] for one in rows],
+        },
+        "openings": {
+            "circle": [number[one.mentorship] for one in opened],
+            "places": [one.opens for one in opened],
+        },
+        "common_ground": {"columns": ["values"]},
+    }
+
+
+def rests_on(
+    known: Mapping[str, Any], *, person: str, role: str, mentorship: str
+) -> dict[str, Any] | None:
+    """Return what it rests on that somebody joins a mentorship; None where they no longer could.
+
+    How many places are free is left out: those are held, or are counted anew.
+    """
+    entry = next(
+        (one for one in known["people"] if (one["id"], one["role"]) == (person, role)), None
+    )
+    there = next((one for one in known["there"] if one["id"] == mentorship), None)
+    if entry is None or there is None:
+        return None
+    others = {mentorship, *(one["id"] for one in there["members"])}
+    return {
+        "track": known["track"],
+        "person": {name: one for name, one in entry.items() if name != "seats"},
+        "members": there["members"],
+        **{
+            name: sorted(
+                pair for pair in known[name] if person in pair and not others.isdisjoint(pair)
+            )
+            for name in RELATIONS
+        },
     }
 
 

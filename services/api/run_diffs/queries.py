@@ -18,6 +18,7 @@ def _proposals() -> AnySelect:
             PROPOSAL.c.id,
             PROPOSAL.c.score,
             PROPOSAL.c.parts,
+            PROPOSAL.c.mentorship_id,
             MEMBER.c.participant_id,
             cast(MEMBER.c.role, Text).label("role"),
         )
@@ -45,7 +46,11 @@ async def proposals_of(
     rows = await reader.fetch(_proposals(), organization_id=organization_id, run_id=run_id)
     for row in rows:
         one = found.setdefault(
-            row["id"], {"score": row["score"], "parts": row["parts"], "members": []}
+            row["id"],
+            {
+                **{name: row[name] for name in ("score", "parts", "mentorship_id")},
+                "members": [],
+            },
         )
         one["members"].append((row["participant_id"], row["role"]))
     return list(found.values())

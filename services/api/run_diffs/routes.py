@@ -135,7 +135,7 @@ async def _side(reader: Reader, actor: Actor, row: Mapping[str, Any]) -> Side:
     named = {"organization_id": actor.organization_id, "run_id": row["id"]}
     task = await runs.frozen_task(reader, **named)
     proposals = await queries.proposals_of(reader, **named)
-    return Side(row, task, rules.found(proposals, task.participants.values()))
+    return Side(row, task, rules.found(proposals, task.participants.values(), task.there.values()))
 
 
 async def _explained(

@@ -1,6 +1,6 @@
 """What changed between two runs, pair by pair and person by person."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from services.api.match_runs.rules import RunStatus
 from services.api.pools import rules as pools
+from services.api.pools.rules import There
 from services.api.programs.rules import TrackRole
 from shared import ids
 from shared.errors import ConflictError, InvalidError, Violation
@@ -51,12 +52,20 @@ class Person:
     after: frozenset[str]
 
 
-def found(proposals: Sequence[Mapping[str, Any]], pool: Collection[UUID]) -> Found:
-    """Return what a run proposed, from its proposals as they stand."""
+def found(
+    proposals: Sequence[Mapping[str, Any]], pool: Collection[UUID], there: Iterable[There] = ()
+) -> Found:
+    """Return what a run proposed, from its proposals as they stand.
+
+    Who joins a mentorship that was there is a pair with whoever leads it.
+    """
+    leads = {one.mentorship_id: one.participant_id for one in there if one.leads}
     pairs: dict[Pair, Mapping[str, Any]] = {}
     partners: dict[str, set[str]] = {}
     for one in proposals:
         members = [(str(who), TrackRole(role)) for who, role in one["members"]]
+        if one["mentorship_id"] in leads:
+            members.append((str(leads[one["mentorship_id"]]), TrackRole.MENTOR))
         for first, second in pools.mentor_first(members):
             pairs[first, second] = one
             partners.setdefault(first, set()).add(second)

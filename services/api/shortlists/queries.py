@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, Uuid, bindparam, cast, func, select
+from sqlalchemy import Text, Uuid, bindparam, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -39,11 +39,15 @@ def _of_program() -> AnySelect:
 
 @once
 def _apart() -> AnySelect:
-    ids = bindparam("ids", type_=ARRAY(Uuid))
+    ids, concerning = (bindparam(name, type_=ARRAY(Uuid)) for name in ("ids", "concerning"))
     return select(ENTRY.c.participant_id).where(
         ENTRY.c.organization_id == bindparam("organization_id"),
         ENTRY.c.participant_id == func.any(ids),
         ENTRY.c.other_id == func.any(ids),
+        or_(
+            ENTRY.c.participant_id == func.any(concerning),
+            ENTRY.c.other_id == func.any(concerning),
+        ),
         cast(ENTRY.c.mark, Text) == Mark.IGNORE.value,
     )
 
@@ -74,11 +78,21 @@ async def of_program(
 
 
 async def are_apart(
-    reader: Reader, *, organization_id: UUID, participant_ids: Sequence[UUID]
+    reader: Reader,
+    *,
+    organization_id: UUID,
+    participant_ids: Sequence[UUID],
+    concerning: Sequence[UUID] | None = None,
 ) -> bool:
-    """Tell whether any of these participants ignores another of them."""
+    """Tell whether any of these participants ignores another of them.
+
+    Of `concerning`, one of those at least ignores somebody or is ignored.
+    """
     found = await reader.fetch_one(
-        _apart(), organization_id=organization_id, ids=list(participant_ids)
+        _apart(),
+        organization_id=organization_id,
+        ids=list(participant_ids),
+        concerning=list(participant_ids if concerning is None else concerning),
     )
     return found is not None
 

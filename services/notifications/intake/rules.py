@@ -234,6 +234,9 @@ ROUTES: Mapping[str, Route] = MappingProxyType(
         "mentorship.reporting_line_found": _route(
             _act("coordinators", "mentorship.reporting_line_found")
         ),
+        "member.joined": _route(
+            _know("members", "member.joined"), _know("person", "member.welcomed", by_mail=True)
+        ),
         "member.left": _route(_know("members", "member.left")),
         "member.removed": _route(_know("members", "member.left")),
         "connection.guard_tripped": _route(_act("starter", "connection.guard_tripped")),

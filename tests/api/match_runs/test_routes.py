@@ -513,7 +513,7 @@ async def test_a_run_is_refused_where_matching_is_not_ready(world: World) -> Non
         (409, "not_ready")
     }
     assert roulette.json()["errors"][0]["code"] == "match_modes"
-    assert fill.json()["errors"][0]["code"] == "kind"
+    assert fill.json()["errors"][0]["code"] == "match_modes"
     assert foreign.json()["errors"][0]["pointer"] == "#/policy_id"
     assert other.json()["errors"][0]["pointer"] == "#/track_id"
 

@@ -140,19 +140,9 @@ def test_rules_that_always_hold_are_checked_here() -> None:
     assert rules.only_matching_judges(hard) == {"reporting_line_distance", "shared_language"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"),
-    [(RunKind.POOL, None), (RunKind.ROULETTE, None), (RunKind.FILL, "not_ready")],
-    ids=str,
-)
-def test_what_no_run_does_yet_is_refused(kind: RunKind, code: str | None) -> None:
-    if code is None:
-        rules.require_kind(kind)
-        return
-    with pytest.raises(ConflictError) as refused:
-        rules.require_kind(kind)
-    assert refused.value.code == code
-    assert [one.code for one in refused.value.errors] == ["kind"]
+def test_every_kind_of_run_has_a_mode_and_needs_somebody() -> None:
+    assert {kind.value for kind in RunKind} == {mode.value for mode in rules.MODE_OF_KIND.values()}
+    assert rules.FEWEST == {RunKind.POOL: 2, RunKind.FILL: 1, RunKind.ROULETTE: 2}
 
 
 def test_common_ground_is_a_part_without_points_and_becomes_words() -> None:

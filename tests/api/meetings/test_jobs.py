@@ -9,6 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from services.api.meetings import jobs
+from services.api.mentorships import operations as mentorships
+from services.api.mentorships.rules import NewMember
+from services.api.programs.rules import TrackRole
 from shared import ids
 from shared.persistence.engine import create_engine
 from shared.persistence.sessions import create_sessions, transaction
@@ -160,6 +163,79 @@ async def test_who_left_a_group_is_taken_off_its_meetings(world: World) -> None:
     old = await pair.mentee.client.get(f"/v1/meetings/{made['id']}")
     assert old.json()["location"] == "Room Ada"
     assert (await pair.mentee.client.get(f"/v1/meetings/{later['id']}")).status_code == 404
+
+
+async def test_who_joined_a_group_attends_what_all_others_attend(world: World) -> None:
+    offer = await draft(world)
+    offer.track = await post(
+        offer.coordinator,
+        f"/v1/programs/{offer.program['id']}/tracks",
+        {"name": "Group", "format": "group", "match_modes": ["coordinator"]},
+    )
+    await offer.act("publish")
+    await offer.act("open-registration")
+    roles = ("mentor", "mentee", "mentee", "mentee")
+    people = [await take_part(world, offer, role) for role in roles]
+    await matching(offer)
+    members = [member(one, role) for one, role in zip(people[:3], roles, strict=False)]
+    pair = Pair(offer, people[0], people[1], await compose(offer, *members))
+    of_all = await arrange(pair, starts_at=hour(48))
+    of_some = await arrange(pair, starts_at=hour(60))
+    async with work(world) as session:
+        await session.execute(
+            text("DELETE FROM meeting_attendee WHERE meeting_id = :id AND person_id = :person"),
+            {
+                "id": inside(of_some),
+                "person": ids.parse_id("person", people[2].person["id"]),
+            },
+        )
+        newcomer = NewMember(
+            ids.parse_id("participant", people[3].participant["id"]), TrackRole.MENTEE
+        )
+        await mentorships.join(
+            session,
+            organization_id=organization_of(world),
+            mentorship_id=ids.parse_id("mentorship", pair.mentorship["id"]),
+            members=[newcomer],
+            actor_id=None,
+            now=NOW,
+        )
+    joined = (await pair.now())["members"][-1]
+
+    for _ in range(2):
+        async with work(world) as session:
+            await jobs.on_member_joined(
+                session,
+                organization_id=organization_of(world),
+                subject_id=ids.parse_id("member", joined["id"]),
+                now=NOW,
+            )
+
+    after = [await seen(pair, one) for one in (of_all, of_some)]
+    assert joined["person_id"] == people[3].person["id"]
+    assert [len(one["attendee_ids"]) for one in after] == [4, 2]
+    assert joined["person_id"] in after[0]["attendee_ids"]
+    assert [one["ical_sequence"] for one in after] == [1, 0]
+
+
+async def test_who_joined_and_left_at_once_attends_nothing(world: World) -> None:
+    pair = await pair_up(world)
+    made = await arrange(pair, starts_at=hour(48))
+    gone = pair.mentorship["members"][0]
+    async with work(world) as session:
+        await session.execute(
+            text("UPDATE mentorship_member SET status = 'left' WHERE id = :id"),
+            {"id": ids.parse_id("member", gone["id"])},
+        )
+
+        await jobs.on_member_joined(
+            session,
+            organization_id=organization_of(world),
+            subject_id=ids.parse_id("member", gone["id"]),
+            now=NOW,
+        )
+
+    assert (await seen(pair, made))["ical_sequence"] == 0
 
 
 async def test_background_work_cannot_read_where_people_meet(

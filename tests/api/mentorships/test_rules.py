@@ -9,6 +9,7 @@ import pytest
 from services.api.mentorships.rules import (
     AUTOMATIC,
     FIRST_DRIVER,
+    JOINABLE,
     LIVE,
     PEOPLE,
     SIZED,
@@ -24,8 +25,11 @@ from services.api.mentorships.rules import (
     allowed_actions,
     broken_composition,
     broken_flash,
+    broken_joining,
     check_extension,
+    check_joinable,
     check_pause,
+    check_room,
     contact_lasts_until,
     first_driver,
     gaps,
@@ -243,6 +247,92 @@ def test_the_next_of_the_driving_role_takes_over() -> None:
     assert next_driver(Format.CIRCLE, [mentor, (R.FACILITATOR, person(3))]) == person(3)
     assert next_driver(Format.CIRCLE, [mentor, mentee]) == person(1)
     assert next_driver(Format.GROUP, []) is None
+
+
+JOINED = (Format.GROUP, Format.CIRCLE)
+
+
+def joining(
+    kind: Format, *roles: TrackRole, present: list[Candidate] | None = None, **changes: object
+) -> set[str]:
+    """Return the rules that newcomers break; they are nobody who is there."""
+    new = [
+        Candidate(person(50 + index), person(150 + index), role, RANK[role])
+        for index, role in enumerate(roles)
+    ]
+    there = fitting(kind) if present is None else present
+    return {one.code for one in broken_joining(new, there, terms(kind, **changes))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "code"),
+    [
+        (Format.GROUP, R.MENTEE, None),
+        (Format.GROUP, R.FACILITATOR, None),
+        (Format.GROUP, R.MENTOR, "one_mentor"),
+        (Format.GROUP, R.PEER, "role"),
+        (Format.CIRCLE, R.MENTEE, None),
+        (Format.CIRCLE, R.MENTOR, None),
+        (Format.CIRCLE, R.FACILITATOR, None),
+        (Format.CIRCLE, R.SPONSOR, "role"),
+    ],
+)
+def test_who_joins_has_a_role_that_is_free(kind: Format, role: TrackRole, code: str | None) -> None:
+    assert joining(kind, role) == ({code} if code else set())
+
+
+def test_a_third_facilitator_does_not_join_a_circle() -> None:
+    assert joining(Format.CIRCLE, R.FACILITATOR, R.FACILITATOR) == {"facilitators"}
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_what_is_missing_already_is_not_held_against_whoever_joins(kind: Format) -> None:
+    lead = people(FIRST_DRIVER[kind]) if kind is Format.CIRCLE else people(R.MENTOR)
+
+    assert joining(kind, R.MENTEE, present=lead, min_members=4) == set()
+
+
+def test_nobody_joins_where_they_are() -> None:
+    there = fitting(Format.GROUP)
+
+    assert {one.code for one in broken_joining([there[1]], there, terms(Format.GROUP))} == {
+        "not_unique"
+    }
+
+
+def test_grades_are_judged_of_pairs_with_whoever_joins() -> None:
+    wanted = terms(Format.GROUP, seniority=Seniority.MENTOR_HIGHER)
+    equals = people(R.MENTOR, R.MENTEE, mentee=2)
+    junior, senior = (Candidate(person(50), person(150), R.MENTEE, rank) for rank in (1, 2))
+
+    assert broken_joining([junior], equals, wanted) == []
+    assert [one.code for one in broken_joining([senior], equals, wanted)] == ["seniority"]
+
+
+@pytest.mark.parametrize("kind", JOINED)
+def test_room_is_counted_in_people_as_the_format_counts(kind: Format) -> None:
+    members = [(one.role, one.person_id) for one in fitting(kind)]
+    size = sum(role in SIZED[kind] for role, _person in members)
+
+    check_room(kind, members, max_members=size)
+    with pytest.raises(ConflictError) as refused:
+        check_room(kind, members, max_members=size - 1)
+    assert refused.value.code == "full"
+
+
+def test_a_format_without_a_size_has_no_room() -> None:
+    with pytest.raises(ConflictError):
+        check_room(Format.ONE_TO_ONE, [], max_members=9)
+
+
+@pytest.mark.parametrize("status", MentorshipStatus)
+def test_what_has_not_ended_and_does_not_rest_can_be_joined(status: MentorshipStatus) -> None:
+    if status in JOINABLE:
+        check_joinable(status)
+        return
+    with pytest.raises(ConflictError) as refused:
+        check_joinable(status)
+    assert refused.value.code == ("not_available" if status in LIVE else "already_ended")
 
 
 @pytest.mark.parametrize("kind", sorted(TWO_MEMBERS))

@@ -8,7 +8,7 @@ import pytest
 
 from services.api.pools import rules
 from services.api.pools.rules import Drawn
-from services.api.programs.rules import TrackRole
+from services.api.programs.rules import Format, TrackRole
 
 MENTOR, MENTEE, PEER = TrackRole.MENTOR, TrackRole.MENTEE, TrackRole.PEER
 FACILITATOR = TrackRole.FACILITATOR
@@ -178,6 +178,273 @@ def test_locked_people_of_a_circle_are_told_with_their_roles() -> None:
         "circle": [0, 0],
     }
     assert told["locks"] == {"first": [], "second": []}
+
+
+# Mentorships that are there and are filled.
+
+
+def there(name: str, *members: dict[str, Any], places: int = 2) -> dict[str, Any]:
+    return {
+        "id": name,
+        "places": places,
+        "members": [{**one, "seat": f"{name}/{one['id']}/{one['role']}"} for one in members],
+    }
+
+
+def group(name: str, mentor: str, *mentees: str, places: int = 2) -> dict[str, Any]:
+    return there(
+        name,
+        entry(mentor, "mentor", grade_rank=5),
+        *(entry(one, "mentee") for one in mentees),
+        places=places,
+    )
+
+
+def filling(format_: str, *people: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return frozen(*people, **{"track": {"format": format_, "seniority": "none"}, **changes})
+
+
+def pairs_of(columns: dict[str, list[str]]) -> set[frozenset[str]]:
+    return {frozenset(one) for one in zip(columns["first"], columns["second"], strict=True)}
+
+
+def places_of(told: dict[str, Any]) -> list[tuple[str, str, int]]:
+    names = told["participants"]["id"]
+    return [
+        (names[row], role, capacity)
+        for row, role, capacity in zip(*told["places"].values(), strict=True)
+    ]
+
+
+def test_a_group_is_its_mentor_once_for_each_group_and_takes_mentees_one_by_one() -> None:
+    told = problem(
+        filling(
+            "group",
+            entry("n", "mentee"),
+            there=[group("g1", "m", "x", places=1), group("g2", "m", "y", "z", places=3)],
+        )
+    )
+
+    assert told["format"] == "one_to_one"
+    assert places_of(told) == [("n", "mentee", 1), ("g1", "mentor", 1), ("g2", "mentor", 3)]
+    assert told["participants"]["grade_rank"] == [None, 5, 5]
+
+
+def test_nothing_to_fill_is_still_a_problem_of_that_form() -> None:
+    told = problem(filling("group", entry("n", "mentee"), there=[]))
+
+    assert (told["format"], places_of(told)) == ("one_to_one", [("n", "mentee", 1)])
+
+
+@pytest.mark.parametrize("name", rules.KEPT_APART)
+@pytest.mark.parametrize("member", ["m", "x", "g"])
+def test_who_is_kept_from_anybody_in_a_group_is_kept_out(name: str, member: str) -> None:
+    told = problem(
+        filling(
+            "group",
+            entry("n", "mentee"),
+            there=[group("g", "m", "x"), group("h", "p", "q")],
+            **{name: [["n", member], ["m", "x"], ["p", "x"]]},
+        )
+    )
+
+    assert pairs_of(told["blocks"]) == {frozenset({"n", "g"})}
+
+
+def test_who_waits_beside_being_a_member_does_not_join_their_own() -> None:
+    told = problem(
+        filling(
+            "group",
+            entry("x", "mentee"),
+            there=[group("g", "m", "x"), group("h", "m", "y")],
+            live=[["m", "x"]],
+        )
+    )
+
+    assert pairs_of(told["blocks"]) == {frozenset({"x", "g"}), frozenset({"x", "h"})}
+
+
+def test_past_pairs_locks_and_favorites_mean_the_group() -> None:
+    told = problem(
+        filling(
+            "group",
+            entry("n", "mentee"),
+            entry("o", "mentee"),
+            there=[group("g", "m", "x")],
+            past=[["m", "n"], ["m", "x"]],
+            current=[["g", "o"]],
+            favorites=[["n", "m"], ["m", "o"], ["n", "x"], ["o", "n"]],
+            locks=[[{"id": "g", "role": "mentor"}, {"id": "n", "role": "mentee"}]],
+        )
+    )
+
+    assert told["past_pairs"] == {"first": ["g"], "second": ["n"]}
+    assert told["current_pairs"] == {"first": ["g"], "second": ["o"]}
+    assert told["locks"] == {"first": ["g"], "second": ["n"]}
+    said = told["preferences"]
+    assert list(zip(said["by"], said["about"], strict=True)) == [
+        *(("n", "g"), ("g", "o"), ("o", "n"))
+    ]
+
+
+def test_lines_lead_to_a_group_from_whoever_is_in_it() -> None:
+    told = problem(
+        filling(
+            "group",
+            entry("n", "mentee", line=["b", "x", "c"]),
+            entry("o", "mentee", line=["n"]),
+            there=[group("g", "m"), there("h", entry("p", "mentor"), entry("x", "mentee"))],
+        )
+    )
+
+    assert told["participants"]["reporting_line"] == [["b", "h", "c"], ["n"], [], []]
+
+
+def test_a_group_reports_to_whom_anybody_in_it_reports() -> None:
+    many = [f"above-{number}" for number in range(80)]
+    told = problem(
+        filling(
+            "group",
+            entry("n", "mentee"),
+            there=[
+                there(
+                    "g",
+                    entry("m", "mentor", line=["n", "b"]),
+                    entry("x", "mentee", line=["b", *many]),
+                )
+            ],
+        )
+    )
+
+    line = told["participants"]["reporting_line"][1]
+    assert (line[:3], len(line)) == (["n", "b", "above-0"], rules.LONGEST_TOLD)
+
+
+def test_a_circle_is_who_leads_it_and_everybody_else_in_a_row_of_their_own() -> None:
+    circle = there(
+        "c",
+        entry("f", "facilitator"),
+        entry("e", "facilitator"),
+        entry("m", "mentor"),
+        entry("x", "mentee"),
+        places=3,
+    )
+    other = there("d", entry("f", "facilitator"), entry("f", "mentor"), entry("x", "mentee"))
+
+    told = problem(
+        filling(
+            "circle",
+            entry("n", "mentee"),
+            entry("x", "mentee"),
+            there=[circle, other],
+            blocked=[["e", "n"], ["f", "x"], ["m", "x"]],
+        )
+    )
+
+    assert told["format"] == "circle"
+    assert places_of(told) == [
+        ("n", "mentee", 1),
+        ("x", "mentee", 1),
+        ("c", "facilitator", 1),
+        ("c/m/mentor", "mentor", 1),
+        ("c/x/mentee", "mentee", 1),
+        ("d", "facilitator", 1),
+        ("d/f/mentor", "mentor", 1),
+        ("d/x/mentee", "mentee", 1),
+    ]
+    assert told["there"] == {
+        "id": ["c", "c/m/mentor", "c/x/mentee", "d", "d/f/mentor", "d/x/mentee"],
+        "role": ["facilitator", "mentor", "mentee"] * 2,
+        "circle": [0, 0, 0, 1, 1, 1],
+    }
+    assert told["openings"] == {"circle": [0, 1], "places": [3, 2]}
+    assert pairs_of(told["blocks"]) == {
+        frozenset({"n", "c"}),
+        *(frozenset({"x", one}) for one in ("c", "d", "d/f/mentor", "c/m/mentor")),
+        *(frozenset({"x", one}) for one in ("c/x/mentee", "d/x/mentee")),
+    }
+
+
+def test_who_is_locked_to_a_circle_waits_in_that_role_only() -> None:
+    circle = there("c", entry("f", "facilitator"), entry("m", "mentor"))
+
+    told = problem(
+        filling(
+            "circle",
+            entry("n", "mentee"),
+            entry("n", "mentor"),
+            entry("o", "mentor"),
+            there=[circle],
+            locks=[[{"id": "c", "role": "mentor"}, {"id": "n", "role": "mentee"}]],
+        )
+    )
+
+    assert places_of(told)[:2] == [("n", "mentee", 1), ("o", "mentor", 1)]
+    assert told["locks"] == {"first": ["c"], "second": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("format_", "roles", "is_open"),
+    [
+        ("group", {MENTOR, MENTEE}, True),
+        ("group", {MENTEE}, False),
+        ("group", {MENTOR}, False),
+        ("circle", {FACILITATOR, MENTOR}, True),
+        ("circle", {FACILITATOR, MENTEE}, True),
+        ("circle", {MENTOR, MENTEE}, False),
+        ("circle", {FACILITATOR}, False),
+    ],
+)
+def test_only_what_is_led_is_filled(format_: str, roles: set[TrackRole], *, is_open: bool) -> None:
+    assert rules.takes_more(Format(format_), roles) is is_open
+
+
+def resting(**changes: Any) -> dict[str, Any] | None:
+    known = filling(
+        "group",
+        entry("n", "mentee"),
+        entry("o", "mentee"),
+        there=[group("g", "m", "x"), group("h", "p")],
+    )
+    return rules.rests_on({**known, **changes}, person="n", role="mentee", mentorship="g")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"people": [entry("n", "mentee", seats=2), entry("z", "mentee")]},
+        {"there": [group("g", "m", "x", places=1)]},
+        {"blocked": [["n", "o"], ["n", "p"], ["m", "x"]]},
+        {"locks": [[{"id": "h", "role": "mentor"}]]},
+    ],
+    ids=["others", "places", "other pairs", "decisions"],
+)
+def test_a_place_rests_on_nothing_that_concerns_others(changes: dict[str, Any]) -> None:
+    assert resting(**changes) == resting()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"people": [entry("n", "mentee", values=["calm"])]},
+        {"there": [group("g", "m", "x", "y")]},
+        {"track": {"format": "group", "seniority": "mentor_higher"}},
+        *({name: [["m", "n"]]} for name in rules.RELATIONS),
+        {"ignored": [["n", "x"]]},
+        {"blocked": [["g", "n"]]},
+    ],
+)
+def test_a_place_rests_on_who_joins_whom(changes: dict[str, Any]) -> None:
+    assert resting(**changes) != resting()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"people": [entry("n", "mentor")]}, {"there": [group("h", "p")]}],
+    ids=["no longer waits", "takes nobody"],
+)
+def test_nothing_rests_on_what_is_gone(changes: dict[str, Any]) -> None:
+    assert resting(**changes) is None
 
 
 def test_a_draw_is_told_of_earlier_ones_in_columns() -> None:

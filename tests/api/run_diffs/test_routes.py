@@ -191,7 +191,12 @@ def test_everybody_is_told_once_and_the_unchanged_not_at_all() -> None:
     def run(*pairs: tuple[Any, Any], pool: tuple[Any, ...]) -> rules.Found:
         return rules.found(
             [
-                {"members": [(mentor, "mentor"), (mentee, "mentee")], "score": 50, "parts": []}
+                {
+                    "members": [(mentor, "mentor"), (mentee, "mentee")],
+                    "score": 50,
+                    "parts": [],
+                    "mentorship_id": None,
+                }
                 for mentor, mentee in pairs
             ],
             pool,

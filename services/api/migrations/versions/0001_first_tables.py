@@ -1420,6 +1420,9 @@ def upgrade() -> None:
     op.create_index(
         "ix_proposal_track", "proposal", ["organization_id", "track_id", "status"], unique=False
     )
+    op.create_index(
+        "ix_proposal_mentorship", "proposal", ["organization_id", "mentorship_id"], unique=False
+    )
     op.create_table(
         "meeting_attendee",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
