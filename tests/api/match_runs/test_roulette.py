@@ -141,7 +141,7 @@ async def test_no_pair_of_a_draw_is_explained(world: World, desk: Desk) -> None:
 
 
 async def test_two_draws_are_compared_by_what_is_stored(world: World, desk: Desk) -> None:
-    pool = await peers(world, 6)
+    pool = await peers(world, 20)
     base = await drawn(desk, pool, mode="dry_run", seed=5)
     other = await drawn(desk, pool, mode="dry_run", seed=8)
 
