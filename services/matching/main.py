@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.matching import routes
+from services.matching.compiled import brought_along
 from services.matching.pool import Pool
 from services.matching.settings import MatchingSettings
 from shared import logs
@@ -30,10 +31,11 @@ def create_app(settings: MatchingSettings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.pool = Pool(settings)
-        try:
-            yield
-        finally:
-            await app.state.pool.close()
+        async with brought_along(settings.matching_compiled):
+            try:
+                yield
+            finally:
+                await app.state.pool.close()
 
     app = FastAPI(
         lifespan=lifespan,

@@ -1,5 +1,7 @@
 """What the matching service is told by its environment."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from shared.settings import ServiceSettings
@@ -8,6 +10,11 @@ from shared.settings import ServiceSettings
 class MatchingSettings(ServiceSettings):
     """Settings of `services.matching`; every one is documented in docs/configuration.md."""
 
+    matching_compiled: Path | None = Field(
+        None,
+        description="Folder of machine code that an image brings; copied to `NUMBA_CACHE_DIR` and "
+        "tried when the service starts.",
+    )
     matching_workers: int = Field(
         2, ge=1, le=64, description="Problems that are worked on at once, one process each."
     )
