@@ -190,7 +190,7 @@ def policy_faults(policy: Policy, people: Participants | None) -> list[Violation
 
 
 def _unknown_model(policy: Policy) -> Iterator[Violation]:
-    if policy.text_model is not None and policy.text_model not in text.names():
+    if text.name_of(policy.text_model) not in text.names():
         yield embeddings.unknown_model("#/policy/text_model")
 
 

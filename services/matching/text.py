@@ -48,8 +48,9 @@ def names() -> list[str]:
 
 
 def name_of(wanted: str | None) -> str:
-    """Return the model that is used where a policy wants one, or none in particular."""
-    return wanted or names()[0]
+    """Return the model that is used where a policy wants one, a kind, or none in particular."""
+    usual = names()[0]
+    return {None: usual, "words": usual, "letters": LETTERS}.get(wanted, wanted or usual)
 
 
 def likeness(

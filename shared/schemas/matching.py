@@ -320,7 +320,11 @@ class Policy(Wire):
     floor: Annotated[int, Whole(0, 100, 40)] = 0
     stay_bonus: Annotated[int, Whole(0, 100, 5)] = 0
     limits: Limits = Field(default_factory=Limits)
-    text_model: Token | None = None
+    text_model: Token | None = Field(
+        None,
+        description="The name of a model, or what is to be compared: `words`, the usual, or "
+        "`letters`.",
+    )
     synonyms: Annotated[list[Tokens], Field(max_length=5000)] = Field(
         default_factory=list, description="Skills that mean the same, the preferred word first."
     )

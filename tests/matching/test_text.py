@@ -156,6 +156,14 @@ def test_a_solution_names_the_model_it_was_made_with() -> None:
     assert solve(problem()).versions.text_model == text.names()[0]
 
 
+@pytest.mark.parametrize(("kind", "model"), [("words", text.names()[0]), ("letters", text.LETTERS)])
+def test_a_policy_may_name_what_is_compared(kind: str, model: str) -> None:
+    values = problem()
+    values["policy"]["text_model"] = kind
+
+    assert solve(values).versions.text_model == model
+
+
 # Vectors that a caller brings along.
 
 

@@ -49,8 +49,10 @@ LED_BY: Mapping[Format, TrackRole] = MappingProxyType(
 )
 """Without whom a mentorship that is there is not filled, because nobody knows what it will be."""
 
-OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "seed")
+OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "text_model", "seed")
 """What matching is told of a stored policy."""
+WORDS = "words"
+"""The only way of comparing texts that has vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,8 +622,10 @@ def _of_earlier_draws(frozen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def texts_to_compare(problem: Mapping[str, Any]) -> list[str]:
-    """Return the texts of a problem that are compared, each once; none where they do not count."""
-    if not any(one["rule"] == PATH_FIT and one["weight"] for one in problem["policy"]["soft"]):
+    """Return the texts of a problem that become vectors, each once; none where none is used."""
+    policy = problem["policy"]
+    is_weighed = any(one["rule"] == PATH_FIT and one["weight"] for one in policy["soft"])
+    if not is_weighed or policy["text_model"] != WORDS:
         return []
     people = problem["participants"]
     return sorted({text for name in PATHS for text in people[name] if text})

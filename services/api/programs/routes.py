@@ -155,6 +155,7 @@ def present_policy(row: Mapping[str, Any]) -> PolicyView:
         objective=row["objective"],
         floor=row["floor"],
         stay_bonus=row["stay_bonus"],
+        text_model=row["text_model"],
         seed=row["seed"],
         frozen=row["frozen"],
     )

@@ -400,6 +400,18 @@ Objective = Annotated[
         examples=["most_matched"],
     ),
 ]
+TextModel = Annotated[
+    str,
+    Field(
+        pattern="^(words|letters)$",
+        max_length=8,
+        description=(
+            "How paths are compared: by what English `words` mean, or by `letters`, in any "
+            "language."
+        ),
+        examples=["words"],
+    ),
+]
 
 
 class HardRule(Body):
@@ -445,6 +457,7 @@ class PolicyCreate(Body):
     objective: Objective = "most_matched"
     floor: Floor = 0
     stay_bonus: StayBonus = 0
+    text_model: TextModel = "words"
     seed: Seed = 1
 
 
@@ -457,6 +470,7 @@ class PolicyPatch(Body):
     objective: Objective = UNSET
     floor: Floor = UNSET
     stay_bonus: StayBonus = UNSET
+    text_model: TextModel = UNSET
     seed: Seed = UNSET
 
 
@@ -481,6 +495,7 @@ class PolicyView(TypedDict):
     objective: Objective
     floor: Floor
     stay_bonus: StayBonus
+    text_model: TextModel
     seed: Seed
     frozen: bool
 

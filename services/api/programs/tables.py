@@ -90,6 +90,7 @@ class MatchPolicy(Resource, table=True):
     objective: str = column(String(32), default="most_matched")
     floor: int = column(default=0)
     stay_bonus: int = column(default=0)
+    text_model: str = column(String(8), default="words")
     seed: int = column(default=1)
     frozen: bool = column(default=False)
 

@@ -22,6 +22,7 @@ from services.api.programs.schemas import (
     Seed,
     SoftRules,
     StayBonus,
+    TextModel,
     TrackId,
     Weight,
 )
@@ -73,6 +74,7 @@ class PolicyDraft(Body):
     objective: Objective = "most_matched"
     floor: Floor = 0
     stay_bonus: StayBonus = 0
+    text_model: TextModel = "words"
     seed: Seed = 1
     tests: Annotated[list[PolicyTest], MaxLen(100)] = Field(default_factory=list)
 
@@ -130,6 +132,7 @@ class GivenPolicy(Body):
     objective: Objective = "most_matched"
     floor: Floor = 0
     stay_bonus: StayBonus = 0
+    text_model: TextModel = "words"
     seed: Seed = 1
 
 

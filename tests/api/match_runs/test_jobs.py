@@ -140,6 +140,29 @@ async def test_what_was_embedded_is_not_embedded_again(
     assert all(one["rule"] != "path_fit" for one in again["stats"]["warnings"])
 
 
+async def test_a_policy_compares_letters_where_words_are_not_english(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "In any language",
+            "soft": [{"rule": "path_fit", "weight": 100}],
+            "text_model": "letters",
+        },
+    )
+
+    run = await pool.reviewed(desk, policy_id=policy["id"])
+
+    assert policy["text_model"] == "letters"
+    assert run["certificate"]["text_model"] == text.LETTERS
+    assert run["stats"]["warnings"] == []
+    assert await work.rows(KEPT) == []
+
+
 @needs_words
 async def test_vectors_of_a_former_model_are_left_alone(
     world: World, desk: Desk, work: Bench

@@ -139,6 +139,7 @@ POLICY = {
     "objective": "x",
     "floor": 0,
     "stay_bonus": 0,
+    "text_model": "words",
     "seed": 3,
 }
 
@@ -566,15 +567,20 @@ def test_opaque_ids_are_revealed_wherever_they_stand() -> None:
     }
 
 
-def comparing(weight: int) -> dict[str, Any]:
+def comparing(weight: int, model: str = "words") -> dict[str, Any]:
     people = {"id": ["a", "b"], "path_now": ["one", None], "path_target": ["two", "one"]}
     soft = [{"rule": "path_fit", "weight": weight, "params": {}}]
-    return {"policy": {"soft": soft}, "participants": people}
+    return {"policy": {"soft": soft, "text_model": model}, "participants": people}
 
 
-@pytest.mark.parametrize(("weight", "texts"), [(1, ["one", "two"]), (0, [])])
-def test_texts_matter_where_a_policy_weighs_them(weight: int, texts: list[str]) -> None:
-    assert rules.texts_to_compare(comparing(weight)) == texts
+@pytest.mark.parametrize(
+    ("weight", "model", "texts"),
+    [(1, "words", ["one", "two"]), (0, "words", []), (1, "letters", [])],
+)
+def test_texts_become_vectors_where_a_policy_weighs_what_they_mean(
+    weight: int, model: str, texts: list[str]
+) -> None:
+    assert rules.texts_to_compare(comparing(weight, model)) == texts
 
 
 def test_a_problem_brings_along_the_vectors_that_are_known() -> None:

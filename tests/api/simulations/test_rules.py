@@ -17,6 +17,7 @@ POLICY: dict[str, Any] = {
     "objective": "most_matched",
     "floor": 0,
     "stay_bonus": 0,
+    "text_model": "words",
     "seed": 3,
 }
 

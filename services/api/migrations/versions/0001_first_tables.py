@@ -654,6 +654,7 @@ def upgrade() -> None:
         sa.Column("objective", sa.String(length=32), nullable=False),
         sa.Column("floor", sa.Integer(), nullable=False),
         sa.Column("stay_bonus", sa.Integer(), nullable=False),
+        sa.Column("text_model", sa.String(length=8), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
         sa.Column("frozen", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
