@@ -1,6 +1,6 @@
 """The pairs worth looking at: everybody's best on either side, out of all there are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ from services.matching.kernel.compiling import compiled
 from services.matching.measures import Mask, Places
 
 type Ints = npt.NDArray[np.int64]
-type Pairs = tuple[Ints, npt.NDArray[np.int32]]
+type Columns = npt.NDArray[np.int32]
+type Pairs = tuple[Ints, Columns]
+type Scored = tuple[Ints, Columns, Scores]
 
 MANY, MORE = 64, 128
 SLACK = 1.1
@@ -31,14 +33,14 @@ class Candidates:
     """Pairs by row, in order: those of row `i` lie from `starts[i]` to `starts[i + 1]`.
 
     For n rows, m columns and e pairs: `starts` int64[n + 1], `columns` int32[e], ascending in each
-    row, and `scores` int64[e] from 0 to `HIGHEST`. `allowed_*`, int64[n] and [m], counts how many
+    row, and `scores` int16[e] from 0 to `HIGHEST`. `allowed_*`, int64[n] and [m], counts how many
     partners no rule keeps from somebody. No pair that was left out scores above `rest_*`, int64[n]
     and [m], of either of its two; -1 where nothing was left out.
     """
 
     starts: Ints
-    columns: npt.NDArray[np.int32]
-    scores: Ints
+    columns: Columns
+    scores: Scores
     allowed_first: Ints
     allowed_second: Ints
     rest_first: Ints
@@ -54,20 +56,22 @@ class Candidates:
         """The row of every pair."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
+    def places(self, first: Places, second: Places) -> Places:
+        """Return where some pairs stand, -1 for each that is no candidate."""
+        return _places(self.starts, self.columns, first, second)
+
     def with_pairs(self, first: Places, second: Places, scores: Ints) -> "Candidates":
         """Return the candidates and some more, which must be none of them."""
-        rows = np.concatenate([self.rows, first])
-        columns = np.concatenate([self.columns, second.astype(np.int32)])
-        order = np.lexsort((columns, rows))
-        return Candidates(
-            starts=_starts(rows, len(self.starts) - 1),
-            columns=columns[order],
-            scores=np.concatenate([self.scores, scores])[order],
-            allowed_first=self.allowed_first,
-            allowed_second=self.allowed_second,
-            rest_first=self.rest_first,
-            rest_second=self.rest_second,
+        order = np.lexsort((second, first))
+        starts, columns, more = _merged(
+            (self.starts, self.columns, self.scores),
+            (
+                _starts(first, len(self.starts) - 1),
+                second[order].astype(np.int32),
+                scores[order].astype(np.int16),
+            ),
         )
+        return replace(self, starts=starts, columns=columns, scores=more)
 
 
 def how_many(board: Board) -> int:
@@ -97,11 +101,11 @@ def find(
             _count(scores, first.allowed[rows], second.allowed[columns])
             _offer_rows(scores, columns.start, first.heaps[rows], first.least[rows])
             _offer_columns(scores, rows.start, second.heaps[columns], second.least[columns])
-    of_rows, of_columns, of_pairs = _union(first, second, named)
+    starts, columns_of, scores_of = _union(first, second, named)
     return Candidates(
-        starts=_starts(of_rows, height),
-        columns=of_columns,
-        scores=of_pairs,
+        starts=starts,
+        columns=columns_of,
+        scores=scores_of,
         allowed_first=first.allowed,
         allowed_second=second.allowed,
         rest_first=first.rest,
@@ -136,24 +140,17 @@ class _Best:
         return np.where(self.allowed > self.most, self.least, APART).astype(np.int64)
 
 
-def _union(
-    first: _Best, second: _Best, named: tuple[Places, Places, Ints]
-) -> tuple[Ints, npt.NDArray[np.int32], Ints]:
-    """Return every pair once and in order: rows, columns, scores."""
-    width = max(1, len(second.heaps))
-    packed = np.concatenate(
-        [
-            # A place in the matrix and its score are sorted as one number: several times as fast.
-            _packed(first.heaps, first.most, width, 1),
-            _packed(second.heaps, second.most, 1, width),
-            (named[0] * width + named[1]) << SCORE_BITS | named[2],
-        ]
-    )
+def _union(first: _Best, second: _Best, named: tuple[Places, Places, Ints]) -> Scored:
+    """Return every pair once and in order."""
+    height, width = len(first.heaps), max(1, len(second.heaps))
+    entries = [int((one.heaps[:, : one.most] != EMPTY).sum()) for one in (first, second)]
+    packed = np.empty(sum(entries) + len(named[0]), dtype=np.int64)
+    # A place in the matrix and its score are sorted as one number: several times as fast.
+    _pack(first.heaps, first.most, width, 1, packed)
+    _pack(second.heaps, second.most, 1, width, packed[entries[0] :])
+    packed[sum(entries) :] = (named[0] * width + named[1]) << SCORE_BITS | named[2]
     packed.sort()
-    packed = packed[np.concatenate([[True], packed[1:] != packed[:-1]])[: len(packed)]]
-    scores = packed & (2**SCORE_BITS - 1)
-    rows, columns = np.divmod(packed >> SCORE_BITS, width)
-    return rows, columns.astype(np.int32), scores
+    return _unpacked(packed, height, width)
 
 
 def _starts(rows: Ints, count: int) -> Ints:
@@ -194,7 +191,10 @@ def count_allowed(blocks: Blocks, has_room: Mask, *, is_first: bool) -> Ints:
 def warm() -> None:
     """Compile everything."""
     nobody = np.zeros(0, dtype=np.int64)
-    find(Blocks((1, 1), []), 1, (nobody, nobody, nobody), step=lambda _phase, _done, _total: None)
+    made = find(
+        Blocks((1, 1), []), 1, (nobody, nobody, nobody), step=lambda _phase, _done, _total: None
+    )
+    made.with_pairs(nobody, nobody, nobody).places(nobody, nobody)
 
 
 @compiled
@@ -209,16 +209,71 @@ def _count(scores: Scores, first: Ints, second: Ints) -> None:
 
 
 @compiled
-def _packed(heaps: Ints, most: int, of_person: int, of_other: int) -> Ints:
-    """Return the pairs of heaps as places in the matrix, each with its score."""
-    packed, count = np.empty(len(heaps) * most, dtype=np.int64), 0
+def _pack(heaps: Ints, most: int, of_person: int, of_other: int, packed: Ints) -> None:
+    """Enter the pairs of heaps as places in the matrix, each with its score."""
+    count = 0
     for person in range(len(heaps)):
         for candidate in heaps[person, :most]:
             if candidate != EMPTY:
                 place = person * of_person + (LAST - (candidate & LAST)) * of_other
                 packed[count] = place << SCORE_BITS | candidate >> SHIFT
                 count += 1
-    return packed[:count]
+
+
+@compiled
+def _unpacked(packed: Ints, height: int, width: int) -> Scored:
+    """Return sorted pairs by row, each once; what stands in for them is overwritten."""
+    starts, count = np.zeros(height + 1, dtype=np.int64), 0
+    for pair in packed:
+        if not count or packed[count - 1] != pair:
+            packed[count] = pair
+            count += 1
+    columns, scores = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int16)
+    row = 0
+    for entry in range(count):
+        place = packed[entry] >> SCORE_BITS
+        while place >= (row + 1) * width:
+            row += 1
+            starts[row] = entry
+        columns[entry] = place - row * width
+        scores[entry] = packed[entry] & (2**SCORE_BITS - 1)
+    starts[row + 1 :] = count
+    return starts, columns, scores
+
+
+@compiled
+def _places(starts: Ints, columns: Columns, first: Places, second: Places) -> Places:
+    found = np.full(len(first), -1, dtype=np.int64)
+    for pair in range(len(first)):
+        low, end = starts[first[pair]], starts[first[pair] + 1]
+        high = end
+        while low < high:
+            middle = (low + high) // 2
+            if columns[middle] < second[pair]:
+                low = middle + 1
+            else:
+                high = middle
+        if low < end and columns[low] == second[pair]:
+            found[pair] = low
+    return found
+
+
+@compiled
+def _merged(some: Scored, others: Scored) -> Scored:
+    """Return the pairs of both, which have none in common."""
+    count = len(some[1]) + len(others[1])
+    columns, scores = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int16)
+    for row in range(len(some[0]) - 1):
+        one, end = some[0][row], some[0][row + 1]
+        other, other_end = others[0][row], others[0][row + 1]
+        while one < end or other < other_end:
+            if other == other_end or (one < end and some[1][one] < others[1][other]):
+                columns[one + other], scores[one + other] = some[1][one], some[2][one]
+                one += 1
+            else:
+                columns[one + other], scores[one + other] = others[1][other], others[2][other]
+                other += 1
+    return some[0] + others[0], columns, scores
 
 
 @compiled

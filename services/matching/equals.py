@@ -51,7 +51,7 @@ def _pairs(open_: Open, step: Step) -> tuple[Ints, Ints]:
     looked_at = Taken(found.rows, found.columns.astype(np.int64), open_.board.shape)
     is_once = looked_at.first < looked_at.second
     pairs = np.stack([looked_at.first, looked_at.second], axis=1)
-    return pairs[is_once], found.scores[is_once]
+    return pairs[is_once], found.scores[is_once].astype(np.int64)
 
 
 def _paired(open_: Open, pairs: Ints, weights: Ints, step: Step) -> Peers:

@@ -194,7 +194,7 @@ def warm() -> None:
     made = Candidates(
         starts=np.zeros(2, dtype=np.int64),
         columns=nobody.astype(np.int32),
-        scores=nobody,
+        scores=nobody.astype(np.int16),
         allowed_first=one,
         allowed_second=one,
         rest_first=one,

@@ -49,9 +49,11 @@ class Best:
 
     def taken(self, shape: tuple[int, int]) -> Taken:
         """Return the pairs chosen."""
-        rows, columns = self.found.rows[self.kept], self.found.columns[self.kept]
-        chosen = self.solved.taken
-        return Taken.of(rows[chosen], columns[chosen].astype(np.int64), shape)
+        is_chosen = self.kept.copy()
+        is_chosen[self.kept] = self.solved.taken
+        chosen = np.flatnonzero(is_chosen)
+        rows = np.searchsorted(self.found.starts, chosen, side="right") - 1
+        return Taken.of(rows, self.found.columns[chosen].astype(np.int64), shape)
 
 
 def find(open_: Open, *, step: Step) -> Candidates:
@@ -103,27 +105,32 @@ def _solved(
     open_: Open, levels: Levels, found: Candidates, before: Best | None, step: Told
 ) -> Best:
     """Solve the candidates; what was best before some were added is a start."""
-    rows, columns = found.rows, found.columns.astype(np.int64)
-    worth = levels.worth[found.scores]
-    kept = worth > 0
-    staying = open_.current.holds(rows[kept], columns[kept])
-    counts = np.bincount(rows[kept], minlength=len(open_.first))
+    kept, problem = _problem(open_, levels, found)
+    start = None
+    if before is not None:
+        taken = before.taken(open_.board.shape)
+        is_taken = np.zeros(len(found.columns), dtype=np.uint8)
+        is_taken[found.places(taken.first, taken.second)] = 1
+        start = Start(is_taken[kept], before.solved.second_prices)
+    return Best(found, kept, sparse.solve(problem, start=start, step=step), 0)
+
+
+def _problem(open_: Open, levels: Levels, found: Candidates) -> tuple[Mask, Problem]:
+    """Return which candidates count something, and the problem of those."""
+    weights = levels.worth[found.scores]
+    kept = weights > 0
+    together = found.places(open_.current.first, open_.current.second)
+    together = together[together >= 0]
+    weights[together] += np.where(kept[together], levels.unit * open_.bonus, 0)
+    starts, columns = found.starts, found.columns
+    if not kept.all():
+        starts, columns = np.concatenate([[0], np.cumsum(kept)])[starts], columns[kept]
+        weights = weights[kept]
     try:
-        problem = Problem(
-            starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            columns=found.columns[kept],
-            weights=worth[kept] + staying * (levels.unit * open_.bonus),
-            first=open_.first,
-            second=open_.second,
-        )
+        return kept, Problem(starts, columns, weights, open_.first, open_.second)
     except TooLargeError:
         detail = "So many places and pairs are more than this objective can be added up over."
         raise InvalidError(errors=[Violation("#/places", "too_many_pairs", detail)]) from None
-    start = None
-    if before is not None:
-        taken = before.taken(open_.board.shape).holds(rows[kept], columns[kept])
-        start = Start(taken.astype(np.uint8), before.solved.second_prices)
-    return Best(found, kept, sparse.solve(problem, start=start, step=step), 0)
 
 
 def _best_floor(open_: Open, found: Candidates, step: Step) -> tuple[Candidates, int, bool]:

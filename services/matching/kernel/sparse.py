@@ -61,7 +61,7 @@ def _solve(problem: Problem, start: Start | None, step: Step) -> tuple[Flags, In
     if not len(problem.weights):
         return np.zeros(0, np.uint8), np.zeros_like(problem.first), np.zeros_like(problem.second)
     scale, last = _scale(problem.weights)
-    rows = graph.by_rows(problem, problem.weights * scale)
+    rows = graph.by_rows(problem, problem.weights if scale == 1 else problem.weights * scale)
     columns = graph.by_columns(rows, len(problem.second), partial(_part, step, 0))
     if start is None:
         taken, prices = auction.warm_start(
