@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from services.matching.kernel.compiling import Ints
 from services.matching.kernel.flash import Side
 from services.matching.kernel.stable import Lists
 from tests.bench import report
+from tests.bench.report import Figure
 
 ROUNDS = 5
 SEED = 1
@@ -33,18 +33,6 @@ OTHERS = OF_A_CIRCLE - 1
 OF_A_TEAM = 2
 SIMILAR = 8
 QUICK = Effort(rounds=24, moves=15)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one piece of work came to: the figure of ours, that of a peer, and their ratio."""
-
-    work: str
-    ours: float
-    peer: float | None
-    ratio: float | None
-    bar: str
-    met: bool
 
 
 class SkippedError(ImportError):
@@ -69,10 +57,10 @@ def seconds(work: Callable[[], object], times: int = ROUNDS) -> float:
     return statistics.median(spent)
 
 
-def at_least(work: str, ours: float, peer: float, bar: float) -> Row:
+def at_least(work: str, ours: float, peer: float, bar: float) -> Figure:
     """Return how many times faster ours is, both in milliseconds."""
     ratio = peer / ours
-    return Row(
+    return Figure(
         f"{work}, ms",
         round(ours * 1e3, 4),
         round(peer * 1e3, 2),
@@ -82,9 +70,9 @@ def at_least(work: str, ours: float, peer: float, bar: float) -> Row:
     )
 
 
-def at_most(work: str, ours: float, bar: float) -> Row:
+def at_most(work: str, ours: float, bar: float) -> Figure:
     """Return a figure of our own that has a limit."""
-    return Row(work, round(ours, 5), None, None, f"<= {bar:g}", ours <= bar)
+    return Figure(work, round(ours, 5), None, None, f"<= {bar:g}", ours <= bar)
 
 
 # Ranked lists.
@@ -104,7 +92,7 @@ def as_lists(ranked: list[list[int]]) -> Lists:
     return Lists(np.cumsum(sizes), np.concatenate(ranked).astype(np.int32))
 
 
-def stable_rows() -> list[Row]:
+def stable_rows() -> list[Figure]:
     """Deferred acceptance, 200 x 80 with complete lists; only the peer's solving is timed."""
     games = peer_of("matching.games")
     listed, ranked = ranked_lists(np.random.default_rng(SEED), 200, 80)
@@ -135,7 +123,7 @@ def stable_rows() -> list[Row]:
     return [at_least(work, seconds(ours, 200), statistics.median(spent), 300)]
 
 
-def large_stable_rows() -> list[Row]:
+def large_stable_rows() -> list[Figure]:
     """Deferred acceptance where everybody lists 400 of 4,000."""
     chance = np.random.default_rng(SEED)
     residents, hospitals, listed = 10_000, 4_000, 400
@@ -166,7 +154,7 @@ def peer_scores(people: int) -> Ints:
     return np.round((scores + scores.T) / 2).astype(np.int64)
 
 
-def peer_rows() -> list[Row]:
+def peer_rows() -> list[Figure]:
     """Pairs among 1,000 equals, from the matrix to pairs, against all pairs at once."""
     rustworkx = peer_of("rustworkx")
     scores = peer_scores(1000)
@@ -298,10 +286,10 @@ def ours_in_circles(people: People, leaders: Facilitators, effort: Effort) -> Ci
     )
 
 
-def gained(work: str, ours: float, peer: float, bar: float) -> Row:
+def gained(work: str, ours: float, peer: float, bar: float) -> Figure:
     """Return by how many percent ours is better, both in points per person."""
     gain = 100 * (ours / peer - 1)
-    return Row(
+    return Figure(
         f"{work}; points each, ratio in %",
         round(ours, 1),
         round(peer, 1),
@@ -311,7 +299,7 @@ def gained(work: str, ours: float, peer: float, bar: float) -> Row:
     )
 
 
-def circle_rows() -> list[Row]:
+def circle_rows() -> list[Figure]:
     """Circles of eight against OR-Tools CP-SAT, which starts from circles that people joined."""
     people, leaders = circle_pool(200)
     here = np.arange(len(leaders.circles))
@@ -331,7 +319,7 @@ def circle_rows() -> list[Row]:
     ]
 
 
-def large_circle_rows() -> list[Row]:
+def large_circle_rows() -> list[Figure]:
     """Circles of eight from 1,000 people against greedy circles of two kinds."""
     people, leaders = circle_pool(1000)
     here = np.arange(len(leaders.circles))
@@ -412,7 +400,7 @@ def rules_of_circle(model: Any, people: People, column: list[Any]) -> list[Any]:
 # Flash and roulette.
 
 
-def flash_rows() -> list[Row]:
+def flash_rows() -> list[Figure]:
     """Flash schedules: of the bound, where everybody is there and where one in eight is not."""
     chance = np.random.default_rng(SEED)
     scores = peer_scores(400)[:100, 100:]
@@ -426,7 +414,7 @@ def flash_rows() -> list[Row]:
             f"flash, 100 x 300 in 10 rounds, {absent:.1%} absent, % of the bound ({schedule.kind})"
         )
         bar = 99.8 if absent else 100.0
-        found.append(Row(work, round(share, 4), None, None, f">= {bar:g}", share >= bar))
+        found.append(Figure(work, round(share, 4), None, None, f">= {bar:g}", share >= bar))
         spent = seconds(partial(flash.plan, scores, mentors, mentees), 3)
         found.append(at_most("the same, s", spent, 1))
     return found
@@ -442,7 +430,7 @@ BENCHES = (
 )
 
 
-def measure() -> tuple[list[Row], list[str]]:
+def measure() -> tuple[list[Figure], list[str]]:
     """Return the rows, and the peers that are not installed."""
     for module in (stable, peers, circles, flash, roulette):
         module.warm()

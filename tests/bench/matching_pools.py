@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +26,7 @@ from services.matching.kernel.problem import Problem
 from services.matching.pool import WORKER_ENVIRONMENT
 from shared.schemas.matching import Objective
 from tests.bench.matching_scores import Dense, pool, quiet
+from tests.bench.report import Figure
 
 ROUNDS = 3
 BARS: Mapping[tuple[int, str], Mapping[str, float]] = MappingProxyType(
@@ -39,18 +39,6 @@ BARS: Mapping[tuple[int, str], Mapping[str, float]] = MappingProxyType(
 )
 MEMORY_SIZE, MEMORY_BAR = 10_000, 400.0
 WARM = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one piece of work took us and a peer, and how that compares with its bar."""
-
-    work: str
-    ours: float
-    peer: float | None
-    ratio: float | None
-    bar: str
-    met: bool
 
 
 def fast(ready: Board) -> int:
@@ -131,7 +119,7 @@ def measured(who: str, size: int) -> dict[str, float]:
     return found
 
 
-def rows() -> tuple[list[Row], list[str]]:
+def rows() -> tuple[list[Figure], list[str]]:
     """Hold whole pools against peers, totals included; also the peers that were skipped."""
     rows, skipped = [], [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
     sizes = sorted({size for size, _ in BARS})
@@ -146,7 +134,7 @@ def rows() -> tuple[list[Row], list[str]]:
     peak = measured("certified", MEMORY_SIZE)["megabytes"]
     work = f"certified, {MEMORY_SIZE:,} x {MEMORY_SIZE:,}: peak megabytes"
     limit = f"<= {MEMORY_BAR:g}"
-    return [*rows, Row(work, round(peak), None, None, limit, peak <= MEMORY_BAR)], skipped
+    return [*rows, Figure(work, round(peak), None, None, limit, peak <= MEMORY_BAR)], skipped
 
 
 def _row(
@@ -155,14 +143,14 @@ def _row(
     own: Mapping[str, float],
     other: tuple[str, Mapping[str, float]],
     bar: float,
-) -> Row:
+) -> Figure:
     peer, theirs = other
     gap = 1 - own["total"] / theirs["total"]
     # Of float32 sums a few scores are rounded by a hundredth of a point.
     if gap > (1e-3 if how == "fast" else 1e-6):
         raise ArithmeticError(f"found {own['total']} and {theirs['total']}")
     ratio = theirs["seconds"] / own["seconds"]
-    return Row(
+    return Figure(
         work=f"score, rules, assign, {size:,} x {size:,}, {how}; peer {peer} (s, gap {gap:.4%})",
         ours=round(own["seconds"], 2),
         peer=round(theirs["seconds"], 2),

@@ -4,11 +4,8 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
-
-from rich.console import Console
-from rich.table import Table
 
 
 class Row(Protocol):
@@ -16,6 +13,18 @@ class Row(Protocol):
 
     @property
     def met(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one piece of work came to: the figure of ours, that of a peer, and their ratio."""
+
+    work: str
+    ours: float
+    peer: float | None
+    ratio: float | None
+    bar: str
+    met: bool
 
 
 def machine() -> str:
@@ -29,6 +38,10 @@ def show(rows: Sequence[Any], *, as_json: bool, **about: Any) -> None:
         report = {"machine": machine(), **about, "rows": [asdict(row) for row in rows]}
         print(json.dumps(report, indent=2))  # noqa: T201 - for scripts
         return
+    # Only here: processes whose memory is a figure load this module too.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(*(field.name.replace("_", " ") for field in fields(rows[0])))
     for row in rows:
         table.add_row(*map(_cell, asdict(row).values()))
