@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.matching import constraints, inputs, measures, scoring
-from services.matching.blocks import Blocks, points, whole
+from services.matching.blocks import Blocks, points, slices, whole
 from services.matching.measures import Measure, Named, Places, Values
 from shared.schemas.matching import Format, HardRule, Problem, Role, Seniority, SoftRule
 
@@ -17,6 +17,8 @@ type Words = frozenset[str] | None
 
 UNKNOWN_GRADE_FAILS = frozenset({Format.REVERSE, Format.SPONSORSHIP})
 WHOLE_LINE = frozenset({Format.SPONSORSHIP})
+PAIRS = 65_536
+"""So many pairs are worked out at once: each takes about a kilobyte on the way to its score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +79,18 @@ class Board:
     def scores(self, first: Places, second: Places) -> npt.NDArray[np.int64]:
         """Return the scores of pairs, whether they are allowed or not."""
         total, found = weight_sum(self.problem), np.zeros(len(first), dtype=np.int64)
-        for one in self.soft:
-            found += points(one.values(first, second), one.rule.weight, total)
+        for some in slices(len(first), PAIRS):
+            for one in self.soft:
+                values = one.values(first[some], second[some])
+                found[some] += points(values, one.rule.weight, total)
         return found
 
     def allowed(self, first: Places, second: Places) -> npt.NDArray[np.bool_]:
         """Return which pairs no rule keeps apart."""
         found = np.ones(len(first), dtype=bool)
-        for one in self.hard:
-            found &= ~one.apart.pairs(first, second)
+        for some in slices(len(first), PAIRS):
+            for one in self.hard:
+                found[some] &= ~one.apart.pairs(first[some], second[some])
         return found
 
     def blocks(self) -> Blocks:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from services.matching import candidates
-from services.matching.blocks import COLUMNS, ROWS, slices
+from services.matching.blocks import COLUMNS, ROWS, Scores, slices
 from services.matching.board import Step
 from services.matching.candidates import Candidates, Ints
 from services.matching.decision import Decision, Open
@@ -87,15 +87,16 @@ def decide(open_: Open, *, step: Step) -> Decision:
     would rather have each other, they are added, until there are none.
     """
     wishes = Wishes.of(open_)
-    found = _asked(open_, wishes, step)
-    asked = Taken(found.rows, found.columns.astype(np.int64), open_.board.shape)
+    found = asked = _asked(open_, wishes, step)
     taken, blocking = nobody(open_.board.shape), nobody(open_.board.shape)
     for _ in range(ROUNDS):
         taken = _deferred(open_, wishes, asked, step)
         blocking = blocking_pairs(open_, wishes, taken, found, step=step)
         if not len(blocking):
             break
-        asked = asked.both(blocking)
+        # None of them was asked: of those who were, no two would rather have each other.
+        pairs = blocking.first, blocking.second
+        asked = asked.with_pairs(*pairs, open_.board.scores(*pairs))
     said = certificate(open_, taken, method=METHOD, blocking=len(blocking))
     return Decision.of(open_, taken, said, found)
 
@@ -127,10 +128,9 @@ def _asked(open_: Open, wishes: Wishes, step: Step) -> Candidates:
     return candidates.find(open_.blocks, most, (able.first, able.second, scores), step=step)
 
 
-def _deferred(open_: Open, wishes: Wishes, asked: Taken, step: Step) -> Taken:
-    scores = open_.board.scores(asked.first, asked.second)
-    first, second = wishes.of_pairs(asked.first, asked.second, scores)
-    pairs = np.stack([asked.first, asked.second], axis=1)
+def _deferred(open_: Open, wishes: Wishes, asked: Candidates, step: Step) -> Taken:
+    pairs = np.stack([asked.rows, asked.columns], axis=1)
+    first, second = wishes.of_pairs(pairs[:, 0], pairs[:, 1], asked.scores.astype(np.int64))
     market = stable.from_edges(open_.board.shape, pairs, first, second)
     found = stable.defer(
         market, open_.first, open_.second, step=lambda done, total: step("solve", done, total)
@@ -145,33 +145,46 @@ def blocking_pairs(
 
     Locked pairs are neither among them nor in question. Of equals each stands in either row. What
     is known of candidates spares most of the work: no pair that was left out scores above `rest`
-    of either of its two, and whoever holds better than that would not change for one.
+    of either of its two, and whoever holds better than that would not change for one. What was said
+    of somebody only adds to scores, so pairs of which nothing was said are judged by those alone.
     """
     least = _least_wanted(open_, wishes, taken)
-    known = _known(open_, wishes, found)
-    wanted = wishes.of_pairs(
-        known.first, known.second, open_.board.scores(known.first, known.second)
+    said = _said_of(open_, wishes)
+    wanted = wishes.of_pairs(said.first, said.second, open_.board.scores(said.first, said.second))
+    blocking = said.among((wanted[0] > least[0][said.first]) & (wanted[1] > least[1][said.second]))
+    # Nobody is wanted more than any score could be: that is what such a one holds.
+    most = np.iinfo(np.int16).max
+    by_score = (
+        np.minimum(least[0], most).astype(np.int16),
+        np.minimum(least[1], most).astype(np.int16),
     )
-    inside = known.among((wanted[0] > least[0][known.first]) & (wanted[1] > least[1][known.second]))
-    outside = _outside(open_, found, least, step).without(known)
-    return inside.both(outside).without(taken)
+    if found is not None:
+        blocking = blocking.both(_inside(open_, found, by_score))
+    return blocking.both(_outside(open_, found, by_score, step)).without(taken)
 
 
-def _known(open_: Open, wishes: Wishes, found: Candidates | None) -> Taken:
-    """Return the candidates and the pairs that somebody said something about."""
+def _said_of(open_: Open, wishes: Wishes) -> Taken:
+    """Return the pairs that somebody said something about, of those that may be."""
     shape = open_.board.shape
     named = [Taken.of(one.first, one.second, shape) for one in (wishes.first, wishes.second)]
     said = named[0].both(named[1]).without(open_.locked)
-    said = said.among(open_.board.allowed(said.first, said.second))
-    if found is None:
-        return said
-    return said.both(Taken(found.rows, found.columns.astype(np.int64), shape))
+    return said.among(open_.board.allowed(said.first, said.second))
 
 
-def _outside(open_: Open, found: Candidates | None, least: tuple[Ints, Ints], step: Step) -> Taken:
+def _inside(open_: Open, found: Candidates, least: tuple[Scores, Scores]) -> Taken:
+    """Return the candidates that would rather have each other by their scores alone."""
+    own = np.repeat(least[0], np.diff(found.starts))
+    places = np.flatnonzero((found.scores > own) & (found.scores > least[1][found.columns]))
+    rows = np.searchsorted(found.starts, places, side="right") - 1
+    return Taken.of(rows, found.columns[places].astype(np.int64), open_.board.shape)
+
+
+def _outside(
+    open_: Open, found: Candidates | None, least: tuple[Scores, Scores], step: Step
+) -> Taken:
     """Return the pairs that would rather have each other by their scores alone.
 
-    Some of them may be candidates.
+    Some of them may be candidates, but not all that are.
     """
     height, width = open_.board.shape
     rows, columns = np.arange(height), np.arange(width)
@@ -179,11 +192,7 @@ def _outside(open_: Open, found: Candidates | None, least: tuple[Ints, Ints], st
         rows = np.flatnonzero(found.rest_first > least[0])
         columns = np.flatnonzero(found.rest_second > least[1])
     blocks = open_.blocks.take(rows, columns)
-    # Nobody is wanted more than any score could be: that is what such a one holds.
-    first, second = (
-        np.minimum(some[who], np.iinfo(np.int16).max).astype(np.int16)
-        for some, who in zip(least, (rows, columns), strict=True)
-    )
+    first, second = least[0][rows], least[1][columns]
     ones, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for some in slices(len(rows), ROWS):
         step("stability", some.start, len(rows))
