@@ -166,8 +166,10 @@ class Streamed(Response):
         now = asyncio.get_running_loop().time
         decided_by = now() + HEARTBEATS_TO_DECIDE * self._beat
         while True:
+            # What a worker says meanwhile must not put the first line off by a beat more.
+            left = self._beat if self._has_started else max(0, decided_by - now())
             try:
-                async with asyncio.timeout(self._beat):
+                async with asyncio.timeout(min(self._beat, left)):
                     message = await messages.get()
             except TimeoutError:
                 message = Message(Kind.PROGRESS, self._last)

@@ -35,6 +35,7 @@ MEMORY_BAR, SILENCE_BAR, CANCEL_BAR = 1.5 * MIB, 2.0, 2.0
 BEFORE_ANY_LINE = "parsing"
 PHASES = (BEFORE_ANY_LINE, "criteria", "candidates", "solve", "prices", "explain")
 PARSING_SECONDS = 0.5
+AS_SENT = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ async def _service() -> AsyncIterator[Server]:
 @asynccontextmanager
 async def _asking(server: Server, body: bytes) -> AsyncIterator[AsyncIterator[str]]:
     """Ask for a solution; leaving the block hangs up."""
-    headers = {"Authorization": f"Bearer {token(SOLUTIONS, body)}"}
+    headers = {"Authorization": f"Bearer {token(SOLUTIONS, body)}", **AS_SENT}
     async with (
         httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=120) as caller,
         caller.stream("POST", SOLUTIONS, content=body, headers=headers) as answer,

@@ -34,7 +34,10 @@ async def over_http(body: bytes) -> float:
         caller = await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=600))
         taken = []
         for _ in range(ROUNDS + 1):
-            headers = {"Authorization": f"Bearer {token('/v1/solutions', body)}"}
+            headers = {
+                "Authorization": f"Bearer {token('/v1/solutions', body)}",
+                "Content-Type": "application/json",
+            }
             before = time.perf_counter()
             answer = await caller.post("/v1/solutions", content=body, headers=headers)
             taken.append(time.perf_counter() - before)
