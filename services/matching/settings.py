@@ -28,7 +28,7 @@ class MatchingSettings(ServiceSettings):
         120.0, gt=0, le=3600, description="Longest time for one problem, waiting included."
     )
     matching_heartbeat_seconds: float = Field(
-        0.8, gt=0, le=60, description="Longest silence between two progress lines."
+        0.7, gt=0, le=60, description="Longest silence between two progress lines."
     )
     matching_idle_seconds: float = Field(
         60.0, ge=0, le=3600, description="How long a worker without work is kept in memory."

@@ -244,6 +244,8 @@ def settings(**changes: Any) -> MatchingSettings:
     values: dict[str, Any] = {
         "env": "development",
         "log_level": "critical",
+        # Longer than in production, so that a refusal is a status though a worker has to start.
+        "matching_heartbeat_seconds": 1.5,
         "service_public_keys": json.dumps({"keys": [KEY.as_dict(private=False)]}),
     }
     return MatchingSettings(**(values | changes))
