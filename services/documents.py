@@ -24,6 +24,7 @@ from services.api.meetings import rules as meetings
 from services.api.mentorships import rules as mentorships
 from services.api.participants import rules as participants
 from services.api.programs import rules as programs
+from services.api.proposals import rules as proposals
 from shared.settings import ServiceSettings
 from shared.web import codes
 
@@ -36,8 +37,8 @@ type Transitions = Mapping[tuple[Any, Any], Any]
 MACHINES: Mapping[str, Transitions] = {
     "Program": programs.TRANSITIONS,
     "Participant": participants.TRANSITIONS,
-    "Match run": match_runs.RUN_TRANSITIONS,
-    "Proposal": match_runs.PROPOSAL_TRANSITIONS,
+    "Match run": match_runs.TRANSITIONS,
+    "Proposal": proposals.TRANSITIONS,
     "Mentorship": mentorships.TRANSITIONS,
     "Meeting": meetings.TRANSITIONS,
 }

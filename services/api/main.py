@@ -8,6 +8,7 @@ from types import MappingProxyType
 from fastapi import FastAPI
 
 from services.api.credentials import routes as credentials
+from services.api.decisions import routes as decisions
 from services.api.feed import routes as feed
 from services.api.forecasts import routes as forecasts
 from services.api.home import routes as home
@@ -55,6 +56,8 @@ ROUTERS = (
     shortlists.router,
     match_runs.router,
     match_runs.calling_router,
+    decisions.router,
+    decisions.calling_router,
     suggestions.calling_router,
     simulations.calling_router,
     run_diffs.calling_router,

@@ -17,6 +17,7 @@ from services.api.meetings import jobs as meetings
 from services.api.mentorships import jobs as mentorships
 from services.api.participants import jobs as participants
 from services.api.programs import jobs as programs
+from services.api.proposals import jobs as proposals
 from services.api.resources import WorkerResources, open_worker_resources
 from services.api.sandbox import jobs as sandbox
 from services.api.settings import ApiSettings
@@ -38,7 +39,7 @@ TIMERS: Mapping[str, OnTimer] = MappingProxyType(
     {
         "program": programs.on_timer,
         "participant": participants.on_timer,
-        "proposal": match_runs.on_timer,
+        "proposal": proposals.on_timer,
         "mentorship": mentorships.on_timer,
         "meeting": meetings.on_timer,
     }
@@ -50,35 +51,38 @@ CONSUMERS: Consumers = MappingProxyType(
         "person.deactivated": (participants.on_person_left,),
         "person.manager_changed": (mentorships.on_manager_changed,),
         "participant.withdrawn": (
-            match_runs.on_participant_left,
+            proposals.on_participant_left,
             mentorships.on_participant_withdrawn,
         ),
         "participant.removed": (
-            match_runs.on_participant_left,
+            proposals.on_participant_left,
             mentorships.on_participant_removed,
         ),
         "program.winding_down": (
             match_runs.on_program_closed,
+            proposals.on_program_closed,
             mentorships.on_program_winding_down,
         ),
         "program.completed": (
             match_runs.on_program_closed,
+            proposals.on_program_closed,
             mentorships.on_program_completed,
             participants.on_program_ended,
         ),
         "program.cancelled": (
             match_runs.on_program_closed,
+            proposals.on_program_closed,
             mentorships.on_program_cancelled,
             participants.on_program_ended,
         ),
         "mentorship.paused": (meetings.on_mentorship_stopped,),
-        "mentorship.closing_started": (match_runs.on_mentorship_ended,),
-        "mentorship.completed": (match_runs.on_mentorship_ended, meetings.on_mentorship_stopped),
+        "mentorship.closing_started": (proposals.on_mentorship_ended,),
+        "mentorship.completed": (proposals.on_mentorship_ended, meetings.on_mentorship_stopped),
         "mentorship.ended_early": (
-            match_runs.on_mentorship_ended,
+            proposals.on_mentorship_ended,
             meetings.on_mentorship_stopped,
         ),
-        "mentorship.cancelled": (match_runs.on_mentorship_ended, meetings.on_mentorship_stopped),
+        "mentorship.cancelled": (proposals.on_mentorship_ended, meetings.on_mentorship_stopped),
         "member.joined": (meetings.on_member_joined,),
         "member.left": (meetings.on_member_gone,),
         "member.removed": (meetings.on_member_gone,),

@@ -17,6 +17,7 @@ from services.api.meetings import rules as meetings
 from services.api.mentorships import rules as mentorships
 from services.api.participants import rules as participants
 from services.api.programs import rules as programs
+from services.api.proposals import rules as proposals
 from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
@@ -64,12 +65,12 @@ LIFECYCLES: Mapping[str, Lifecycle] = MappingProxyType(
             "meetings", "meeting", meetings.NEEDS, ("proposed", "in_progress", "held")
         ),
         "match_run": Lifecycle(
-            "match-runs", "match_run", match_runs.RUN_NEEDS, ("review", "published")
+            "match-runs", "match_run", match_runs.NEEDS, ("review", "published")
         ),
         "proposal": Lifecycle(
             "proposals",
             "proposal",
-            match_runs.PROPOSAL_NEEDS,
+            proposals.NEEDS,
             ("approved", "awaiting_people", "accepted"),
         ),
     }

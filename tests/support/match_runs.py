@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from services.api.match_runs.jobs import Desk, turn
+from shared import ids
 from tests.support.apps import World
 from tests.support.participants import Somebody, take_part
 from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
@@ -152,3 +153,25 @@ async def gathered(
     await offer.act("close-registration")
     await offer.act("start-matching")
     return pool
+
+
+async def events_of(pool: Pool) -> list[dict[str, Any]]:
+    """Return what was recorded in the organization of a pool, oldest first."""
+    organization = ids.parse_id("organization", pool.world.organization_id)
+    async with (
+        pool.world.app.state.resources.reads.acquire() as connection,
+        connection.transaction(),
+    ):
+        await connection.fetch(
+            "SELECT set_config('app.organization_id', $1, true)", str(organization)
+        )
+        rows = await connection.fetch(
+            "SELECT type, data FROM outbox_message WHERE organization_id = $1 ORDER BY id",
+            organization,
+        )
+    return [dict(row) for row in rows]
+
+
+async def told(pool: Pool, kind: str) -> list[dict[str, list[str]]]:
+    """Return whom events of a type matter to."""
+    return [row["data"]["recipients"] for row in await events_of(pool) if row["type"] == kind]

@@ -7,12 +7,12 @@ from sqlalchemy import Text, Uuid, and_, bindparam, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from services.api.access.rules import Actor
-from services.api.match_runs.rules import ProposalStatus
-from services.api.match_runs.tables import Proposal, ProposalMember
 from services.api.participants.queries import PARTICIPANT
 from services.api.participants.rules import CLOSED, ParticipantStatus
 from services.api.people.queries import TABLE as PERSON
 from services.api.programs.queries import PROGRAM
+from services.api.proposals.rules import ProposalStatus
+from services.api.proposals.tables import Proposal, ProposalMember
 from shared.persistence.reads import AnySelect, Reader, once
 
 PROPOSAL = Proposal.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker

@@ -1,4 +1,4 @@
-"""Runs as leased work, and what happens to proposals without anybody asking.
+"""Runs as leased work.
 
 A run is claimed, its input is read in one transaction, matching is called with none open, and
 what it found is written in another, which only the holder of the lease may do. A worker that dies
@@ -21,13 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.clients import matching
 from services.api.match_runs import operations, queries, rules
-from services.api.match_runs.operations import Draft, LeaseLostError
+from services.api.match_runs.operations import LeaseLostError
 from services.api.match_runs.rules import RunStatus
 from services.api.pools import operations as pools
 from services.api.pools import queries as pool_queries
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask
 from services.api.programs.rules import Format, MatchMode, TrackRole
+from services.api.proposals import rules as proposal_rules
+from services.api.proposals.operations import Draft
 from services.api.timers import queries as timers
 from shared.errors import DomainError, UnavailableError
 from shared.http import ServiceClient
@@ -335,7 +337,7 @@ class _Together:
 
 def _drafts(match: Match, task: FrozenTask, names: Mapping[str, str]) -> list[Draft]:
     there = [task.there[one.id] for one in match.members if one.id in task.there]
-    ground = [rules.ground_part(one.key, one.params) for one in _ground_of(match)]
+    ground = [proposal_rules.ground_part(one.key, one.params) for one in _ground_of(match)]
     return [
         Draft(
             members=[
@@ -418,48 +420,10 @@ async def _now(desk: Desk, session: AsyncSession, claimed: Claim) -> datetime:
     )
 
 
-async def on_timer(
-    session: AsyncSession, *, organization_id: UUID, kind: str, subject_id: UUID, now: datetime
-) -> None:
-    """Remind those who owe an answer; end what nobody answered in time."""
-    if kind == "proposal.remind":
-        await operations.remind(
-            session, organization_id=organization_id, proposal_id=subject_id, now=now
-        )
-    else:
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=subject_id, now=now
-        )
-
-
-async def on_participant_left(
-    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
-) -> None:
-    """End the open proposals of somebody who no longer takes part; others' seats are free again."""
-    for proposal_id in await queries.open_ids_of_participant(
-        session, organization_id=organization_id, participant_id=subject_id
-    ):
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=proposal_id, now=now
-        )
-
-
-async def on_mentorship_ended(
-    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
-) -> None:
-    """End the open proposals to join a mentorship that takes nobody any more."""
-    for proposal_id in await queries.open_ids_of_mentorship(
-        session, organization_id=organization_id, mentorship_id=subject_id
-    ):
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=proposal_id, now=now
-        )
-
-
 async def on_program_closed(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
-    """End every run and open proposal of a program that makes no new matches."""
+    """End every run of a program that makes no new matches."""
     for run_id in await queries.run_ids_of_program(
         session,
         organization_id=organization_id,
@@ -471,9 +435,3 @@ async def on_program_closed(
             await operations.put_aside(session, run=run, now=now)
         elif run.status in rules.UNFINISHED:
             await operations.fail(session, run=run, code="program_closed", now=now)
-    for proposal_id in await queries.open_ids_of_program(
-        session, organization_id=organization_id, program_id=subject_id
-    ):
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=proposal_id, now=now
-        )

@@ -14,6 +14,7 @@ from services.api.organizations import tables as organizations
 from services.api.participants import tables as participants
 from services.api.people import tables as people
 from services.api.programs import tables as programs
+from services.api.proposals import tables as proposals
 from services.api.shortlists import tables as shortlists
 from services.api.sign_in.email_codes import tables as email_codes
 from services.api.sign_in.requests import tables as sign_ins
@@ -22,7 +23,7 @@ from services.api.timers import tables as timers
 
 MODULES = (
     *(access, events, timers, organizations, people, programs, participants),
-    *(shortlists, match_runs, mentorships, meetings),
+    *(shortlists, proposals, match_runs, mentorships, meetings),
     *(connections, mappings, imports),
     *(issuer, email_codes, sign_ins, upstream),
 )

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Text, and_, bindparam, cast, select
 
-from services.api.match_runs.queries import MEMBER, PROPOSAL
-from services.api.match_runs.rules import ProposalStatus
+from services.api.proposals.queries import MEMBER, PROPOSAL
+from services.api.proposals.rules import ProposalStatus
 from shared.persistence.reads import AnySelect, Reader, once
 
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from services.api.match_runs.rules import MATCHING_PROGRAM
 from services.api.participants.rules import ParticipantStatus
 from services.api.pools import rules as pools
 from services.api.programs.rules import (
@@ -14,6 +13,7 @@ from services.api.programs.rules import (
     ProgramStatus,
     TrackRole,
 )
+from services.api.proposals.rules import MATCHING_PROGRAM
 from shared.errors import ConflictError, Violation
 
 OFFERED_IN = frozenset({MatchMode.REQUEST, MatchMode.RANKED})

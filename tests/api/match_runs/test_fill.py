@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from services.api.match_runs import jobs
 from services.api.match_runs.jobs import Desk
+from services.api.proposals import jobs
 from shared import ids
 from tests.support.apps import World
 from tests.support.match_runs import Pool, gathered

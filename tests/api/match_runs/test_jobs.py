@@ -897,35 +897,3 @@ async def test_what_a_cancelled_run_has_found_is_not_stored(world: World, desk: 
         await jobs.write(desk, claimed, task, line)
 
     assert await pool.proposals_of(run) == []
-
-
-async def test_a_swap_into_a_pair_that_the_policy_forbids_is_refused(
-    world: World, desk: Desk
-) -> None:
-    pool = await waiting(world)
-    policy = await post(
-        pool.coordinator,
-        "/v1/policies",
-        {
-            "program_id": pool.offer.program["id"],
-            "name": "Strict",
-            "hard": [{"rule": "shared_language"}],
-            "soft": [{"rule": "path_fit", "weight": 100}],
-        },
-    )
-    for one in (pool.mentors[0], pool.mentees[0]):
-        spoken = await one.client.put(
-            f"{one.path}/preferences",
-            json=PREFERENCES | {"languages": ["fr"]},
-            headers={"If-Match": "*"},
-        )
-        assert spoken.status_code == 200, spoken.text
-    run = await pool.reviewed(desk, policy_id=policy["id"])
-    first, second = await pool.proposals_of(run)
-
-    answer = await pool.coordinator.post(
-        f"/v1/proposals/{first['id']}/swap", json={"with_proposal_id": second["id"]}
-    )
-
-    assert (answer.status_code, answer.json()["code"]) == (409, "hard_rule_failed")
-    assert [one["code"] for one in answer.json()["errors"]] == ["shared_language"]

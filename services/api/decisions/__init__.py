@@ -1,0 +1,1 @@
+"""Decisions on proposals: those of coordinators, and those of the people asked."""

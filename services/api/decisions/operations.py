@@ -1,0 +1,556 @@
+"""Compose proposals and decide on them, for coordinators; answer, for those who are asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access import rules as access
+from services.api.access.roles import Role
+from services.api.access.rules import Actor
+from services.api.decisions import rules
+from services.api.match_runs import operations as run_operations
+from services.api.match_runs import queries as runs
+from services.api.match_runs.rules import RunStatus
+from services.api.match_runs.tables import MatchRun
+from services.api.mentorships import operations as mentorships
+from services.api.mentorships import rules as mentorship_rules
+from services.api.mentorships.rules import Candidate
+from services.api.mentorships.tables import MentorshipMember
+from services.api.organizations import queries as organizations
+from services.api.participants import operations as participants
+from services.api.participants import queries as participant_queries
+from services.api.participants.rules import ParticipantStatus
+from services.api.participants.tables import Participant
+from services.api.people import queries as people
+from services.api.people.rules import PersonStatus
+from services.api.pools import rules as pool_rules
+from services.api.programs import queries as programs
+from services.api.programs.rules import MENTEE_SIDE, Format, TrackRole
+from services.api.programs.tables import Track
+from services.api.proposals import operations as proposals
+from services.api.proposals import queries
+from services.api.proposals import rules as proposal_rules
+from services.api.proposals.rules import OPEN, ProposalAction, ProposalStatus
+from services.api.proposals.tables import Proposal, ProposalMember
+from services.api.shortlists import queries as shortlists
+from shared.errors import ConflictError, InvalidError, NotFoundError, Violation, unknown_reference
+from shared.persistence.reads import SessionReader
+from shared.web.preconditions import accept_match
+
+MATCHABLE_PERSON = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE})
+PAIR = 2
+# Whoever is full may be part of a proposal still; whether a place is free is asked apart.
+MATCHABLE = frozenset({ParticipantStatus.AVAILABLE, ParticipantStatus.AT_CAPACITY})
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What matching said of people put together by hand, where it was asked."""
+
+    score: int | None = None
+    parts: Sequence[Mapping[str, Any]] = ()
+    broken: Sequence[Mapping[str, Any]] = ()
+
+
+type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
+"""What matching said of pairs of participants, or of one and whom they join: score and parts."""
+
+type Members = Sequence[tuple[UUID, TrackRole]]
+"""Who is to be together: participants, each with a role."""
+
+
+async def compose(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    track_id: UUID,
+    members: Members,
+    judged: Judged,
+    is_forced: bool,
+    proposal_id: UUID | None,
+    now: datetime,
+) -> Proposal:
+    """Put people together by hand; always-on rules hold here too, forced or not."""
+    track = await programs.find_part(
+        session, Track, organization_id=actor.organization_id, part_id=track_id
+    )
+    if track is None:
+        raise NotFoundError
+    program = await run_operations.program_to_match(
+        session, actor=actor, program_id=track.program_id, permission="proposal.decide"
+    )
+    proposal_rules.require_matching(program.status)
+    found = await _participants(session, track, members)
+    await _require_rules(session, track, members, found)
+    await _require_seats(session, track, members)
+    if judged.broken and not is_forced:
+        raise rules.broken_policy(judged.broken)
+    return await proposals.add(
+        session,
+        track=track,
+        run_id=None,
+        members=[(found[one].id, found[one].person_id, role) for one, role in members],
+        score=judged.score,
+        parts=judged.parts,
+        forced=judged.broken,
+        proposal_id=proposal_id,
+        actor_id=actor.person_id,
+        now=now,
+    )
+
+
+async def _participants(
+    session: AsyncSession, track: Track, members: Members
+) -> dict[UUID, Participant]:
+    """Lock the participants a request names, in a fixed order."""
+    found = {}
+    for participant_id in sorted({one for one, _role in members}):
+        index = [one for one, _role in members].index(participant_id)
+        try:
+            participant = await participant_queries.lock(
+                session, organization_id=track.organization_id, participant_id=participant_id
+            )
+        except NotFoundError:
+            raise unknown_reference(f"#/members/{index}/participant_id") from None
+        if participant.program_id != track.program_id:
+            raise unknown_reference(f"#/members/{index}/participant_id")
+        found[participant_id] = participant
+    return found
+
+
+async def _require_rules(
+    session: AsyncSession,
+    track: Track,
+    members: Members,
+    found: Mapping[UUID, Participant],
+    *,
+    present: Sequence[MentorshipMember] = (),
+) -> None:
+    """Refuse what no policy may permit: wrong company, people away, one reporting line.
+
+    `present` are those whom the members are to join; what lies between them is not judged anew.
+    """
+    organization = await organizations.get(
+        SessionReader(session), organization_id=track.organization_id
+    )
+    candidates, broken = [], list[Violation]()
+    if track.format is Format.CIRCLE and len(found) < len(members):
+        # A mentorship takes its facilitator as a mentor, too; a proposal asks everybody once.
+        broken.append(Violation("#/members", "not_unique", "Nobody is proposed twice."))
+    for participant_id, role in members:
+        participant = found[participant_id]
+        person = await people.find(
+            session, organization_id=track.organization_id, person_id=participant.person_id
+        )
+        if person is None:
+            raise NotFoundError
+        rank = pool_rules.grade_rank(person.grade, organization["grade_order"])
+        candidates.append(Candidate(person.id, participant_id, role, rank))
+        if person.status not in MATCHABLE_PERSON or participant.status not in MATCHABLE:
+            detail = "Somebody does not take part in matching now."
+            broken.append(Violation("#/members", "not_available", detail))
+    terms, there = mentorships.terms_of(track), list[Candidate]()
+    if present:
+        there = await mentorships.candidates_of(session, track, present)
+        broken += mentorship_rules.broken_joining(candidates, there, terms)
+    else:
+        broken += mentorship_rules.broken_composition(candidates, terms)
+    if await people.are_in_line(
+        session,
+        organization_id=track.organization_id,
+        person_ids=sorted({one.person_id for one in [*candidates, *there]}),
+        concerning={one.person_id for one in candidates},
+    ):
+        detail = "Two of them are in one reporting line."
+        broken.append(Violation("#/members", pool_rules.REPORTING_LINE, detail))
+    if await shortlists.are_apart(
+        SessionReader(session),
+        organization_id=track.organization_id,
+        participant_ids=sorted({*found, *(one.participant_id for one in there)}),
+        concerning=sorted(found),
+    ):
+        # The word of every reason to keep two apart: who ignores whom is told to nobody.
+        broken.append(Violation("#/members", "not_blocked", "Somebody here is kept apart."))
+    if broken:
+        raise rules.hard_rule_failed(broken)
+
+
+async def _require_place(
+    session: AsyncSession, track: Track, proposal: Proposal, present: Sequence[MentorshipMember]
+) -> None:
+    """Refuse to fill a mentorship that is full with those who are in it or may yet join it."""
+    if proposal.mentorship_id is None:
+        return
+    if (
+        await proposals.free_places(
+            session, track=track, mentorship_id=proposal.mentorship_id, present=present
+        )
+        < 1
+    ):
+        raise mentorship_rules.full(track.max_members)
+
+
+async def _require_seats(session: AsyncSession, track: Track, members: Members) -> None:
+    for participant_id, role in members:
+        free = await queries.free_seats(
+            session,
+            organization_id=track.organization_id,
+            participant_id=participant_id,
+            track_id=track.id,
+            role=role,
+        )
+        if free is None:
+            detail = f"Somebody does not take part as {role} here."
+            raise rules.hard_rule_failed([Violation("#/members", "role", detail)])
+        if free < 1:
+            raise rules.seat_taken()
+
+
+async def approve(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    secret: bytes,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Approve a proposal and hold its seats; one that waits for no publication asks at once."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    proposal_rules.next_status(proposal.status, ProposalAction.APPROVE)
+    run = await _run_of(session, proposal)
+    _require_decidable(run)
+    track = await proposals.track_of(session, proposal=proposal)
+    pairs = _pairs(members)
+    # Looked at before anything is locked: of many who want a last seat, most learn it here.
+    await _require_seats(session, track, pairs)
+    present = await proposals.present_in(session, proposal=proposal)
+    await _require_place(session, track, proposal, present)
+    found = await _participants(session, track, pairs)
+    await _require_rules(session, track, pairs, found, present=present)
+    await _hold_seats(session, track, pairs)
+    proposal.decided_by = actor.person_id
+    await proposals.move(
+        session,
+        proposal=proposal,
+        members=members,
+        action=ProposalAction.APPROVE,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    if run is None or run.status is RunStatus.PUBLISHED:
+        await proposals.ask(
+            session,
+            proposals=[proposal],
+            members={proposal.id: members},
+            track=track,
+            secret=secret,
+            actor=actor,
+            now=now,
+        )
+    return proposal
+
+
+async def _hold_seats(session: AsyncSession, track: Track, members: Members) -> None:
+    for participant_id, role in sorted(members):
+        try:
+            await participants.hold_seat(
+                session,
+                organization_id=track.organization_id,
+                participant_id=participant_id,
+                track_id=track.id,
+                role=role,
+            )
+        except ConflictError as refusal:
+            if refusal.code != "capacity_reached":
+                raise
+            raise rules.seat_taken() from None
+
+
+async def reject(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Turn a proposal down before anybody was told; its pair does not come again in a rerun."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    proposal.decided_by = actor.person_id
+    await proposals.move(
+        session,
+        proposal=proposal,
+        members=members,
+        action=ProposalAction.REJECT,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    proposal.is_locked = False
+    return proposal
+
+
+async def swap(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    other_id: UUID,
+    role: TrackRole | None,
+    scored: Scored,
+    broken: Sequence[Mapping[str, Any]],
+    if_match: str | None,
+    now: datetime,
+) -> tuple[Proposal, Proposal]:
+    """Exchange the members of two proposals, which makes two new ones to decide on.
+
+    `scored` holds what matching said of the new pairs, `broken` the policy's rules that forbid
+    them; where it said nothing there is no score.
+    """
+    first, second = await _load_two(session, actor, proposal_id, other_id, if_match)
+    track = await proposals.track_of(session, proposal=first[0])
+    _require_decidable(await _run_of(session, first[0]))
+    if broken:
+        raise rules.broken_policy(broken)
+    new_members = exchange(_pairs(first[1]), _pairs(second[1]), role)
+    people_of = {one.participant_id: one.person_id for one in [*first[1], *second[1]]}
+    for proposal, members in (first, second):
+        proposal.decided_by = actor.person_id
+        await proposals.move(
+            session,
+            proposal=proposal,
+            members=members,
+            action=ProposalAction.SWAP,
+            actor_id=actor.person_id,
+            now=now,
+        )
+        proposal.is_locked = False
+    present = {
+        one.id: await proposals.present_in(session, proposal=one)
+        # In a fixed order, as others may swap or publish at once.
+        for one in sorted((first[0], second[0]), key=lambda one: str(one.mentorship_id))
+    }
+    made = []
+    for (left, _members_left), pairs in zip((first, second), new_members, strict=True):
+        found = await _participants(session, track, pairs)
+        await _require_rules(session, track, pairs, found, present=present[left.id])
+        score, parts = scored.get(
+            frozenset([*(one for one, _role in pairs), *filter(None, [left.mentorship_id])]),
+            (None, []),
+        )
+        proposal = await proposals.add(
+            session,
+            track=track,
+            run_id=first[0].run_id,
+            members=[(one, people_of[one], role_) for one, role_ in pairs],
+            score=score,
+            parts=parts,
+            mentorship_id=left.mentorship_id,
+            actor_id=actor.person_id,
+            now=now,
+        )
+        made.append(proposal)
+    return made[0], made[1]
+
+
+def exchange(first: Members, second: Members, role: TrackRole | None) -> tuple[Members, Members]:
+    """Return who would be together after a swap."""
+    return rules.exchanged(first, second, role=role or rules.usual_swap_role(first))
+
+
+def pairs_after_swap(
+    rows: Sequence[Mapping[str, Any] | None], role: TrackRole | None
+) -> list[tuple[UUID, UUID]]:
+    """Return the pairs that a swap of two proposals would make, or none where it cannot.
+
+    Who joins a mentorship is a pair with it.
+    """
+    known = [row for row in rows if row is not None and row["members"]]
+    if len(known) != PAIR:
+        return []
+    told = [
+        [(UUID(str(one["participant_id"])), TrackRole(one["role"])) for one in row["members"]]
+        for row in known
+    ]
+    there = [
+        [(one, TrackRole.MENTOR) for one in filter(None, [row["mentorship_id"]])] for row in known
+    ]
+    try:
+        made = exchange(told[0], told[1], role)
+    except ConflictError:
+        # Whoever swaps is told so when the swap itself is tried.
+        return []
+    return [
+        (members[0][0], members[1][0])
+        for members in (
+            sorted([*beside, *one], key=_is_below) for beside, one in zip(there, made, strict=True)
+        )
+        if len(members) == PAIR
+    ]
+
+
+def _is_below(member: tuple[UUID, TrackRole]) -> bool:
+    return member[1] in MENTEE_SIDE
+
+
+async def _load_two(
+    session: AsyncSession, actor: Actor, proposal_id: UUID, other_id: UUID, if_match: str | None
+) -> tuple[tuple[Proposal, list[ProposalMember]], tuple[Proposal, list[ProposalMember]]]:
+    """Lock two proposals of one run in a fixed order, whichever was named first."""
+    if proposal_id == other_id:
+        raise InvalidError(
+            errors=[Violation("#/with_proposal_id", "not_unique", "Name another proposal.")]
+        )
+    loaded = {}
+    for one in sorted((proposal_id, other_id)):
+        try:
+            loaded[one] = await _load(
+                session,
+                actor,
+                one,
+                "proposal.decide",
+                if_match if one == proposal_id else None,
+            )
+        except NotFoundError:
+            if one == proposal_id:
+                raise
+            raise unknown_reference("#/with_proposal_id") from None
+    first, second = loaded[proposal_id], loaded[other_id]
+    if (first[0].track_id, first[0].run_id) != (second[0].track_id, second[0].run_id):
+        raise unknown_reference("#/with_proposal_id")
+    return first, second
+
+
+async def set_lock(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    is_locked: bool,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Keep a proposal's members together in the next run, or no longer."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    if is_locked and proposal.status not in OPEN:
+        raise ConflictError(
+            "Only a proposal that is still being decided on can be locked.",
+            code="invalid_transition",
+            allowed=proposal_rules.allowed_actions(proposal.status),
+        )
+    if proposal.is_locked is not is_locked:
+        proposal.is_locked = is_locked
+        proposal.touch(now)
+        proposals.record(
+            session,
+            "proposal.changed",
+            proposal,
+            members,
+            actor_id=actor.person_id,
+            changed=["is_locked"],
+            now=now,
+        )
+    return proposal
+
+
+async def consent(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    secret: bytes,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Agree; once everybody asked has, the mentorship comes about in the same transaction.
+
+    Where one is filled, those who agreed are in it from then on; who was in it is not asked.
+    """
+    proposal, members = await _load(session, actor, proposal_id, "proposal.answer", if_match)
+    proposal_rules.next_status(proposal.status, ProposalAction.CONSENT)
+    own = next(one for one in members if one.person_id == actor.person_id)
+    own.answer, own.answered_at = "consented", now
+    if all(one.answer == "consented" for one in members if one.is_asked):
+        await proposals.accept(
+            session,
+            proposal=proposal,
+            members=members,
+            secret=secret,
+            actor_id=actor.person_id,
+            now=now,
+        )
+    else:
+        proposal.touch(now)
+    return proposal
+
+
+async def decline(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    proposal_id: UUID,
+    if_match: str | None,
+    now: datetime,
+) -> Proposal:
+    """Say no, without having to say why; the seats are free again."""
+    proposal, members = await _load(session, actor, proposal_id, "proposal.answer", if_match)
+    proposal_rules.next_status(proposal.status, ProposalAction.DECLINE)
+    own = next(one for one in members if one.person_id == actor.person_id)
+    own.answer, own.answered_at = "declined", now
+    await proposals.move(
+        session,
+        proposal=proposal,
+        members=members,
+        action=ProposalAction.DECLINE,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    return proposal
+
+
+async def _load(
+    session: AsyncSession,
+    actor: Actor,
+    proposal_id: UUID,
+    permission: str,
+    if_match: str | None,
+) -> tuple[Proposal, list[ProposalMember]]:
+    """Lock a proposal for the actor: 404 for who may not know, 403 for who may not act."""
+    proposal = await queries.lock(
+        session, organization_id=actor.organization_id, proposal_id=proposal_id
+    )
+    members = await proposals.members_of(session, proposal=proposal)
+    facts = actor.facts(program_id=proposal.program_id)
+    own = next((one for one in members if one.person_id == actor.person_id), None)
+    if own is not None and proposal.status in proposal_rules.TOLD:
+        # Whoever was not asked learns of it as a member, but has nothing to answer.
+        may_know = proposal.status is ProposalStatus.ACCEPTED and permission != "proposal.answer"
+        if own.is_asked or may_know:
+            facts |= {Role.MEMBER}
+    if not access.holds("proposal.read", facts):
+        raise NotFoundError
+    access.require(permission, facts)
+    accept_match(if_match, version=proposal.version)
+    return proposal, members
+
+
+async def _run_of(session: AsyncSession, proposal: Proposal) -> MatchRun | None:
+    if proposal.run_id is None:
+        return None
+    return await runs.find_run(
+        session, organization_id=proposal.organization_id, run_id=proposal.run_id
+    )
+
+
+def _require_decidable(run: MatchRun | None) -> None:
+    """Refuse to decide on what was only simulated or was put aside."""
+    if run is not None and run.status not in {RunStatus.REVIEW, RunStatus.PUBLISHED}:
+        raise ConflictError(f"The run of this proposal is {run.status}.", code="invalid_transition")
+
+
+def _pairs(members: Sequence[ProposalMember]) -> list[tuple[UUID, TrackRole]]:
+    return [(one.participant_id, one.role) for one in members]

@@ -1,0 +1,1 @@
+"""Proposals: people who may be put together, from the first thought to their answers."""

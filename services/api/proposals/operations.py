@@ -1,0 +1,607 @@
+"""Make proposals, ask their people, and take them from one state to the next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.api.access.rules import Actor
+from services.api.credentials import queries as credentials
+from services.api.events import operations as events
+from services.api.mentorships import operations as mentorships
+from services.api.mentorships import queries as mentorship_queries
+from services.api.mentorships import rules as mentorship_rules
+from services.api.mentorships.rules import MentorshipSource, NewMember
+from services.api.mentorships.tables import MentorshipMember
+from services.api.participants import operations as participants
+from services.api.pools import queries as pools
+from services.api.pools import rules as pool_rules
+from services.api.pools.rules import PoolOf
+from services.api.programs.rules import ConsentSides, Format, TrackRole
+from services.api.programs.tables import Track
+from services.api.proposals import queries, rules
+from services.api.proposals.rules import ProposalAction, ProposalStatus
+from services.api.proposals.tables import PastPair, Proposal, ProposalMember
+from services.api.timers import operations as timers
+from shared import ids
+from shared.errors import ConflictError, NotFoundError
+from shared.persistence.reads import SessionReader
+
+EVENT_OF: Mapping[ProposalStatus, str] = {
+    ProposalStatus.PROPOSED: "proposal.awaiting_approval",
+    ProposalStatus.APPROVED: "proposal.approved",
+    ProposalStatus.REJECTED: "proposal.rejected",
+    ProposalStatus.SWAPPED: "proposal.swapped",
+    ProposalStatus.AWAITING_PEOPLE: "proposal.awaiting_people",
+    ProposalStatus.ACCEPTED: "proposal.accepted",
+    ProposalStatus.DECLINED: "proposal.declined",
+    ProposalStatus.EXPIRED: "proposal.expired",
+}
+TELLS_OTHERS = frozenset({ProposalStatus.ACCEPTED, ProposalStatus.DECLINED, ProposalStatus.EXPIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal as a run has found it; with a mentorship, its members are to join that one."""
+
+    members: Sequence[tuple[UUID, TrackRole]]
+    score: float
+    parts: Sequence[Mapping[str, Any]]
+    is_locked: bool
+    mentorship_id: UUID | None = None
+
+
+async def add(
+    session: AsyncSession,
+    *,
+    track: Track,
+    run_id: UUID | None,
+    members: Sequence[tuple[UUID, UUID, TrackRole]],
+    score: int | None,
+    parts: Sequence[Mapping[str, Any]],
+    forced: Sequence[Mapping[str, Any]] = (),
+    mentorship_id: UUID | None = None,
+    proposal_id: UUID | None = None,
+    actor_id: UUID | None,
+    now: datetime,
+) -> Proposal:
+    """Store a proposal with its members: participant, person and role of each."""
+    proposal = Proposal(
+        organization_id=track.organization_id,
+        id=proposal_id or ids.new_id(),
+        created_at=now,
+        updated_at=now,
+        program_id=track.program_id,
+        track_id=track.id,
+        run_id=run_id,
+        score=score,
+        parts=[dict(part) for part in parts],
+        forced=[dict(one) for one in forced],
+        mentorship_id=mentorship_id,
+    )
+    session.add(proposal)
+    await session.flush()
+    session.add_all(
+        ProposalMember(
+            organization_id=track.organization_id,
+            proposal_id=proposal.id,
+            participant_id=participant_id,
+            person_id=person_id,
+            role=role,
+        )
+        for participant_id, person_id, role in members
+    )
+    await _record_state(session, proposal, [], actor_id=actor_id, before=None, now=now)
+    return proposal
+
+
+async def add_drafts(
+    session: AsyncSession, *, of: PoolOf, drafts: Sequence[Draft], now: datetime
+) -> list[Proposal]:
+    """Store what a run has found; of a real run it is to be announced."""
+    people_of = await queries.people_of_participants(
+        session,
+        organization_id=of.organization_id,
+        participant_ids=[one for draft in drafts for one, _role in draft.members],
+    )
+    proposals = [
+        Proposal(
+            organization_id=of.organization_id,
+            id=ids.new_id(),
+            created_at=now,
+            updated_at=now,
+            program_id=of.program_id,
+            track_id=of.track_id,
+            run_id=of.run_id,
+            score=round(draft.score),
+            parts=[dict(part) for part in draft.parts],
+            is_locked=draft.is_locked,
+            mentorship_id=draft.mentorship_id,
+        )
+        for draft in drafts
+    ]
+    session.add_all(proposals)
+    await session.flush()
+    session.add_all(
+        ProposalMember(
+            organization_id=of.organization_id,
+            proposal_id=proposal.id,
+            participant_id=participant_id,
+            person_id=people_of[participant_id],
+            role=role,
+        )
+        for proposal, draft in zip(proposals, drafts, strict=True)
+        for participant_id, role in draft.members
+    )
+    await session.flush()
+    return proposals
+
+
+async def announce(
+    session: AsyncSession, *, of: PoolOf, proposals: Sequence[Proposal], now: datetime
+) -> None:
+    """Record that proposals wait for approval; the coordinators are told once, by the first."""
+    coordinators = await credentials.coordinators_of(
+        session, organization_id=of.organization_id, program_id=of.program_id
+    )
+    members = await queries.members_of(
+        session,
+        organization_id=of.organization_id,
+        proposal_ids=[one.id for one in proposals],
+    )
+    for index, proposal in enumerate(proposals):
+        record(
+            session,
+            EVENT_OF[ProposalStatus.PROPOSED],
+            proposal,
+            members[proposal.id],
+            actor_id=None,
+            recipients={"coordinators": coordinators} if index == 0 else None,
+            now=now,
+        )
+
+
+async def hand_over_locks(session: AsyncSession, *, of: PoolOf, drafts: Sequence[Draft]) -> None:
+    """End the locks of earlier proposals that this run's have taken over."""
+    kept = {
+        frozenset([*(one for one, _role in draft.members), *filter(None, [draft.mentorship_id])])
+        for draft in drafts
+        if draft.is_locked
+    }
+    for proposal_id, members in (await pools.locked(SessionReader(session), of=of)).items():
+        if frozenset(one["participant_id"] for one in members) in kept:
+            proposal = await queries.lock(
+                session, organization_id=of.organization_id, proposal_id=proposal_id
+            )
+            proposal.is_locked = proposal.status is ProposalStatus.PROPOSED
+
+
+async def without_a_place(
+    session: AsyncSession, *, track: Track, approved: Sequence[Proposal]
+) -> set[UUID]:
+    """Return the approved proposals whose mentorship has ended or become full since.
+
+    Locks their mentorships in a fixed order, as two runs may be published at once.
+    """
+    filling: dict[UUID, list[UUID]] = {}
+    for proposal in approved:
+        if proposal.mentorship_id is not None:
+            filling.setdefault(proposal.mentorship_id, []).append(proposal.id)
+    lost = set[UUID]()
+    for mentorship_id in sorted(filling):
+        held = filling[mentorship_id]
+        try:
+            mentorship, present = await mentorships.lock_to_join(
+                session, organization_id=track.organization_id, mentorship_id=mentorship_id
+            )
+        except ConflictError:
+            lost |= {*held}
+            continue
+        free = await free_places(session, track=track, mentorship_id=mentorship.id, present=present)
+        # Their own places are held; less than none are free where the track takes fewer now.
+        lost |= {*held[max(len(held) + min(free, 0), 0) :]}
+    return lost
+
+
+async def free_places(
+    session: AsyncSession,
+    *,
+    track: Track,
+    mentorship_id: UUID,
+    present: Sequence[MentorshipMember],
+) -> int:
+    """Return how many places of a locked mentorship nobody has, nor is held for anybody."""
+    held = await queries.count_filling(
+        session,
+        organization_id=track.organization_id,
+        track_id=track.id,
+        mentorship_id=mentorship_id,
+    )
+    size = mentorship_rules.size_of(track.format, mentorship_queries.roles_of(present))
+    return track.max_members - (size or 0) - held
+
+
+async def close(
+    session: AsyncSession, *, organization_id: UUID, proposal_id: UUID, now: datetime
+) -> None:
+    """End a proposal that can no longer come about: its time, a member or its program is over."""
+    proposal = await queries.lock(session, organization_id=organization_id, proposal_id=proposal_id)
+    members = await members_of(session, proposal=proposal)
+    for action in (ProposalAction.EXPIRE, ProposalAction.REJECT):
+        if (proposal.status, action) in rules.TRANSITIONS:
+            await move(
+                session, proposal=proposal, members=members, action=action, actor_id=None, now=now
+            )
+            return
+
+
+async def remind(
+    session: AsyncSession, *, organization_id: UUID, proposal_id: UUID, now: datetime
+) -> None:
+    """Note that people still owe an answer."""
+    proposal = await queries.lock(session, organization_id=organization_id, proposal_id=proposal_id)
+    if proposal.status is not ProposalStatus.AWAITING_PEOPLE:
+        return
+    members = await members_of(session, proposal=proposal)
+    silent = [one.person_id for one in members if one.is_asked and one.answer is None]
+    record(
+        session,
+        "proposal.reminder_due",
+        proposal,
+        members,
+        actor_id=None,
+        recipients={"asked": silent},
+        now=now,
+    )
+
+
+async def withdraw(
+    session: AsyncSession,
+    *,
+    proposals: Sequence[Proposal],
+    members: Mapping[UUID, Sequence[ProposalMember]],
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Take locked proposals back on which nobody decided: another run may bring them again."""
+    for proposal in proposals:
+        proposal.decided_by = None
+        await move(
+            session,
+            proposal=proposal,
+            members=members[proposal.id],
+            action=ProposalAction.REJECT,
+            actor_id=actor_id,
+            now=now,
+        )
+
+
+async def ask(
+    session: AsyncSession,
+    *,
+    proposals: Sequence[Proposal],
+    members: Mapping[UUID, Sequence[ProposalMember]],
+    track: Track,
+    secret: bytes,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Tell the people of approved proposals, and set the days by which they are to answer."""
+    for proposal in proposals:
+        await _ask(
+            session, proposal, members[proposal.id], track, secret=secret, actor=actor, now=now
+        )
+    await _limit_answers(session, organization_id=track.organization_id, asked=proposals, now=now)
+
+
+async def _ask(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    track: Track,
+    *,
+    secret: bytes,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Tell people of an approved proposal: the first moment that anybody is told."""
+    for member in members:
+        member.is_asked = rules.is_asked(member.role, track.consent_sides)
+    proposal.holds_until = now + rules.EXPIRE_AFTER
+    await move(
+        session,
+        proposal=proposal,
+        members=members,
+        action=ProposalAction.PUBLISH,
+        actor_id=actor.person_id,
+        now=now,
+    )
+    await _reveal_seats(session, proposal, members, now=now)
+    if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
+        await accept(
+            session,
+            proposal=proposal,
+            members=members,
+            secret=secret,
+            actor_id=actor.person_id,
+            now=now,
+        )
+
+
+async def _limit_answers(
+    session: AsyncSession, *, organization_id: UUID, asked: Sequence[Proposal], now: datetime
+) -> None:
+    """Set the days on which people are reminded, and on which their silence is an answer."""
+    waiting = [one.id for one in asked if one.status is ProposalStatus.AWAITING_PEOPLE]
+    for kind, after in (
+        ("proposal.remind", rules.REMIND_AFTER),
+        ("proposal.expire", rules.EXPIRE_AFTER),
+    ):
+        await timers.schedule_each(
+            session,
+            organization_id=organization_id,
+            kind=kind,
+            subject_ids=waiting,
+            due_at=now + after,
+        )
+
+
+async def accept(
+    session: AsyncSession,
+    *,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    secret: bytes,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Let a mentorship come about, or be joined, as everybody asked has agreed."""
+    proposal.status = rules.next_status(proposal.status, ProposalAction.CONSENT)
+    new = [NewMember(one.participant_id, one.role) for one in members]
+    present = await present_in(session, proposal=proposal)
+    if proposal.mentorship_id is None:
+        proposal.mentorship_id = await _create(session, proposal, new, actor_id=actor_id, now=now)
+    else:
+        await mentorships.join(
+            session,
+            organization_id=proposal.organization_id,
+            mentorship_id=proposal.mentorship_id,
+            members=new,
+            actor_id=actor_id,
+            now=now,
+        )
+    proposal.holds_until = None
+    proposal.touch(now)
+    await timers.cancel(session, organization_id=proposal.organization_id, subject_id=proposal.id)
+    await _remember_pairs(session, proposal, members, present, secret, now=now)
+    await _record_state(
+        session,
+        proposal,
+        members,
+        actor_id=actor_id,
+        before=ProposalStatus.AWAITING_PEOPLE,
+        now=now,
+    )
+
+
+async def _create(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[NewMember],
+    *,
+    actor_id: UUID | None,
+    now: datetime,
+) -> UUID:
+    track = await track_of(session, proposal=proposal)
+    mentorship = await mentorships.create(
+        session,
+        organization_id=proposal.organization_id,
+        track_id=proposal.track_id,
+        members=members,
+        source=MentorshipSource.PROPOSAL,
+        because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
+        common_ground=_common_ground(track, proposal),
+        actor_id=actor_id,
+        holds_seats=True,
+        now=now,
+    )
+    return mentorship.id
+
+
+def _common_ground(track: Track, proposal: Proposal) -> str | None:
+    """Return what a circle's members share: a value of all, else what the track is about."""
+    if track.format is not Format.CIRCLE:
+        return None
+    return rules.common_ground(proposal.parts, otherwise=track.name)
+
+
+async def _remember_pairs(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    present: Sequence[MentorshipMember],
+    secret: bytes,
+    *,
+    now: datetime,
+) -> None:
+    """Keep that people were matched: the members with each other, and with whom they join."""
+    key = pool_rules.organization_secret(secret, proposal.organization_id)
+    new = {one.person_id for one in members}
+    everybody = [
+        *((one.person_id, one.role) for one in members),
+        *((one.person_id, one.role) for one in present),
+    ]
+    for pair in pool_rules.pairs_across(everybody):
+        if new.isdisjoint(pair):
+            continue
+        await session.merge(
+            PastPair(
+                organization_id=proposal.organization_id,
+                pair_hash=pool_rules.pair_hash(key, *pair),
+                at=now,
+            )
+        )
+
+
+async def move(
+    session: AsyncSession,
+    *,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    action: ProposalAction,
+    actor_id: UUID | None,
+    now: datetime,
+) -> None:
+    """Take a locked proposal to its next state; leaving a state that holds seats frees them."""
+    before = proposal.status
+    proposal.status = rules.next_status(before, action)
+    proposal.touch(now)
+    if before in rules.HOLDING and proposal.status not in rules.HOLDING:
+        proposal.holds_until = None
+        if before in rules.OPEN:
+            await _drop_seats(session, proposal, members)
+        else:
+            await _release_seats(session, proposal, members, now=now)
+        await timers.cancel(
+            session, organization_id=proposal.organization_id, subject_id=proposal.id
+        )
+    await _record_state(session, proposal, members, actor_id=actor_id, before=before, now=now)
+
+
+async def _reveal_seats(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    now: datetime,
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.reveal_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+            now=now,
+        )
+
+
+async def _drop_seats(
+    session: AsyncSession, proposal: Proposal, members: Sequence[ProposalMember]
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.drop_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+        )
+
+
+async def _release_seats(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    now: datetime,
+) -> None:
+    for member in sorted(members, key=lambda one: one.participant_id):
+        await participants.release_seat(
+            session,
+            organization_id=proposal.organization_id,
+            participant_id=member.participant_id,
+            track_id=proposal.track_id,
+            role=member.role,
+            now=now,
+        )
+
+
+async def present_in(session: AsyncSession, *, proposal: Proposal) -> list[MentorshipMember]:
+    """Lock the mentorship that a proposal fills and return who is in it; nobody where it is new."""
+    if proposal.mentorship_id is None:
+        return []
+    _mentorship, present = await mentorships.lock_to_join(
+        session, organization_id=proposal.organization_id, mentorship_id=proposal.mentorship_id
+    )
+    return present
+
+
+async def members_of(session: AsyncSession, *, proposal: Proposal) -> list[ProposalMember]:
+    """Return the members of a proposal, in a fixed order."""
+    found = await queries.members_of(
+        session, organization_id=proposal.organization_id, proposal_ids=[proposal.id]
+    )
+    return found[proposal.id]
+
+
+async def track_of(session: AsyncSession, *, proposal: Proposal) -> Track:
+    """Return the track of a proposal."""
+    track = await session.get(Track, (proposal.organization_id, proposal.track_id))
+    if track is None:
+        raise NotFoundError
+    return track
+
+
+async def _record_state(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    actor_id: UUID | None,
+    before: ProposalStatus | None,
+    now: datetime,
+) -> None:
+    """Record what happened; only people who were asked are ever told."""
+    asked = [one.person_id for one in members if one.is_asked]
+    told: dict[str, list[UUID]] = {}
+    if proposal.status is ProposalStatus.AWAITING_PEOPLE:
+        told = {"asked": asked}
+    elif proposal.status in TELLS_OTHERS:
+        told = {"others": [one for one in asked if one != actor_id]}
+    record(
+        session,
+        EVENT_OF[proposal.status],
+        proposal,
+        members,
+        actor_id=actor_id,
+        before=before,
+        recipients=told,
+        now=now,
+    )
+
+
+def record(
+    session: AsyncSession,
+    kind: str,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    *,
+    actor_id: UUID | None,
+    before: ProposalStatus | None = None,
+    changed: Sequence[str] = (),
+    recipients: Mapping[str, Sequence[UUID]] | None = None,
+    now: datetime,
+) -> None:
+    """Record an event of a proposal with everybody in it."""
+    events.record(
+        session,
+        kind,
+        proposal,
+        now=now,
+        actor_id=actor_id,
+        program_id=proposal.program_id,
+        from_state=before,
+        to_state=proposal.status,
+        changed=changed,
+        named={
+            "run_id": proposal.run_id,
+            "track_id": proposal.track_id,
+            "participant_ids": [one.participant_id for one in members],
+            "mentorship_id": proposal.mentorship_id,
+        },
+        recipients=recipients,
+    )

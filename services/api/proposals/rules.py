@@ -1,0 +1,149 @@
+"""States of proposals (domain 5.3), who is asked, and what circles share, as data."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from services.api.access.rules import Declaration, Scope
+from services.api.pools.rules import SHORTLISTED
+from services.api.programs.rules import MENTEE_SIDE, ConsentSides, ProgramStatus, TrackRole
+from shared.errors import ConflictError, Violation
+
+
+class ProposalStatus(StrEnum):
+    """Where a proposal stands."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SWAPPED = "swapped"
+    AWAITING_PEOPLE = "awaiting_people"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+
+
+class ProposalAction(StrEnum):
+    """What can happen to a proposal."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    SWAP = "swap"
+    PUBLISH = "publish"
+    CONSENT = "consent"
+    DECLINE = "decline"
+    EXPIRE = "expire"
+
+
+_S, _A = ProposalStatus, ProposalAction
+TRANSITIONS: Mapping[tuple[ProposalStatus, ProposalAction], ProposalStatus] = MappingProxyType(
+    {
+        (_S.PROPOSED, _A.APPROVE): _S.APPROVED,
+        (_S.PROPOSED, _A.REJECT): _S.REJECTED,
+        (_S.APPROVED, _A.REJECT): _S.REJECTED,
+        (_S.PROPOSED, _A.SWAP): _S.SWAPPED,
+        (_S.APPROVED, _A.SWAP): _S.SWAPPED,
+        (_S.APPROVED, _A.PUBLISH): _S.AWAITING_PEOPLE,
+        (_S.AWAITING_PEOPLE, _A.CONSENT): _S.ACCEPTED,
+        (_S.AWAITING_PEOPLE, _A.DECLINE): _S.DECLINED,
+        (_S.AWAITING_PEOPLE, _A.EXPIRE): _S.EXPIRED,
+    }
+)
+AUTOMATIC = frozenset({_A.PUBLISH, _A.EXPIRE})
+_COORDINATOR = Declaration("proposal.decide", Scope.MATCHING_RUN)
+_ASKED = Declaration("proposal.answer", Scope.MENTORSHIPS_WRITE)
+
+NEEDS: Mapping[ProposalAction, Declaration] = MappingProxyType(
+    {
+        **dict.fromkeys((_A.APPROVE, _A.REJECT, _A.SWAP), _COORDINATOR),
+        **dict.fromkeys((_A.CONSENT, _A.DECLINE), _ASKED),
+    }
+)
+"""What each step demands that somebody asks for by name."""
+
+OPEN = frozenset({_S.PROPOSED, _S.APPROVED})
+"""States in which a coordinator still decides, and in which nobody was told."""
+
+HOLDING = frozenset({_S.APPROVED, _S.AWAITING_PEOPLE})
+"""States in which a proposal itself holds the seats of its members."""
+
+TOLD = frozenset({_S.AWAITING_PEOPLE, _S.ACCEPTED, _S.DECLINED, _S.EXPIRED})
+"""States that exist only once people were asked."""
+
+COMMON_GROUND = "common_ground"
+LONGEST_GROUND = 500
+
+MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
+REMIND_AFTER = timedelta(days=3)
+EXPIRE_AFTER = timedelta(days=7)
+
+
+def next_status(status: ProposalStatus, action: ProposalAction) -> ProposalStatus:
+    """Return the state after the action; an illegal one is a `ConflictError`."""
+    try:
+        return TRANSITIONS[status, action]
+    except KeyError:
+        raise ConflictError(
+            f"A proposal that is {status} cannot be changed by {action}.",
+            code="invalid_transition",
+            allowed=allowed_actions(status),
+        ) from None
+
+
+def allowed_actions(status: ProposalStatus) -> list[ProposalAction]:
+    """Return what somebody may ask for next."""
+    return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
+
+
+def require_matching(status: ProgramStatus) -> None:
+    """Refuse to match in a program that is not there yet, or no longer."""
+    if status not in MATCHING_PROGRAM:
+        raise not_ready("program_status", "The program is neither in matching nor running.")
+
+
+def not_ready(code: str, detail: str) -> ConflictError:
+    """Refuse because something is missing that matching needs."""
+    return ConflictError(detail, code="not_ready", errors=[Violation("#", code, detail)])
+
+
+def ground_part(key: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all of a circle share as a part of its proposal, which adds no points."""
+    return {
+        "rule": COMMON_GROUND,
+        "key": key,
+        "params": dict(params),
+        "points": 0.0,
+        "weight": 0,
+        "value": 1.0,
+    }
+
+
+def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
+    """Return in words what the members of a proposal have in common; else another text."""
+    words = [
+        word for one in parts if one["rule"] == COMMON_GROUND for word in one["params"]["shared"]
+    ]
+    return (", ".join(words) or otherwise)[:LONGEST_GROUND]
+
+
+def shown(parts: Sequence[Mapping[str, Any]], *, decides: bool) -> list[Mapping[str, Any]]:
+    """Return the parts that may be shown: whom somebody favors is their own secret.
+
+    Its effect is for those who decide, as a member could tell from it who marked whom.
+    """
+    return [
+        {**one, "params": {}} if one["rule"] == SHORTLISTED else one
+        for one in parts
+        if decides or one["rule"] != SHORTLISTED
+    ]
+
+
+def is_asked(role: TrackRole, sides: ConsentSides) -> bool:
+    """Tell whether a member in this role is asked; each peer is a side, so peers always are."""
+    if sides is ConsentSides.NONE:
+        return False
+    if sides is ConsentSides.BOTH or role is TrackRole.PEER:
+        return True
+    return (role in MENTEE_SIDE) is (sides is ConsentSides.MENTEE_SIDE)

@@ -1,0 +1,76 @@
+"""States of proposals, who is asked, and what circles share."""
+
+import itertools
+
+import pytest
+
+from services.api.programs.rules import ConsentSides, ProgramStatus, TrackRole
+from services.api.proposals import rules
+from services.api.proposals.rules import ProposalAction, ProposalStatus
+from shared.errors import ConflictError
+
+MENTOR, MENTEE, PEER = TrackRole.MENTOR, TrackRole.MENTEE, TrackRole.PEER
+
+
+@pytest.mark.parametrize(
+    ("status", "action"), list(itertools.product(ProposalStatus, ProposalAction)), ids=str
+)
+def test_a_proposal_moves_only_as_its_table_says(
+    status: ProposalStatus, action: ProposalAction
+) -> None:
+    expected = rules.TRANSITIONS.get((status, action))
+
+    if expected is not None:
+        assert rules.next_status(status, action) is expected
+        return
+    with pytest.raises(ConflictError) as refused:
+        rules.next_status(status, action)
+    assert refused.value.code == "invalid_transition"
+    assert list(refused.value.allowed) == rules.allowed_actions(status)
+
+
+def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
+    assert rules.allowed_actions(ProposalStatus.APPROVED) == ["reject", "swap"]
+    assert rules.allowed_actions(ProposalStatus.AWAITING_PEOPLE) == ["consent", "decline"]
+
+
+@pytest.mark.parametrize("status", ProgramStatus)
+def test_matching_needs_a_program_in_matching_or_running(status: ProgramStatus) -> None:
+    if status in {ProgramStatus.MATCHING, ProgramStatus.RUNNING}:
+        rules.require_matching(status)
+        return
+    with pytest.raises(ConflictError) as refused:
+        rules.require_matching(status)
+    assert refused.value.code == "not_ready"
+
+
+@pytest.mark.parametrize(
+    ("role", "sides", "expected"),
+    [
+        (MENTOR, ConsentSides.BOTH, True),
+        (MENTEE, ConsentSides.BOTH, True),
+        (MENTOR, ConsentSides.MENTOR_SIDE, True),
+        (MENTEE, ConsentSides.MENTOR_SIDE, False),
+        (MENTOR, ConsentSides.MENTEE_SIDE, False),
+        (MENTEE, ConsentSides.MENTEE_SIDE, True),
+        (TrackRole.SPONSOR, ConsentSides.MENTOR_SIDE, True),
+        (TrackRole.PROTEGE, ConsentSides.MENTEE_SIDE, True),
+        (TrackRole.FACILITATOR, ConsentSides.MENTOR_SIDE, True),
+        (PEER, ConsentSides.MENTEE_SIDE, True),
+        (MENTOR, ConsentSides.NONE, False),
+        (PEER, ConsentSides.NONE, False),
+    ],
+)
+def test_the_sides_of_a_track_decide_who_is_asked(
+    role: TrackRole, sides: ConsentSides, *, expected: bool
+) -> None:
+    assert rules.is_asked(role, sides) is expected
+
+
+def test_common_ground_is_a_part_without_points_and_becomes_words() -> None:
+    part = rules.ground_part("because.common_ground", {"column": "values", "shared": ["a", "b"]})
+
+    assert (part["points"], part["weight"], part["value"]) == (0.0, 0, 1.0)
+    assert rules.common_ground([{"rule": "path_fit"}, part], otherwise="The track") == "a, b"
+    assert rules.common_ground([{"rule": "path_fit"}], otherwise="The track") == "The track"
+    assert len(rules.common_ground([], otherwise="x" * 900)) == rules.LONGEST_GROUND
