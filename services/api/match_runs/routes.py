@@ -253,7 +253,7 @@ async def get_run_fairness(*, run_id: RunId, actor: ActorDep, reader: ReaderDep)
     """Return the least score, the 5th percentile and the Gini index over a run's proposals."""
     row = await queries.get_run(reader, actor=actor, run_id=run_id)
     if not row["stats"]:
-        raise NotFoundError("The run has not found anything yet.")
+        raise proposal_rules.not_ready("nothing_found", "The run has not found anything.")
     return responses.one(
         RunFairnessView(
             match_run_id=ids.format_id("match_run", run_id),

@@ -104,4 +104,4 @@ async def test_a_queued_run_is_neither_published_nor_explained(world: World) -> 
     assert (published.status_code, published.json()["code"]) == (409, "invalid_transition")
     assert explained.status_code == 404
     assert malformed.status_code == 400
-    assert fairness.status_code == 404
+    assert (fairness.status_code, fairness.json()["code"]) == (409, "not_ready")
