@@ -49,7 +49,7 @@ LED_BY: Mapping[Format, TrackRole] = MappingProxyType(
 )
 """Without whom a mentorship that is there is not filled, because nobody knows what it will be."""
 
-OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "text_model", "seed")
+OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "text_model", "seed", "limits")
 """What matching is told of a stored policy."""
 WORDS = "words"
 """The only way of comparing texts that has vectors."""

@@ -157,6 +157,7 @@ def present_policy(row: Mapping[str, Any]) -> PolicyView:
         stay_bonus=row["stay_bonus"],
         text_model=row["text_model"],
         seed=row["seed"],
+        limits=row["limits"],
         frozen=row["frozen"],
     )
 

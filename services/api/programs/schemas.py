@@ -446,6 +446,17 @@ StayBonus = Annotated[
 ]
 
 
+class PolicyLimits(Body):
+    """How much work a match may take; what is left out is for matching to choose."""
+
+    max_candidates: Annotated[int, Whole(1, 256, 64)] | None = Field(
+        None, description="How many of the best of everybody are looked at first."
+    )
+    time_s: Annotated[int, Whole(1, 3600, 60)] | None = Field(
+        None, description="Seconds after which a run gives up, if matching has not before."
+    )
+
+
 class PolicyCreate(Body):
     """How a program's matching weighs, and what it forbids."""
 
@@ -459,6 +470,7 @@ class PolicyCreate(Body):
     stay_bonus: StayBonus = 0
     text_model: TextModel = "words"
     seed: Seed = 1
+    limits: PolicyLimits = Field(default_factory=PolicyLimits)
 
 
 class PolicyPatch(Body):
@@ -472,6 +484,7 @@ class PolicyPatch(Body):
     stay_bonus: StayBonus = UNSET
     text_model: TextModel = UNSET
     seed: Seed = UNSET
+    limits: PolicyLimits = UNSET
 
 
 class PoliciesQuery(Page):
@@ -497,6 +510,7 @@ class PolicyView(TypedDict):
     stay_bonus: StayBonus
     text_model: TextModel
     seed: Seed
+    limits: PolicyLimits
     frozen: bool
 
 

@@ -92,6 +92,7 @@ class MatchPolicy(Resource, table=True):
     stay_bonus: int = column(default=0)
     text_model: str = column(String(8), default="words")
     seed: int = column(default=1)
+    limits: dict[str, Any] = document(default_factory=dict)
     frozen: bool = column(default=False)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,6 @@ from services.api.simulations.schemas import (
     PairCountsView,
     PolicyCheck,
     PolicyCheckView,
-    PolicyDraft,
     PolicySimulation,
     PresentView,
     ScoresView,
@@ -79,21 +78,22 @@ async def check_policy(
     """Judge a policy document: unknown words, contradictions, weights that cannot matter.
 
     With a track it is tried on the people who could be matched there now, and its own tests are
-    run. Every finding is a key with params and points into your document. Nothing is stored.
+    run. Every finding is a key with params and points into your document, or into the stored
+    policy as if it were there. Nothing is stored.
     """
-    policy = body.policy.model_dump()
     task = None
     async with reading() as reader:
-        if body.track_id is not None:
-            track = await _track(reader, actor, body.track_id)
+        track = None if body.track_id is None else await _track(reader, actor, body.track_id)
+        if track is None and not actor.coordinates_anything():
+            raise ForbiddenError
+        policy = dict(await _policy(reader, actor, body, track))
+        if track is not None:
             rules.require_solved(track["format"])
             task = await _live(reader, actor, resources, track, policy, now=now)
             rules.require_bounded(task.problem, "#/track_id")
-        elif not actor.coordinates_anything():
-            raise ForbiddenError
-        policy["tests"] = await _tests(reader, actor, body.policy, task)
+        policy["tests"] = await _tests(reader, actor, policy.get("tests", ()), task)
     synonyms = task.problem["policy"]["synonyms"] if task else []
-    judged = {**policy, **pool_rules.policy_of(policy, synonyms=synonyms)}
+    judged = {**pool_rules.policy_of(policy, synonyms=synonyms), "tests": policy["tests"]}
     try:
         async with asyncio.timeout(rules.SECONDS):
             answer = await matching.check_policy(
@@ -135,23 +135,25 @@ async def _live(
 
 
 async def _tests(
-    reader: Reader, actor: Actor, policy: PolicyDraft, task: FrozenTask | None
+    reader: Reader, actor: Actor, tests: Sequence[Mapping[str, Any]], task: FrozenTask | None
 ) -> list[dict[str, Any]]:
     """Return the tests under the names matching knows; whoever is in no pool keeps their own."""
-    if policy.tests and task is None:
+    if tests and task is None:
         detail = "Tests are about people: name the track they are in."
         raise InvalidError(errors=[Violation("#/track_id", "missing", detail)])
     opaque = {one: name for name, one in task.participants.items()} if task else {}
     found = []
-    for index, test in enumerate(policy.tests):
-        for place, one in enumerate(test.people):
+    for index, test in enumerate(tests):
+        for place, one in enumerate(test["people"]):
             if one not in opaque and not await _is_known(reader, actor, one):
                 raise unknown_reference(f"#/policy/tests/{index}/people/{place}")
         found.append(
             {
-                "name": test.name,
-                "people": [opaque.get(one, str(one)) for one in test.people],
-                "expect": test.expect.model_dump(exclude_none=True),
+                "name": test["name"],
+                "people": [opaque.get(one, str(one)) for one in test["people"]],
+                "expect": {
+                    name: value for name, value in test["expect"].items() if value is not None
+                },
             }
         )
     return found
@@ -270,9 +272,12 @@ async def simulate_policy(
 
 
 async def _policy(
-    reader: Reader, actor: Actor, body: PolicySimulation, track: Mapping[str, Any]
+    reader: Reader,
+    actor: Actor,
+    body: PolicyCheck | PolicySimulation,
+    track: Mapping[str, Any] | None,
 ) -> Mapping[str, Any]:
-    """Return the policy to try: exactly one is named or given."""
+    """Return the policy to try: exactly one is named or given, and one of the track's program."""
     if (body.policy_id is None) is (body.policy is None):
         detail = "Name a stored policy, or give one."
         raise InvalidError(errors=[Violation("#/policy_id", "missing", detail)])
@@ -282,7 +287,9 @@ async def _policy(
         found = await _policy_of(reader, actor, body.policy_id)
     except NotFoundError:
         raise unknown_reference("#/policy_id") from None
-    if found is None or found["program_id"] != track["program_id"]:
+    if found is None or (track is not None and found["program_id"] != track["program_id"]):
+        raise unknown_reference("#/policy_id")
+    if not access.holds("policy.try", actor.facts(program_id=found["program_id"])):
         raise unknown_reference("#/policy_id")
     return found
 

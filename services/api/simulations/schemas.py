@@ -19,6 +19,7 @@ from services.api.programs.schemas import (
     HardRules,
     Objective,
     PolicyId,
+    PolicyLimits,
     Seed,
     SoftRules,
     StayBonus,
@@ -76,14 +77,16 @@ class PolicyDraft(Body):
     stay_bonus: StayBonus = 0
     text_model: TextModel = "words"
     seed: Seed = 1
+    limits: PolicyLimits = Field(default_factory=PolicyLimits)
     tests: Annotated[list[PolicyTest], MaxLen(100)] = Field(default_factory=list)
 
 
 class PolicyCheck(Body):
-    """A policy to judge; on the pool of a track where one is named."""
+    """A policy to judge, stored or given; on the pool of a track where one is named."""
 
     track_id: TrackId | None = None
-    policy: PolicyDraft
+    policy_id: PolicyId | None = None
+    policy: PolicyDraft | None = None
 
 
 class FindingView(TypedDict):
@@ -134,6 +137,7 @@ class GivenPolicy(Body):
     stay_bonus: StayBonus = 0
     text_model: TextModel = "words"
     seed: Seed = 1
+    limits: PolicyLimits = Field(default_factory=PolicyLimits)
 
 
 class InventedPool(Body):

@@ -141,6 +141,7 @@ POLICY = {
     "stay_bonus": 0,
     "text_model": "words",
     "seed": 3,
+    "limits": {"max_candidates": None, "time_s": None},
 }
 
 

@@ -172,6 +172,35 @@ async def test_tests_need_people_who_are_known(world: World) -> None:
     assert abroad.json()["errors"][0]["pointer"] == "#/policy/tests/0/people/1"
 
 
+async def test_a_stored_policy_is_judged_too(world: World) -> None:
+    pool, elsewhere = await waiting(world, mentors=1, mentees=1), await draft(world)
+    made = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Narrow",
+            "soft": [*PLAIN["soft"], {"rule": "style_fit", "weight": 0}],
+            "limits": {"max_candidates": 16},
+        },
+    )
+    body = {"track_id": pool.offer.track["id"], "policy_id": made["id"]}
+
+    answer = await post(pool.coordinator, "/v1/policy-checks", body)
+    anywhere = await post(pool.coordinator, "/v1/policy-checks", {"policy_id": made["id"]})
+    both = await pool.coordinator.post("/v1/policy-checks", json=body | {"policy": PLAIN})
+    nothing = await pool.coordinator.post("/v1/policy-checks", json={})
+    foreign = await elsewhere.coordinator.post("/v1/policy-checks", json={"policy_id": made["id"]})
+
+    assert made["limits"] == {"max_candidates": 16, "time_s": None}
+    for found in (answer, anywhere):
+        assert ("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight") in told(found)
+    assert (answer["pairs"], anywhere["pairs"]) == (1, None)
+    for refused in (both, nothing, foreign):
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["errors"][0]["pointer"] == "#/policy_id"
+
+
 async def test_a_simulation_says_what_would_become_of_the_present_pairs(world: World) -> None:
     pool = await waiting(world, mentors=3, mentees=3)
     await speaks(pool.mentees[0], "fr")

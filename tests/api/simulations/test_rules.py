@@ -19,6 +19,7 @@ POLICY: dict[str, Any] = {
     "stay_bonus": 0,
     "text_model": "words",
     "seed": 3,
+    "limits": {"max_candidates": None, "time_s": None},
 }
 
 
