@@ -15,7 +15,7 @@ from services.matching.kernel import circles as kernel
 from services.matching.kernel.circles import NOBODY, SHARES, Effort, Facilitators, People
 from services.matching.kernel.compiling import Ints, Mask
 from services.matching.kernel.terms import ImpossibleLockError, Why, gap_of
-from services.matching.rooms import IMPOSSIBLE, NEEDS, ROLES, Room, size_of
+from services.matching.rooms import IMPOSSIBLE, NEEDS, ROLES, Room, broken_in, size_of
 from services.matching.seats import Kept
 from shared.errors import InvalidError, Violation
 from shared.schemas.matching import (
@@ -35,6 +35,7 @@ from shared.schemas.matching import (
 )
 
 METHOD = "local search from a greedy start, facilitators assigned exactly"
+JUDGED = "circles that are there, as they are"
 REQUIRED_GROUND = 10 * POINTS
 """More than all else that somebody can add to a circle."""
 
@@ -60,6 +61,8 @@ class Formed:
 
 def form(room: Room, *, step: Step) -> Formed:
     """Return circles: as many people as can be, then the highest worth that was found."""
+    if room.problem.only_judged:
+        return _as_they_are(room)
     ground, able = room.problem.common_ground, room.capacity > 0
     if ground.is_required:
         # Whoever shares nothing would take from a circle what it must have.
@@ -93,6 +96,21 @@ def form(room: Room, *, step: Step) -> Formed:
         dual=max(primal, dual),
         why=why,
         ungrounded=ungrounded,
+    )
+
+
+def _as_they_are(room: Room) -> Formed:
+    """Return the circles that are there; nobody is placed, and nobody is left out."""
+    members = [np.flatnonzero(room.seat == number).tolist() for number in range(len(room.kept))]
+    leaders = [[room.leaders.place[one] for one in kept.leaders] for kept in room.kept]
+    worth = _worth(room, members, leaders)
+    return Formed(
+        members=members,
+        leaders=leaders,
+        primal=worth,
+        dual=worth,
+        why=np.full(len(room.seat), Why.PLACED, dtype=np.int64),
+        ungrounded=np.zeros(len(room.seat), dtype=bool),
     )
 
 
@@ -218,16 +236,16 @@ def describe(room: Room, formed: Formed, *, step: Step) -> Circles:
         input_hash=inputs.digest(problem),
         versions=solver.versions(problem),
         seed=room.seed,
-        certificate=_certificate(formed),
+        certificate=_certificate(formed, JUDGED if problem.only_judged else METHOD),
         totals=_totals(room, formed, pairs),
         fairness=fairness.of(pairs.scores.tolist()),
         circles=sorted(told, key=lambda one: [member.id for member in one.members]),
-        unmatched=_unmatched(room, formed, step),
+        unmatched=[] if problem.only_judged else _unmatched(room, formed, step),
         warnings=_warnings(room),
     )
 
 
-def _certificate(formed: Formed) -> Certificate:
+def _certificate(formed: Formed, method: str) -> Certificate:
     is_best = formed.primal == formed.dual
     return Certificate(
         kind=CertificateKind.OPTIMAL if is_best else CertificateKind.HEURISTIC,
@@ -235,7 +253,7 @@ def _certificate(formed: Formed) -> Certificate:
         primal=formed.primal,
         dual=formed.dual,
         gap=gap_of(formed.primal, formed.dual),
-        method=METHOD,
+        method=method,
     )
 
 
@@ -295,6 +313,7 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
     kept = room.kept[seat] if seat >= 0 else Kept()
     there = sorted({*kept.leaders, *(one for _, one in kept.members)})
     is_small = len(members) + len(leaders) < size_of(room.problem)[0]
+    is_judged = room.problem.only_judged
     return Circle(
         members=[
             *(Member(id=one, role=Role.FACILITATOR) for one in names),
@@ -314,6 +333,7 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
         joining=[] if kept.places is None else _joining(room, pairs, members),
         fit=_mean(fits, 100, 2) or 0.0,
         common_ground=_ground_of(room, members),
+        broken=[reason for _, _, reason in broken_in(room, kept)] if is_judged else [],
     )
 
 

@@ -172,7 +172,17 @@ def groups_of(decision: Decision, *, step: Step) -> list[Match]:
 
 
 def _group(decision: Decision, host: int, guests: Places) -> Match:
-    board = decision.board
+    first = np.full(len(guests), host)
+    return group_of(decision.board, host, guests).model_copy(
+        update={
+            "is_locked": bool(decision.open.locked.holds(first, guests).all()),
+            "is_current": bool(decision.open.current.holds(first, guests).all()),
+        }
+    )
+
+
+def group_of(board: Board, host: int, guests: Places) -> Match:
+    """Return somebody of the first side with some of the second as one match."""
     order = sorted(guests.tolist(), key=board.second.ids.__getitem__)
     first, second = np.full(len(order), host), np.array(order, dtype=np.int64)
     pairs = scored_pairs(board, first, second)
@@ -180,8 +190,6 @@ def _group(decision: Decision, host: int, guests: Places) -> Match:
         members=[member_of(board.first, host), *(member_of(board.second, one) for one in order)],
         score=mean_of([pair.score for pair in pairs], 2),
         parts=[mean_part(parts) for parts in zip(*(pair.parts for pair in pairs), strict=True)],
-        is_locked=bool(decision.open.locked.holds(first, second).all()),
-        is_current=bool(decision.open.current.holds(first, second).all()),
         pairs=pairs,
     )
 

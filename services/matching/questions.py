@@ -40,13 +40,19 @@ from shared.schemas.matching import (
 
 def scores_of(request: ScoresRequest, board: Board) -> ScoresAnswer:
     """Return the scores of named pairs, or somebody's best ones."""
-    found = explanations.pair_scores(board, *_asked(board, request.pairs))
+    first, second = _asked(board, request.pairs)
+    found = explanations.pair_scores(board, first, second)
     if request.about is not None:
         found += _best_of(board, request.about, request.limit)
     return ScoresAnswer(
         input_hash=inputs.digest(board.problem),
         versions=solver.versions(board.problem),
         pairs=found,
+        groups=[
+            explanations.group_of(board, host, np.unique(second[first == host]))
+            for host in np.unique(first).tolist()
+            if board.problem.format is Format.GROUP
+        ],
     )
 
 

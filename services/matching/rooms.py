@@ -13,7 +13,7 @@ from services.matching.kernel.circles import NOBODY, Sizes
 from services.matching.kernel.compiling import Ints, Mask
 from services.matching.seats import Kept
 from shared.errors import InvalidError, Violation
-from shared.schemas.matching import CircleProblem, Format, Openings, Role, Seats
+from shared.schemas.matching import CircleProblem, Format, Openings, Reason, Role, Seats
 
 FORMATS: inputs.Formats = {Format.CIRCLE: frozenset({Role.MENTOR, Role.MENTEE, Role.FACILITATOR})}
 NAMED = frozenset(
@@ -100,7 +100,7 @@ def ready(problem: CircleProblem, *, max_cells: int) -> CircleProblem:
     faults = faults or [
         *inputs.table_faults(problem, "there", people=["id"]),
         *_wrong_openings(problem),
-        *_wrong_sizes(problem),
+        *([] if problem.only_judged else _wrong_sizes(problem)),
         *_too_many(problem, max_cells),
     ]
     if faults:
@@ -211,6 +211,9 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
     abreast = between(problem, leaders, leaders, words=NAMED, step=step)
     topics, words = _topics(problem, [*mentors.rows, *mentees.rows])
     settled = _seats([one.settled for one in kept], (mentors, mentees))
+    seat = _seats([one.members for one in kept], (mentors, mentees))
+    # Who is only judged stays as well, and it is told what that breaks.
+    stays = seat if problem.only_judged else settled
     fit = np.concatenate([_scores(board) for board in above], axis=1)
     room = Room(
         problem=problem,
@@ -219,17 +222,17 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
         among=among,
         above=above,
         abreast=abreast,
-        likes=_at_peace(_likes(among, count + len(mentees.ids)), settled),
-        fit=_led_already(fit, leaders, kept, settled),
+        likes=_at_peace(_likes(among, count + len(mentees.ids)), stays),
+        fit=_led_already(fit, leaders, kept, stays, only_judged=problem.only_judged),
         beside=_scores(abreast),
         topics=topics,
         words=words,
         team=_teams(problem, [*mentors.rows, *mentees.rows]),
-        seat=_seats([one.members for one in kept], (mentors, mentees)),
+        seat=seat,
         settled=settled,
         kept=kept,
     )
-    faults = [*_impossible(room)]
+    faults = [*(_unjudged if problem.only_judged else _impossible)(room)]
     if faults:
         raise InvalidError(
             IMPOSSIBLE,
@@ -263,13 +266,15 @@ def _at_peace(likes: Ints, settled: Ints) -> Ints:
     return np.where(is_together, np.maximum(likes, 0), likes)
 
 
-def _led_already(fit: Ints, leaders: Side, kept: list[Kept], settled: Ints) -> Ints:
+def _led_already(
+    fit: Ints, leaders: Side, kept: list[Kept], stays: Ints, *, only_judged: bool
+) -> Ints:
     """Return how facilitators fit, none of them kept from whom they lead already."""
     leads = np.zeros(fit.shape, dtype=bool)
     for number, one in enumerate(kept):
-        for role, leader in one.settled:
-            if role is Role.FACILITATOR:
-                leads[leaders.place[leader]] |= settled == number
+        for leader in one.leaders:
+            if only_judged or (Role.FACILITATOR, leader) in one.settled:
+                leads[leaders.place[leader]] |= stays == number
     return np.where(leads, np.maximum(fit, 0), fit)
 
 
@@ -307,6 +312,14 @@ def _seats(circles: Iterable[Iterable[seats.Place]], sides: tuple[Side, Side]) -
 # What is decided already.
 
 
+def _unjudged(room: Room) -> Iterator[Violation]:
+    """Yield what is missing for a circle to be judged."""
+    for one in room.kept:
+        if not one.leaders:
+            pointer = one.pointers[one.members[0]]
+            yield Violation(pointer, "missing", "A circle that is judged has a facilitator.")
+
+
 def _impossible(room: Room) -> Iterator[Violation]:
     yield from _overfull(room)
     for one in room.kept:
@@ -314,13 +327,21 @@ def _impossible(room: Room) -> Iterator[Violation]:
             detail = f"The rule facilitators forbids it: {len(one.leaders)} of them in one circle."
             pointer = one.pointers[Role.FACILITATOR, one.leaders[-1]]
             yield Violation(pointer, "lock_breaks_rule", detail)
-        for pair in itertools.combinations(one.members, 2):
-            yield from _broken(room, one, *pair)
-        leaders = [(Role.FACILITATOR, leader) for leader in one.leaders]
-        for leader, member in itertools.product(leaders, one.members):
-            yield from _broken(room, one, leader, member)
-        for pair in itertools.combinations(leaders, 2):
-            yield from _broken(room, one, *pair)
+        for first, second, reason in broken_in(room, one):
+            detail = f"The rule {reason.rule} keeps {first[1]} and {second[1]} apart."
+            yield Violation(one.pointers[second], "lock_breaks_rule", detail)
+
+
+def broken_in(room: Room, kept: Kept) -> Iterator[tuple[seats.Place, seats.Place, Reason]]:
+    """Yield every rule that keeps two of a circle apart; who is settled is not judged."""
+    leaders = [(Role.FACILITATOR, leader) for leader in kept.leaders]
+    for pair in itertools.chain(
+        itertools.combinations(kept.members, 2),
+        itertools.product(leaders, kept.members),
+        itertools.combinations(leaders, 2),
+    ):
+        if not kept.settled.issuperset(pair):
+            yield from _broken(room, *pair)
 
 
 def _overfull(room: Room) -> Iterator[Violation]:
@@ -335,9 +356,9 @@ def _overfull(room: Room) -> Iterator[Violation]:
                 yield Violation(pointer, "lock_exceeds_capacity", detail)
 
 
-def _broken(room: Room, kept: Kept, one: seats.Place, other: seats.Place) -> Iterator[Violation]:
-    if {one, other} <= kept.settled:
-        return
+def _broken(
+    room: Room, one: seats.Place, other: seats.Place
+) -> Iterator[tuple[seats.Place, seats.Place, Reason]]:
     if one[0] is Role.MENTEE and other[0] is Role.MENTOR:
         one, other = other, one
     if other[0] is Role.FACILITATOR:
@@ -348,5 +369,4 @@ def _broken(room: Room, kept: Kept, one: seats.Place, other: seats.Place) -> Ite
         board = room.among[ROLES.index(one[0]) + ROLES.index(other[0])][0]
     first, second = board.first.place[one[1]], board.second.place[other[1]]
     for reason in explanations.broken_of(board, first, second):
-        detail = f"The rule {reason.rule} keeps {one[1]} and {other[1]} apart."
-        yield Violation(kept.pointers[other], "lock_breaks_rule", detail)
+        yield one, other, reason

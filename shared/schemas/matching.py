@@ -711,6 +711,13 @@ class CircleProblem(Problem):
             "and the sizes of the track do not."
         ),
     )
+    only_judged: StrictBool = Field(
+        False,
+        description=(
+            "Form nothing: say of circles that are there what they are worth and what they break, "
+            "whatever their size and however many lead them. Nobody else is told of."
+        ),
+    )
 
 
 class Joining(Member):
@@ -727,12 +734,14 @@ class Circle(Match):
     facilitator with them. `common_ground` says what all mentors and mentees chose. `there` are
     those who were in it already; `is_locked` says that nobody else is. Of a circle with openings,
     `joining` are the mentors and mentees who are new, and pairs of those who are not do not count.
+    `broken` are the rules that a circle breaks which is only judged, once for each two.
     """
 
     fit: float
     there: list[str] = Field(default_factory=list)
     joining: list[Joining] = Field(default_factory=list)
     common_ground: list[Reason] = Field(default_factory=list)
+    broken: list[Reason] = Field(default_factory=list)
 
 
 class Circles(Wire):
@@ -927,11 +936,15 @@ class PairScore(ScoredPair):
 
 
 class ScoresAnswer(Wire):
-    """Scores of pairs."""
+    """Scores of pairs; where groups are formed, also of each mentor with all they were named with.
+
+    Such a group is told as a solution would tell it, whether or not rules keep its pairs apart.
+    """
 
     input_hash: str
     versions: Versions
     pairs: list[PairScore]
+    groups: list[Match] = Field(default_factory=list)
 
 
 class ExplanationsRequest(Wire):

@@ -17,6 +17,8 @@ from shared.schemas.matching import Circle, CircleProblem, Circles
 from tests.support.pools import MAX_CELLS, quiet, shuffled
 from tests.support.pools import circles as problem
 
+JUDGED = {"only_judged": True}
+
 small = settings(max_examples=25, deadline=None, derandomize=True)
 
 
@@ -571,6 +573,78 @@ def test_who_joins_is_told_what_they_bring_and_others_do_not_count() -> None:
     # Two who join, each with three who are there, and with each other.
     assert found.totals.pairs == 7
     assert found.totals.matched == 6
+
+
+# Judged as they are.
+
+
+def judged(values: dict[str, Any], found: Circles) -> Circles:
+    """Return circles that were found, judged as if somebody had composed them."""
+    there = seats(
+        *(
+            (member.id, member.role.value, number)
+            for number, circle in enumerate(found.circles)
+            for member in circle.members
+        )
+    )
+    return form({**values, "there": there, "only_judged": True})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_circle_is_judged_as_it_would_have_been_told_of(seed: int) -> None:
+    values = problem(seed=seed)
+    found = form(values)
+
+    again = judged(values, found)
+
+    kept = {"score", "parts", "notes", "fit", "common_ground", "members"}
+    assert [one.model_dump(include=kept) for one in again.circles] == [
+        one.model_dump(include=kept) for one in found.circles
+    ]
+    assert (again.unmatched, {one.is_locked for one in again.circles}) == ([], {True})
+    assert again.totals.total == found.totals.total
+
+
+def test_what_a_judged_circle_breaks_is_told_and_not_refused() -> None:
+    values = problem(1, 2, 1)
+    values["participants"]["grade_rank"] = [1, 5, 1, 1]
+    values["policy"]["hard"] = [{"rule": "seniority", "params": {"gap_max": 1}}]
+    values["blocks"] = {"first": ["facilitator-0"], "second": ["mentee-1"]}
+    everybody = [("facilitator-0", "facilitator", 0), ("mentor-0", "mentor", 0)]
+    values["there"] = seats(*everybody, ("mentee-0", "mentee", 0), ("mentee-1", "mentee", 0))
+    unbound = {**values, "policy": values["policy"] | {"hard": []}, "blocks": {}}
+
+    found, free = (form(one | JUDGED).circles[0] for one in (values, unbound))
+
+    assert sorted(one.rule for one in found.broken) == ["not_blocked", "seniority"]
+    assert free.broken == []
+    assert (found.score, found.parts) == (free.score, free.parts)
+    assert found.fit >= 0
+
+
+def test_of_a_circle_that_has_begun_only_who_joins_is_judged() -> None:
+    values = problem(1, 2, 1, **begun(1, "mentor-0", "mentee-0"))
+    values["blocks"] = {
+        "first": ["mentor-0", "mentor-0"],
+        "second": ["mentee-0", "mentee-1"],
+    }
+    values["locks"] = {"first": ["facilitator-0"], "second": ["mentee-1"]}
+
+    (found,) = form(values | JUDGED).circles
+
+    assert [one.rule for one in found.broken] == ["not_blocked"]
+    assert [one.id for one in found.joining] == ["mentee-1"]
+
+
+def test_sizes_and_who_leads_are_not_what_a_circle_is_judged_by() -> None:
+    values = problem(1, 1, 2, track={"min_members": 4, "max_members": 4})
+    people = [("mentor-0", "mentor", 0), ("mentee-0", "mentee", 0)]
+    leading = [(f"facilitator-{one}", "facilitator", 0) for one in range(2)]
+
+    found = form(values | JUDGED | {"there": seats(*leading, *people)})
+
+    assert found.circles[0].broken == []
+    assert faults(values | JUDGED | {"there": seats(*people)}) == {("#/there/id/1", "missing")}
 
 
 @pytest.mark.parametrize("seed", range(4))

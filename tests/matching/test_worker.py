@@ -96,6 +96,18 @@ def test_scores_of_a_mentor_and_of_a_mentee_come_best_first() -> None:
         assert scores == sorted(scores, reverse=True)
 
 
+def test_groups_are_told_as_their_solution_tells_them() -> None:
+    values = problem(mentors=2, mentees=4, seats=[2, 2], format="group")
+    matches = result(Operation.SOLUTIONS, values)["solution"]["matches"]
+    pairs = [(one["first"], one["second"]) for match in matches for one in match["pairs"]]
+    named = {"first": [one for one, _ in pairs], "second": [other for _, other in pairs]}
+
+    groups = result(Operation.SCORES, {"problem": values, "pairs": named})["groups"]
+
+    assert sorted(groups, key=str) == sorted(matches, key=str)
+    assert result(Operation.SCORES, {"problem": problem(), "about": "mentor-0"})["groups"] == []
+
+
 @pytest.mark.parametrize(
     "asked",
     [
