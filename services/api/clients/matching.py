@@ -1,5 +1,6 @@
 """What api asks of matching: a frozen problem in, explained answers out, for one organization."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from shared.errors import ConflictError, InvalidError, UnavailableError, Violation
 from shared.http import ServiceClient
 from shared.schemas.matching import (
+    Circles,
     CirclesLine,
     DrawLine,
     EmbeddingsAnswer,
@@ -91,13 +93,14 @@ async def ask[Answer: Last](
     organization_id: UUID,
     problem: Mapping[str, Any],
     on_progress: OnProgress,
+    subject: str = RUNS,
 ) -> Answer:
     """Ask about a whole problem; what `on_progress` raises ends it."""
     async with client.stream(
         "POST",
         door.path,
         organization_id=organization_id,
-        subject=RUNS,
+        subject=subject,
         body=problem,
         read_seconds=SILENCE_SECONDS,
     ) as answer:
@@ -114,6 +117,29 @@ async def ask[Answer: Last](
                 await on_progress(line)
     # A connection that ends before the last line is a matching that went away.
     raise _unavailable()
+
+
+async def judge_circles(
+    client: ServiceClient, *, organization_id: UUID, subject: str, problem: Mapping[str, Any]
+) -> Circles:
+    """Ask what the circles that are there are worth, and which rules they break."""
+    try:
+        async with asyncio.timeout(QUESTION_SECONDS):
+            line = await ask(
+                client,
+                CIRCLES,
+                organization_id=organization_id,
+                problem={**problem, "only_judged": True},
+                on_progress=_take_no_note,
+                subject=subject,
+            )
+    except TimeoutError:
+        raise _unavailable() from None
+    return line.circles
+
+
+async def _take_no_note(_line: ProgressLine) -> None:
+    pass
 
 
 async def score(

@@ -1,9 +1,7 @@
 """Compose proposals and decide on them, for coordinators; answer, for those who are asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,6 +10,7 @@ from services.api.access import rules as access
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
 from services.api.decisions import rules
+from services.api.decisions.rules import Judged, Members
 from services.api.match_runs import operations as run_operations
 from services.api.match_runs import queries as runs
 from services.api.match_runs.rules import RunStatus
@@ -29,7 +28,7 @@ from services.api.people import queries as people
 from services.api.people.rules import PersonStatus
 from services.api.pools import rules as pool_rules
 from services.api.programs import queries as programs
-from services.api.programs.rules import MENTEE_SIDE, Format, TrackRole
+from services.api.programs.rules import Format, TrackRole
 from services.api.programs.tables import Track
 from services.api.proposals import operations as proposals
 from services.api.proposals import queries
@@ -42,25 +41,8 @@ from shared.persistence.reads import SessionReader
 from shared.web.preconditions import accept_match
 
 MATCHABLE_PERSON = frozenset({PersonStatus.PENDING, PersonStatus.ACTIVE})
-PAIR = 2
 # Whoever is full may be part of a proposal still; whether a place is free is asked apart.
 MATCHABLE = frozenset({ParticipantStatus.AVAILABLE, ParticipantStatus.AT_CAPACITY})
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What matching said of people put together by hand, where it was asked."""
-
-    score: int | None = None
-    parts: Sequence[Mapping[str, Any]] = ()
-    broken: Sequence[Mapping[str, Any]] = ()
-
-
-type Scored = Mapping[frozenset[UUID], tuple[int, list[dict[str, Any]]]]
-"""What matching said of pairs of participants, or of one and whom they join: score and parts."""
-
-type Members = Sequence[tuple[UUID, TrackRole]]
-"""Who is to be together: participants, each with a role."""
 
 
 async def compose(
@@ -301,22 +283,20 @@ async def swap(
     proposal_id: UUID,
     other_id: UUID,
     role: TrackRole | None,
-    scored: Scored,
-    broken: Sequence[Mapping[str, Any]],
+    judged: Sequence[Judged],
     if_match: str | None,
     now: datetime,
 ) -> tuple[Proposal, Proposal]:
     """Exchange the members of two proposals, which makes two new ones to decide on.
 
-    `scored` holds what matching said of the new pairs, `broken` the policy's rules that forbid
-    them; where it said nothing there is no score.
+    `judged` is what matching said of each; where it said nothing there is no score.
     """
     first, second = await _load_two(session, actor, proposal_id, other_id, if_match)
     track = await proposals.track_of(session, proposal=first[0])
     _require_decidable(await _run_of(session, first[0]))
-    if broken:
+    if broken := [reason for one in judged for reason in one.broken]:
         raise rules.broken_policy(broken)
-    new_members = exchange(_pairs(first[1]), _pairs(second[1]), role)
+    new_members = rules.exchanged(_pairs(first[1]), _pairs(second[1]), role=role)
     people_of = {one.participant_id: one.person_id for one in [*first[1], *second[1]]}
     for proposal, members in (first, second):
         proposal.decided_by = actor.person_id
@@ -335,66 +315,22 @@ async def swap(
         for one in sorted((first[0], second[0]), key=lambda one: str(one.mentorship_id))
     }
     made = []
-    for (left, _members_left), pairs in zip((first, second), new_members, strict=True):
+    for left, pairs, said in zip((first[0], second[0]), new_members, judged, strict=True):
         found = await _participants(session, track, pairs)
         await _require_rules(session, track, pairs, found, present=present[left.id])
-        score, parts = scored.get(
-            frozenset([*(one for one, _role in pairs), *filter(None, [left.mentorship_id])]),
-            (None, []),
-        )
         proposal = await proposals.add(
             session,
             track=track,
             run_id=first[0].run_id,
             members=[(one, people_of[one], role_) for one, role_ in pairs],
-            score=score,
-            parts=parts,
+            score=said.score,
+            parts=said.parts,
             mentorship_id=left.mentorship_id,
             actor_id=actor.person_id,
             now=now,
         )
         made.append(proposal)
     return made[0], made[1]
-
-
-def exchange(first: Members, second: Members, role: TrackRole | None) -> tuple[Members, Members]:
-    """Return who would be together after a swap."""
-    return rules.exchanged(first, second, role=role or rules.usual_swap_role(first))
-
-
-def pairs_after_swap(
-    rows: Sequence[Mapping[str, Any] | None], role: TrackRole | None
-) -> list[tuple[UUID, UUID]]:
-    """Return the pairs that a swap of two proposals would make, or none where it cannot.
-
-    Who joins a mentorship is a pair with it.
-    """
-    known = [row for row in rows if row is not None and row["members"]]
-    if len(known) != PAIR:
-        return []
-    told = [
-        [(UUID(str(one["participant_id"])), TrackRole(one["role"])) for one in row["members"]]
-        for row in known
-    ]
-    there = [
-        [(one, TrackRole.MENTOR) for one in filter(None, [row["mentorship_id"]])] for row in known
-    ]
-    try:
-        made = exchange(told[0], told[1], role)
-    except ConflictError:
-        # Whoever swaps is told so when the swap itself is tried.
-        return []
-    return [
-        (members[0][0], members[1][0])
-        for members in (
-            sorted([*beside, *one], key=_is_below) for beside, one in zip(there, made, strict=True)
-        )
-        if len(members) == PAIR
-    ]
-
-
-def _is_below(member: tuple[UUID, TrackRole]) -> bool:
-    return member[1] in MENTEE_SIDE
 
 
 async def _load_two(

@@ -12,6 +12,7 @@ from services.api.access.roles import Role
 from services.api.access.rules import Actor, Scope
 from services.api.clients import matching
 from services.api.decisions import operations, rules
+from services.api.decisions.rules import Composition, Judged, Rows
 from services.api.decisions.schemas import (
     PresentMemberView,
     ProposalCreate,
@@ -45,7 +46,7 @@ from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask, PoolOf
 from services.api.programs import queries as programs
-from services.api.programs.rules import TrackRole
+from services.api.programs.rules import Format, TrackRole
 from services.api.programs.schemas import TrackId
 from services.api.programs.tables import MatchPolicy, Track
 from services.api.proposals import queries
@@ -55,8 +56,9 @@ from services.api.proposals.tables import Proposal
 from services.api.resources import Resources
 from shared import ids
 from shared.errors import InvalidError, UnavailableError
+from shared.http import ServiceClient
 from shared.persistence.reads import Reader, SessionReader
-from shared.schemas.matching import PairScore
+from shared.schemas.matching import Match, PairScore, Reason
 from shared.web import responses
 
 router = door("match-runs")
@@ -212,14 +214,16 @@ async def compose_proposal(
     resources: ResourcesDep,
     body: ProposalCreate,
 ) -> Response:
-    """Put people together by hand. A pair that a hard rule forbids is refused by the rule's name.
+    """Put people together by hand. What a hard rule forbids is refused by the rule's name.
 
-    Hard rules of the policy are judged by matching, which also says how well two people fit; with
-    `force` they give way. Rules that always hold are checked here: one's own reporting line, the
-    format, and people who are kept apart.
+    Hard rules of the policy are judged by matching, in pairs, groups and circles as in runs. It
+    also says how well people fit; with `force` hard rules give way. Rules that always hold are
+    checked here: one's own reporting line, the format, and people who are kept apart.
     """
     members = [(one.participant_id, one.role) for one in body.members]
-    judged = await _judged(reading, resources, actor, track_id, members, now=now)
+    judged = await _judged_by_hand(
+        reading, resources, actor, track_id, Composition(members), now=now
+    )
 
     async def work(session: SessionDep) -> Response:
         proposal = await operations.compose(
@@ -240,53 +244,103 @@ async def compose_proposal(
     return await writing(work)
 
 
-async def _judged(
+async def _judged_by_hand(
     reading: Reading,
     resources: Resources,
     actor: Actor,
     track_id: UUID,
-    members: operations.Members,
+    composition: Composition,
     *,
     now: datetime,
-) -> operations.Judged:
+) -> Judged:
     """Ask matching about people put together by hand, where only it can judge a rule."""
     async with reading() as reader:
         task = await _task_by_hand(reader, resources, actor, track_id, now=now)
-    opaque = {one: name for name, one in task.participants.items()} if task else {}
-    if task is None or not all(
-        role is TrackRole.FACILITATOR
-        or role in pool_rules.roles_of(task.problem, opaque.get(one, ""))
-        for one, role in members
-    ):
-        # Whoever has no place now is refused by name when the proposal itself is tried.
-        return operations.Judged()
-    roles: dict[str, set[TrackRole]] = {}
-    for one, role in members:
-        if one in opaque:
-            roles.setdefault(opaque[one], set()).add(role)
-    pairs = rules.pairs_to_judge([(opaque[one], role) for one, role in members if one in opaque])
-    if not pairs:
-        return operations.Judged()
-    problem = pool_rules.narrowed(task.problem, roles)
-    # Who is kept apart is looked up anew where the proposal is made.
-    problem["blocks"] = {"first": [], "second": []}
-    answer = await matching.score(
-        matching.required(resources.matching),
+    if task is None:
+        return Judged()
+    [judged] = await _judged(matching.required(resources.matching), actor, task, [composition])
+    return judged
+
+
+async def _judged(
+    client: ServiceClient, actor: Actor, task: FrozenTask, compositions: Sequence[Composition]
+) -> list[Judged]:
+    """Ask matching what each composition is worth, and which rules it breaks."""
+    rows = [rules.rows_to_judge(task, one) for one in compositions]
+    asked = [one for one in rows if one]
+    if not asked:
+        return [Judged() for _ in rows]
+    is_circle = task.problem["format"] == Format.CIRCLE
+    said = await (_said_of_circles if is_circle else _said_of_pairs)(client, actor, task, asked)
+    found = iter(said)
+    return [next(found) if one else Judged() for one in rows]
+
+
+async def _said_of_circles(
+    client: ServiceClient, actor: Actor, task: FrozenTask, compositions: Sequence[Rows]
+) -> list[Judged]:
+    answer = await matching.judge_circles(
+        client,
         organization_id=actor.organization_id,
         subject=actor.principal,
-        problem=problem,
-        pairs={"first": [one for one, _ in pairs], "second": [other for _, other in pairs]},
+        problem=rules.circles_question(task, compositions),
     )
-    judges = rules.only_matching_judges(task.problem["policy"]["hard"])
-    return operations.Judged(
-        score=round(answer.pairs[0].score) if len(answer.pairs) == 1 else None,
-        parts=_parts_of(answer.pairs[0], task.names) if len(answer.pairs) == 1 else (),
-        broken=[
-            pool_rules.revealed(one.model_dump(mode="json"), task.names)
-            for pair in answer.pairs
-            for one in pair.broken
-            if one.rule in judges
+    found = {_people_of(circle): circle for circle in answer.circles}
+    circles = [found[frozenset(name for name, _role in rows)] for rows in compositions]
+    return [_as_drafted(circle, task, circle.broken) for circle in circles]
+
+
+async def _said_of_pairs(
+    client: ServiceClient, actor: Actor, task: FrozenTask, compositions: Sequence[Rows]
+) -> list[Judged]:
+    pairs = [pool_rules.mentor_first(rows) for rows in compositions]
+    named = [pair for some in pairs for pair in some]
+    answer = await matching.score(
+        client,
+        organization_id=actor.organization_id,
+        subject=actor.principal,
+        problem=rules.pairs_question(task, compositions),
+        pairs={"first": [one for one, _ in named], "second": [other for _, other in named]},
+    )
+    groups = {_people_of(group): group for group in answer.groups}
+    scores = iter(answer.pairs)
+    found = []
+    for rows, some in zip(compositions, pairs, strict=True):
+        scored = [next(scores) for _ in some]
+        broken = [reason for one in scored for reason in one.broken]
+        group = groups.get(frozenset(name for name, _role in rows))
+        if group is not None:
+            found.append(_as_drafted(group, task, broken))
+        elif len(scored) == 1:
+            found.append(_as_scored(scored[0], task, broken))
+        else:
+            found.append(Judged(broken=_broken(task, broken)))
+    return found
+
+
+def _people_of(match: Match) -> frozenset[str]:
+    return frozenset(one.id for one in match.members)
+
+
+def _as_drafted(match: Match, task: FrozenTask, broken: Sequence[Reason]) -> Judged:
+    """Return what a run would have stored of a match, and the rules it breaks."""
+    [draft] = proposal_rules.drafts_of(match, task)
+    return Judged(score=round(draft.score), parts=draft.parts, broken=_broken(task, broken))
+
+
+def _as_scored(pair: PairScore, task: FrozenTask, broken: Sequence[Reason]) -> Judged:
+    return Judged(
+        score=round(pair.score),
+        parts=[
+            pool_rules.revealed(part.model_dump(mode="json"), task.names) for part in pair.parts
         ],
+        broken=_broken(task, broken),
+    )
+
+
+def _broken(task: FrozenTask, broken: Sequence[Reason]) -> list[Mapping[str, Any]]:
+    return rules.judged_broken(
+        task, [pool_rules.revealed(one.model_dump(mode="json"), task.names) for one in broken]
     )
 
 
@@ -296,8 +350,8 @@ async def _task_by_hand(
     """Return the pool of a track whose policy has rules only matching can judge."""
     track = await programs.get_part(reader, Track, actor=actor, part_id=track_id)
     facts = actor.facts(program_id=track["program_id"])
-    is_solved = track["format"] in pool_rules.SOLVED
-    if track["policy_id"] is None or not is_solved or not access.holds("proposal.decide", facts):
+    is_judged = track["format"] in rules.JUDGED
+    if track["policy_id"] is None or not is_judged or not access.holds("proposal.decide", facts):
         return None
     policy = await programs.get_part(reader, MatchPolicy, actor=actor, part_id=track["policy_id"])
     if not rules.only_matching_judges(policy["hard"]):
@@ -409,11 +463,11 @@ async def swap_proposals(
 ) -> Response:
     """Exchange members of two proposals of one run and return the two new ones to decide on.
 
-    The new proposals carry scores when matching answers, and a pair that a hard rule forbids is
-    refused by the rule's name; without matching they carry none.
+    The new proposals carry scores when matching answers, and circles what all of them share; what
+    a hard rule forbids is refused by the rule's name. Without matching they carry none of it.
     """
-    scored, broken = await _scores_after_swap(
-        reading, resources, actor, (proposal_id, body.with_proposal_id), body.role
+    judged = await _judged_after_swap(
+        reading, resources, actor, (proposal_id, body.with_proposal_id), body.role, now=now
     )
 
     async def work(session: SessionDep) -> Response:
@@ -423,8 +477,7 @@ async def swap_proposals(
             proposal_id=proposal_id,
             other_id=body.with_proposal_id,
             role=body.role,
-            scored=scored,
-            broken=broken,
+            judged=judged,
             if_match=if_match,
             now=now,
         )
@@ -435,65 +488,46 @@ async def swap_proposals(
     return await writing(work)
 
 
-async def _scores_after_swap(
+async def _judged_after_swap(
     reading: Reading,
     resources: Resources,
     actor: Actor,
     proposal_ids: tuple[UUID, UUID],
     role: TrackRole | None,
-) -> tuple[operations.Scored, list[dict[str, Any]]]:
-    """Ask matching what the new pairs are worth and which rules forbid them.
-
-    Nothing when there is nobody to ask.
-    """
+    *,
+    now: datetime,
+) -> list[Judged]:
+    """Ask matching about both proposals that a swap makes; nothing when it cannot be asked."""
+    unjudged = [Judged() for _ in proposal_ids]
     async with reading() as reader:
         rows = [await queries.find(reader, actor=actor, proposal_id=one) for one in proposal_ids]
-        pairs = operations.pairs_after_swap(rows, role)
-        run_id = rows[0]["run_id"] if rows[0] else None
-        if not pairs or run_id is None or resources.matching is None:
-            return {}, []
-        task = await run_operations.frozen_task(
-            reader, organization_id=actor.organization_id, run_id=run_id
-        )
-    meant = {**task.participants}
-    if task.is_solved:
-        meant |= {name: one.mentorship_id for name, one in task.there.items() if one.leads}
-    opaque = {one: name for name, one in meant.items()}
-    if not opaque.keys() >= {one for pair in pairs for one in pair}:
-        return {}, []
+        compositions = rules.after_swap(rows, role)
+        if rows[0] is None or not compositions or resources.matching is None:
+            return unjudged
+        task = await _task_of(reader, resources, actor, rows[0], now=now)
+    if task is None:
+        return unjudged
     try:
-        answer = await matching.score(
-            resources.matching,
-            organization_id=actor.organization_id,
-            subject=actor.principal,
-            problem=task.problem,
-            pairs={
-                "first": [opaque[first] for first, _second in pairs],
-                "second": [opaque[second] for _first, second in pairs],
-            },
-        )
+        return await _judged(resources.matching, actor, task, compositions)
     except (UnavailableError, InvalidError):
         # A score is welcome but not needed: the coordinator may swap without it.
-        return {}, []
-    judges = rules.only_matching_judges(task.problem["policy"]["hard"])
-    scored = {
-        frozenset(meant[one] for one in (pair.first, pair.second)): (
-            round(pair.score),
-            _parts_of(pair, task.names),
-        )
-        for pair in answer.pairs
-    }
-    broken = [
-        one.model_dump(mode="json")
-        for pair in answer.pairs
-        for one in pair.broken
-        if one.rule in judges
-    ]
-    return scored, broken
+        return unjudged
 
 
-def _parts_of(pair: PairScore, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [pool_rules.revealed(part.model_dump(mode="json"), names) for part in pair.parts]
+async def _task_of(
+    reader: Reader,
+    resources: Resources,
+    actor: Actor,
+    proposal: Mapping[str, Any],
+    *,
+    now: datetime,
+) -> FrozenTask | None:
+    """Return what the run of a proposal worked on, or the pool as it is where there was none."""
+    if proposal["run_id"] is None:
+        return await _task_by_hand(reader, resources, actor, proposal["track_id"], now=now)
+    return await run_operations.frozen_task(
+        reader, organization_id=actor.organization_id, run_id=proposal["run_id"]
+    )
 
 
 def _mount_lock(action: str, summary: str, description: str, *, is_locked: bool) -> None:

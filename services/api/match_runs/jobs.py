@@ -27,9 +27,9 @@ from services.api.pools import operations as pools
 from services.api.pools import queries as pool_queries
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask
-from services.api.programs.rules import Format, MatchMode, TrackRole
+from services.api.programs.rules import Format, MatchMode
 from services.api.proposals import rules as proposal_rules
-from services.api.proposals.operations import Draft
+from services.api.proposals.rules import Draft
 from services.api.timers import queries as timers
 from shared.errors import DomainError, UnavailableError
 from shared.http import ServiceClient
@@ -41,14 +41,11 @@ from shared.persistence.tenancy import Tenant
 from shared.schemas.matching import (
     MAX_TEXTS,
     Certificate,
-    Circle,
     Circles,
     CirclesLine,
     Draw,
     Fairness,
     Match,
-    Member,
-    Part,
     ProgressLine,
     Reason,
     Solution,
@@ -297,7 +294,7 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: matching.Las
     """Store what matching found, if the run is still ours."""
     outcome = Outcome.of(line)
     names = task.names
-    drafts = [draft for match in outcome.matches for draft in _drafts(match, task, names)]
+    drafts = [draft for match in outcome.matches for draft in proposal_rules.drafts_of(match, task)]
     async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
         run = await operations.lock_claimed(session, claimed)
         await operations.finish(
@@ -323,50 +320,6 @@ async def write(desk: Desk, claimed: Claim, task: FrozenTask, line: matching.Las
             ],
             now=await _now(desk, session, claimed),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Together:
-    """People who are put together at once: all of a match, or one who joins what is there."""
-
-    members: Sequence[Member]
-    score: float
-    parts: Sequence[Part]
-    is_locked: bool
-
-
-def _drafts(match: Match, task: FrozenTask, names: Mapping[str, str]) -> list[Draft]:
-    there = [task.there[one.id] for one in match.members if one.id in task.there]
-    ground = [proposal_rules.ground_part(one.key, one.params) for one in _ground_of(match)]
-    return [
-        Draft(
-            members=[
-                (task.participants[one.id], TrackRole(one.role.value)) for one in some.members
-            ],
-            score=some.score,
-            parts=[
-                *(pool_rules.revealed(part.model_dump(mode="json"), names) for part in some.parts),
-                *ground,
-            ],
-            is_locked=some.is_locked,
-            mentorship_id=there[0].mentorship_id if there else None,
-        )
-        for some in _together(match, task)
-    ]
-
-
-def _together(match: Match, task: FrozenTask) -> list[_Together]:
-    """Return whom a match puts together; who joins what is there is proposed by themselves."""
-    if isinstance(match, Circle) and match.members[0].id in task.there:
-        return [
-            _Together([one], one.score, one.parts, one.id in match.there) for one in match.joining
-        ]
-    new = [one for one in match.members if one.id not in task.there]
-    return [_Together(new, match.score, match.parts, match.is_locked)]
-
-
-def _ground_of(match: Match) -> Sequence[Reason]:
-    return match.common_ground if isinstance(match, Circle) else ()
 
 
 def _stats(

@@ -23,8 +23,7 @@ from services.api.programs.tables import MatchPolicy, Program, Track
 from services.api.proposals import operations as proposals
 from services.api.proposals import queries as proposal_queries
 from services.api.proposals import rules as proposal_rules
-from services.api.proposals.operations import Draft
-from services.api.proposals.rules import OPEN, ProposalStatus
+from services.api.proposals.rules import OPEN, Draft, ProposalStatus
 from services.api.proposals.tables import Proposal, ProposalMember
 from shared import ids
 from shared.errors import ConflictError, NotFoundError, unknown_reference

@@ -678,6 +678,24 @@ def narrowed(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) -
     }
 
 
+def seating(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Return a problem in which only some have a place, each in some roles; nobody is locked.
+
+    Everybody else is still known, as what is rare among people depends on all of them.
+    """
+    names, places = problem["participants"]["id"], problem["places"]
+    held = [
+        index
+        for index, (row, role) in enumerate(zip(places["participant"], places["role"], strict=True))
+        if role in roles.get(names[row], ())
+    ]
+    return {
+        **problem,
+        "places": {name: [column[one] for one in held] for name, column in places.items()},
+        "locks": _columns(()),
+    }
+
+
 def count_pairs(problem: Mapping[str, Any]) -> int:
     """Count the pairs of a problem: everybody who might face whom, rules aside."""
     roles: Sequence[str] = problem["places"]["role"]

@@ -1,7 +1,6 @@
 """Make proposals, ask their people, and take them from one state to the next."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +22,7 @@ from services.api.pools.rules import PoolOf
 from services.api.programs.rules import ConsentSides, Format, TrackRole
 from services.api.programs.tables import Track
 from services.api.proposals import queries, rules
-from services.api.proposals.rules import ProposalAction, ProposalStatus
+from services.api.proposals.rules import Draft, ProposalAction, ProposalStatus
 from services.api.proposals.tables import PastPair, Proposal, ProposalMember
 from services.api.timers import operations as timers
 from shared import ids
@@ -41,17 +40,6 @@ EVENT_OF: Mapping[ProposalStatus, str] = {
     ProposalStatus.EXPIRED: "proposal.expired",
 }
 TELLS_OTHERS = frozenset({ProposalStatus.ACCEPTED, ProposalStatus.DECLINED, ProposalStatus.EXPIRED})
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A proposal as a run has found it; with a mentorship, its members are to join that one."""
-
-    members: Sequence[tuple[UUID, TrackRole]]
-    score: float
-    parts: Sequence[Mapping[str, Any]]
-    is_locked: bool
-    mentorship_id: UUID | None = None
 
 
 async def add(

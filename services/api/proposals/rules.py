@@ -1,15 +1,18 @@
 """States of proposals (domain 5.3), who is asked, and what circles share, as data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
-from services.api.pools.rules import SHORTLISTED
+from services.api.pools.rules import SHORTLISTED, FrozenTask, revealed
 from services.api.programs.rules import MENTEE_SIDE, ConsentSides, ProgramStatus, TrackRole
 from shared.errors import ConflictError, Violation
+from shared.schemas.matching import Circle, Match, Member, Part, Reason
 
 
 class ProposalStatus(StrEnum):
@@ -80,6 +83,17 @@ REMIND_AFTER = timedelta(days=3)
 EXPIRE_AFTER = timedelta(days=7)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal as a run has found it; with a mentorship, its members are to join that one."""
+
+    members: Sequence[tuple[UUID, TrackRole]]
+    score: float
+    parts: Sequence[Mapping[str, Any]]
+    is_locked: bool
+    mentorship_id: UUID | None = None
+
+
 def next_status(status: ProposalStatus, action: ProposalAction) -> ProposalStatus:
     """Return the state after the action; an illegal one is a `ConflictError`."""
     try:
@@ -147,3 +161,52 @@ def is_asked(role: TrackRole, sides: ConsentSides) -> bool:
     if sides is ConsentSides.BOTH or role is TrackRole.PEER:
         return True
     return (role in MENTEE_SIDE) is (sides is ConsentSides.MENTEE_SIDE)
+
+
+# What a match proposes.
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """People who are put together at once: all of a match, or one who joins what is there."""
+
+    members: Sequence[Member]
+    score: float
+    parts: Sequence[Part]
+    is_locked: bool
+
+
+def drafts_of(match: Match, task: FrozenTask) -> list[Draft]:
+    """Return what a match proposes: all of it at once, or each who joins what is there."""
+    names = task.names
+    there = [task.there[one.id] for one in match.members if one.id in task.there]
+    ground = [ground_part(one.key, one.params) for one in _ground_of(match)]
+    return [
+        Draft(
+            members=[
+                (task.participants[one.id], TrackRole(one.role.value)) for one in some.members
+            ],
+            score=some.score,
+            parts=[
+                *(revealed(part.model_dump(mode="json"), names) for part in some.parts),
+                *ground,
+            ],
+            is_locked=some.is_locked,
+            mentorship_id=there[0].mentorship_id if there else None,
+        )
+        for some in _together(match, task)
+    ]
+
+
+def _together(match: Match, task: FrozenTask) -> list[_Together]:
+    """Return whom a match puts together; who joins what is there is proposed by themselves."""
+    if isinstance(match, Circle) and match.members[0].id in task.there:
+        return [
+            _Together([one], one.score, one.parts, one.id in match.there) for one in match.joining
+        ]
+    new = [one for one in match.members if one.id not in task.there]
+    return [_Together(new, match.score, match.parts, match.is_locked)]
+
+
+def _ground_of(match: Match) -> Sequence[Reason]:
+    return match.common_ground if isinstance(match, Circle) else ()
