@@ -441,10 +441,9 @@ def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
 
     clock, step = Stopwatch(), Reporter(say)
     asked = Problem.model_validate_json(body)
-    problem = solver.ready(asked, max_cells=max_cells)
     clock.lap()
-    board = solver.lay_out(problem, step=step, asked=asked.locks)
-    say(Kind.ACCEPTED, to_json({"time_s": problem.policy.limits.time_s}))
+    board = solver.lay_out(asked, max_cells=max_cells, step=step)
+    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
     decided = solver.solve(board, step=step)
     clock.lap()
@@ -455,23 +454,21 @@ def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
 
 
 def _scores(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import questions, solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import questions  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import ScoresRequest  # noqa: PLC0415
 
     request = ScoresRequest.model_validate_json(body)
-    problem = solver.ready(request.problem, max_cells=max_cells)
-    board = solver.lay_out(problem, step=Reporter(say))
-    return questions.scores_of(request, board).model_dump_json().encode()
+    answer = questions.score(request, max_cells=max_cells, step=Reporter(say))
+    return answer.model_dump_json().encode()
 
 
 def _explanations(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import questions, solver  # noqa: PLC0415 - only workers load numerics
+    from services.matching import questions  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import ExplanationsRequest  # noqa: PLC0415
 
     request = ExplanationsRequest.model_validate_json(body)
-    step = Reporter(say)
-    board = solver.lay_out(solver.ready(request.problem, max_cells=max_cells), step=step)
-    return questions.explanations_of(request, board, step=step).model_dump_json().encode()
+    answer = questions.explain(request, max_cells=max_cells, step=Reporter(say))
+    return answer.model_dump_json().encode()
 
 
 def _policy_check(body: bytes, max_cells: int, say: Say) -> bytes:

@@ -1,6 +1,7 @@
 """Other questions about a problem: scores, reasons, what-if, and whether a policy does its work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -35,11 +36,39 @@ from shared.schemas.matching import (
     WhatIf,
 )
 
+# The problem, which these requests hold under a name of its own.
+
+
+def _lay_out(problem: Problem, *, max_cells: int, step: Step) -> Board:
+    with _pointing_into_problem():
+        return solver.lay_out(problem, max_cells=max_cells, step=step)
+
+
+def _solve(board: Board, *, step: Step) -> Decision:
+    # Some problems prove too large only when they are solved.
+    with _pointing_into_problem():
+        return solver.solve(board, step=step)
+
+
+@contextmanager
+def _pointing_into_problem() -> Iterator[None]:
+    """Let what is wrong with a problem point to where the request holds it."""
+    try:
+        yield
+    except InvalidError as error:
+        errors = [
+            replace(one, pointer=f"#/problem{one.pointer.removeprefix('#')}")
+            for one in error.errors
+        ]
+        raise InvalidError(error.detail, code=error.code, errors=errors) from None
+
+
 # Scores.
 
 
-def scores_of(request: ScoresRequest, board: Board) -> ScoresAnswer:
+def score(request: ScoresRequest, *, max_cells: int, step: Step) -> ScoresAnswer:
     """Return the scores of named pairs, or somebody's best ones."""
+    board = _lay_out(request.problem, max_cells=max_cells, step=step)
     first, second = _asked(board, request.pairs)
     found = explanations.pair_scores(board, first, second)
     if request.about is not None:
@@ -105,12 +134,11 @@ def _unknown(pointer: str) -> InvalidError:
 # Reasons.
 
 
-def explanations_of(
-    request: ExplanationsRequest, board: Board, *, step: Step
-) -> ExplanationsAnswer:
+def explain(request: ExplanationsRequest, *, max_cells: int, step: Step) -> ExplanationsAnswer:
     """Return why the named pairs are there or are not, and what forcing them would do."""
+    board = _lay_out(request.problem, max_cells=max_cells, step=step)
     first, second = _asked(board, request.pairs)
-    decided = solver.solve(board, step=step)
+    decided = _solve(board, step=step)
     scored = explanations.pair_scores(board, first, second)
     found = []
     for done, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
@@ -159,7 +187,7 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
         solver.check_locks(other, forced)
     except InvalidError:
         return WhatIf(possible=False)
-    instead = solver.solve(other, step=step)
+    instead = _solve(other, step=step)
     return WhatIf(
         possible=True,
         change=(_total(board, instead.taken) - _total(board, decided.taken)) / 100,
@@ -190,8 +218,8 @@ def check_policy(request: PolicyCheckRequest, *, max_cells: int, step: Step) -> 
             warnings=[] if faults else _doubts_alone(request),
         )
     problem = request.problem.model_copy(update={"policy": request.policy})
-    board = solver.lay_out(solver.ready(problem, max_cells=max_cells), step=step)
-    decided = solver.solve(board, step=step)
+    board = _lay_out(problem, max_cells=max_cells, step=step)
+    decided = _solve(board, step=step)
     allowed, effects = _effects(board, step)
     return PolicyCheckAnswer(
         valid=True,

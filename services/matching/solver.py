@@ -46,13 +46,13 @@ def ready(problem: Problem, *, max_cells: int) -> Problem:
     return inputs.canonical(problem)
 
 
-def lay_out(problem: Problem, *, step: Step, asked: Pairs | None = None) -> Board:
-    """Return a canonical problem made ready, after making sure that its locks are possible.
+def lay_out(asked: Problem, *, max_cells: int, step: Step) -> Board:
+    """Return a problem made ready, after making sure that its locks are possible.
 
-    `asked` are its locks as they were asked, into which faults then point.
+    Faults point into the problem as it was asked, whatever the order of its canonical form.
     """
-    board = set_up(problem, step=step)
-    check_locks(board, problem.locks if asked is None else asked)
+    board = set_up(ready(asked, max_cells=max_cells), step=step)
+    check_locks(board, asked.locks)
     return board
 
 

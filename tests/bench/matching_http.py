@@ -54,8 +54,8 @@ def in_process(body: bytes) -> float:
     for _ in range(ROUNDS + 1):
         before = time.perf_counter()
         asked = Problem.model_validate_json(body)
-        problem = solver.ready(asked, max_cells=settings().matching_max_cells)
-        decided = solver.solve(solver.lay_out(problem, step=quiet), step=quiet)
+        board = solver.lay_out(asked, max_cells=settings().matching_max_cells, step=quiet)
+        decided = solver.solve(board, step=quiet)
         solution = solver.describe(decided, step=quiet)
         solver.digest_of(solution)
         solution.model_dump_json()

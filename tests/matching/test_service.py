@@ -280,6 +280,46 @@ async def test_somebody_unknown_is_a_fault(http: httpx.AsyncClient, path: str) -
     assert answer.json()["errors"][0]["code"] == "unknown_reference"
 
 
+IMPOSSIBLE = problem(
+    locks={"first": ["mentor-2", "mentor-0"], "second": ["mentee-2", "mentee-0"]},
+    blocks={"first": ["mentor-0"], "second": ["mentee-0"]},
+)
+"""A problem whose second lock breaks a rule; in canonical order it is the first."""
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/scores", {"about": "mentor-0"}),
+        ("/v1/explanations", {"pairs": {"first": ["mentor-0"], "second": ["mentee-0"]}}),
+        ("/v1/policy-checks", {"policy": {}}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("values", "pointer"),
+    [
+        (IMPOSSIBLE, "#/problem/locks/first/1"),
+        ({**problem(), "format": "circle"}, "#/problem/format"),
+        ({**problem(), "places": {}}, "#/problem/places/participant"),
+    ],
+)
+async def test_what_is_wrong_with_a_problem_is_pointed_at_inside_the_question(
+    http: httpx.AsyncClient, path: str, asked: dict[str, Any], values: dict[str, Any], pointer: str
+) -> None:
+    answer = await post(http, path, {"problem": values, **asked})
+
+    assert answer.status_code == 400
+    assert pointer in {one["pointer"] for one in answer.json()["errors"]}
+
+
+async def test_what_is_wrong_with_a_question_is_pointed_at_beside_its_problem(
+    http: httpx.AsyncClient,
+) -> None:
+    answer = await post(http, "/v1/scores", {"problem": problem(), "about": "nobody"})
+
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["#/about"]
+
+
 async def test_a_policy_is_judged_on_its_own_and_on_a_pool(http: httpx.AsyncClient) -> None:
     policy = {
         **problem()["policy"],

@@ -140,7 +140,5 @@ def test_the_order_of_people_changes_nothing() -> None:
 
 def digest(values: dict[str, Any]) -> str:
     """Return the digest of the whole answer."""
-    board: Board = solver.lay_out(
-        solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS), step=quiet
-    )
+    board: Board = solver.lay_out(Problem.model_validate(values), max_cells=MAX_CELLS, step=quiet)
     return solver.digest_of(solver.describe(solver.solve(board, step=quiet), step=quiet))

@@ -182,8 +182,7 @@ class Weighed:
 
 def weigh(values: dict[str, Any]) -> Weighed:
     """Return a problem as matrices."""
-    ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
-    made = solver.lay_out(ready, step=quiet)
+    made = solver.lay_out(Problem.model_validate(values), max_cells=MAX_CELLS, step=quiet)
     first, second = (one.ravel() for one in np.indices(made.shape))
     allowed, scores = made.allowed(first, second), made.scores(first, second)
     return Weighed(made, allowed.reshape(made.shape), scores.reshape(made.shape))
@@ -197,9 +196,9 @@ def scored(values: dict[str, Any]) -> PairScore:
 
 def solve(values: dict[str, Any]) -> Solution:
     """Return the solution of a problem."""
-    ready = solver.ready(Problem.model_validate(values), max_cells=MAX_CELLS)
-    decided = solver.solve(solver.lay_out(ready, step=quiet), step=quiet)
-    return solver.describe(decided, step=quiet)
+    asked = Problem.model_validate(values)
+    laid_out = solver.lay_out(asked, max_cells=MAX_CELLS, step=quiet)
+    return solver.describe(solver.solve(laid_out, step=quiet), step=quiet)
 
 
 def pairs(solution: Solution) -> list[tuple[str, str]]:
