@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -32,7 +33,8 @@ from services.matching.settings import MatchingSettings
 from shared.errors import DomainError, InvalidError, LimitedError, UnavailableError, Violation
 
 if TYPE_CHECKING:
-    from shared.schemas.matching import Timings
+    from shared.schemas.base import Wire
+    from shared.schemas.matching import Problem, Timings
 
 HEADER = struct.Struct(">cI")
 PROGRESS_SECONDS = 0.25
@@ -435,24 +437,6 @@ class Stopwatch:
         return Timings(prepare=spent[0], score=spent[1], solve=spent[2], explain=spent[3])
 
 
-def _solution(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
-    from shared.schemas.matching import Problem, SolutionLine  # noqa: PLC0415
-
-    clock, step = Stopwatch(), Reporter(say)
-    asked = Problem.model_validate_json(body)
-    clock.lap()
-    board = solver.lay_out(asked, max_cells=max_cells, step=step)
-    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
-    clock.lap()
-    decided = solver.solve(board, step=step)
-    clock.lap()
-    solution = solver.describe(decided, step=step)
-    digest = solver.digest_of(solution)
-    line = SolutionLine(digest=digest, solution=solution, timings=clock.timings())
-    return line.model_dump_json().encode()
-
-
 def _scores(body: bytes, max_cells: int, say: Say) -> bytes:
     from services.matching import questions  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import ScoresRequest  # noqa: PLC0415
@@ -488,67 +472,85 @@ def _embeddings(body: bytes, _max_cells: int, _say: Say) -> bytes:
     return embeddings.of(request).model_dump_json().encode()
 
 
-def _circles(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import circles, rooms, solver  # noqa: PLC0415 - only workers load numerics
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A problem that is asked as a whole: its steps, and the line that ends its answer.
+
+    What `lay_out` returns is what `make` takes, and `describe` takes both. `told` is what the line
+    calls the answer. At most `most_cells` pairs are taken.
+    """
+
+    asked: "type[Problem]"
+    lay_out: Callable[..., Any]
+    make: Callable[..., Any]
+    describe: "Callable[..., Wire]"
+    line: "Callable[..., Wire]"
+    told: str
+    most_cells: int = WHOLE_CELLS
+
+
+def _solution() -> Form:
+    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
+    from shared.schemas.matching import Problem, SolutionLine  # noqa: PLC0415
+
+    def describe(_board: Any, decided: Any, *, step: Reporter) -> Any:
+        return solver.describe(decided, step=step)
+
+    steps = solver.lay_out, solver.solve, describe
+    return Form(Problem, *steps, SolutionLine, "solution", most_cells=sys.maxsize)
+
+
+def _circles() -> Form:
+    from services.matching import circles, rooms  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import CircleProblem, CirclesLine  # noqa: PLC0415
 
-    clock, step = Stopwatch(), Reporter(say)
-    asked = CircleProblem.model_validate_json(body)
-    clock.lap()
-    room = rooms.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
-    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
-    clock.lap()
-    formed = circles.form(room, step=step)
-    clock.lap()
-    made = circles.describe(room, formed, step=step)
-    line = CirclesLine(digest=solver.digest_of(made), circles=made, timings=clock.timings())
-    return line.model_dump_json().encode()
+    steps = rooms.lay_out, circles.form, circles.describe
+    return Form(CircleProblem, *steps, CirclesLine, "circles")
 
 
-def _schedule(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import schedules, solver  # noqa: PLC0415 - only workers load numerics
+def _schedule() -> Form:
+    from services.matching import schedules  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import FlashProblem, ScheduleLine  # noqa: PLC0415
 
-    clock, step = Stopwatch(), Reporter(say)
-    asked = FlashProblem.model_validate_json(body)
-    clock.lap()
-    rounds = schedules.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
-    say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
-    clock.lap()
-    planned = schedules.plan(rounds, step=step)
-    clock.lap()
-    made = schedules.describe(rounds, planned, step=step)
-    line = ScheduleLine(digest=solver.digest_of(made), schedule=made, timings=clock.timings())
-    return line.model_dump_json().encode()
+    steps = schedules.lay_out, schedules.plan, schedules.describe
+    return Form(FlashProblem, *steps, ScheduleLine, "schedule")
 
 
-def _draw(body: bytes, max_cells: int, say: Say) -> bytes:
-    from services.matching import draws, solver  # noqa: PLC0415 - only workers load numerics
+def _draw() -> Form:
+    from services.matching import draws  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import DrawLine, DrawProblem  # noqa: PLC0415
 
-    clock, step = Stopwatch(), Reporter(say)
-    asked = DrawProblem.model_validate_json(body)
+    steps = draws.lay_out, draws.draw, draws.describe
+    return Form(DrawProblem, *steps, DrawLine, "draw")
+
+
+def _whole(form_of: Callable[[], Form], body: bytes, max_cells: int, say: Say) -> bytes:
+    """Answer a problem that is asked as a whole, telling how long each step took."""
+    from services.matching import solver  # noqa: PLC0415 - only workers load numerics
+
+    form, clock, step = form_of(), Stopwatch(), Reporter(say)
+    asked = form.asked.model_validate_json(body)
     clock.lap()
-    wheel = draws.lay_out(asked, max_cells=min(max_cells, WHOLE_CELLS), step=step)
+    ground = form.lay_out(asked, max_cells=min(max_cells, form.most_cells), step=step)
     say(Kind.ACCEPTED, to_json({"time_s": asked.policy.limits.time_s}))
     clock.lap()
-    drawn = draws.draw(wheel, step=step)
+    made = form.make(ground, step=step)
     clock.lap()
-    made = draws.describe(wheel, drawn, step=step)
-    line = DrawLine(digest=solver.digest_of(made), draw=made, timings=clock.timings())
+    told = form.describe(ground, made, step=step)
+    line = form.line(digest=solver.digest_of(told), timings=clock.timings(), **{form.told: told})
     return line.model_dump_json().encode()
 
 
 _ANSWERS: Mapping[Operation, Callable[[bytes, int, Say], bytes]] = MappingProxyType(
     {
-        Operation.SOLUTIONS: _solution,
+        Operation.SOLUTIONS: partial(_whole, _solution),
         Operation.SCORES: _scores,
         Operation.EXPLANATIONS: _explanations,
         Operation.POLICY_CHECKS: _policy_check,
         Operation.EMBEDDINGS: _embeddings,
-        Operation.CIRCLES: _circles,
-        Operation.SCHEDULES: _schedule,
-        Operation.DRAWS: _draw,
+        Operation.CIRCLES: partial(_whole, _circles),
+        Operation.SCHEDULES: partial(_whole, _schedule),
+        Operation.DRAWS: partial(_whole, _draw),
     }
 )
 
