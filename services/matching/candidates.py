@@ -33,16 +33,13 @@ class Candidates:
     """Pairs by row, in order: those of row `i` lie from `starts[i]` to `starts[i + 1]`.
 
     For n rows, m columns and e pairs: `starts` int64[n + 1], `columns` int32[e], ascending in each
-    row, and `scores` int16[e] from 0 to `HIGHEST`. `allowed_*`, int64[n] and [m], counts how many
-    partners no rule keeps from somebody. No pair that was left out scores above `rest_*`, int64[n]
-    and [m], of either of its two; -1 where nothing was left out.
+    row, and `scores` int16[e] from 0 to `HIGHEST`. No pair that was left out scores above `rest_*`,
+    int64[n] and [m], of either of its two; -1 where nothing was left out.
     """
 
     starts: Ints
     columns: Columns
     scores: Scores
-    allowed_first: Ints
-    allowed_second: Ints
     rest_first: Ints
     rest_second: Ints
 
@@ -106,8 +103,6 @@ def find(
         starts=starts,
         columns=columns_of,
         scores=scores_of,
-        allowed_first=first.allowed,
-        allowed_second=second.allowed,
         rest_first=first.rest,
         rest_second=second.rest,
     )
@@ -117,7 +112,7 @@ def find(
 class _Best:
     """The best of everybody so far, as heaps whose first is the worst [people, most or one more].
 
-    `least` is the score that others must exceed.
+    `least` is the score that others must exceed, `allowed` how many no rule keeps from somebody.
     """
 
     heaps: Ints

@@ -195,8 +195,6 @@ def warm() -> None:
         starts=np.zeros(2, dtype=np.int64),
         columns=nobody.astype(np.int32),
         scores=nobody.astype(np.int16),
-        allowed_first=one,
-        allowed_second=one,
         rest_first=one,
         rest_second=one,
     )

@@ -53,8 +53,6 @@ def test_candidates_are_the_best_of_rows_and_of_columns(
 
     assert found(made) == {(one, other): scores[one][other] for one, other in expected}
     assert list(found(made)) == sorted(expected)
-    assert made.allowed_first.tolist() == [sum(s >= 0 for s in row) for row in scores]
-    assert made.allowed_second.tolist() == [sum(s >= 0 for s in row) for row in across]
 
 
 @small
@@ -181,6 +179,19 @@ def test_rules_tell_how_many_they_keep_from_somebody(is_first: bool) -> None:  #
             here, there = np.full(others, place), np.arange(others)
             sides = (here, there) if is_first else (there, here)
             assert count == judged.apart.pairs(*sides).sum()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_those_allowed_are_counted_and_those_of_them_with_room(is_first: bool) -> None:  # noqa: FBT001
+    board = board_of(varied(6, 7))
+    scores = np.array(whole(board))
+    is_allowed = scores >= 0 if is_first else (scores >= 0).T
+    has_room = np.arange(is_allowed.shape[1]) % 3 > 0
+
+    counts = candidates.count_allowed(board.blocks(), has_room, is_first=is_first)
+
+    assert counts[:, 0].tolist() == is_allowed.sum(axis=1).tolist()
+    assert counts[:, 1].tolist() == (is_allowed & has_room).sum(axis=1).tolist()
 
 
 def refusing(after: int) -> Callable[[str, int, int], None]:
