@@ -278,9 +278,12 @@ async def _policy(
     track: Mapping[str, Any] | None,
 ) -> Mapping[str, Any]:
     """Return the policy to try: exactly one is named or given, and one of the track's program."""
-    if (body.policy_id is None) is (body.policy is None):
+    if body.policy_id is None and body.policy is None:
         detail = "Name a stored policy, or give one."
         raise InvalidError(errors=[Violation("#/policy_id", "missing", detail)])
+    if body.policy_id is not None and body.policy is not None:
+        detail = "Name a stored policy or give one, not both."
+        raise InvalidError(errors=[Violation("#/policy", "not_allowed", detail)])
     if body.policy is not None:
         return body.policy.model_dump()
     try:

@@ -196,7 +196,9 @@ async def test_a_stored_policy_is_judged_too(world: World) -> None:
     for found in (answer, anywhere):
         assert ("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight") in told(found)
     assert (answer["pairs"], anywhere["pairs"]) == (1, None)
-    for refused in (both, nothing, foreign):
+    told_of = [(one["pointer"], one["code"]) for one in both.json()["errors"]]
+    assert (both.status_code, told_of) == (400, [("#/policy", "not_allowed")])
+    for refused in (nothing, foreign):
         assert refused.status_code == 400, refused.text
         assert refused.json()["errors"][0]["pointer"] == "#/policy_id"
 
@@ -273,8 +275,8 @@ async def test_exactly_one_policy_of_the_same_program_is_tried(world: World) -> 
     wrong = await simulate(pool, policy={"soft": [{"rule": "luck", "weight": 1}]})
 
     assert [one.json()["errors"][0]["pointer"] for one in (none, both, other)] == [
-        "#/policy_id"
-    ] * 3
+        *("#/policy_id", "#/policy", "#/policy_id")
+    ]
     assert wrong.json()["errors"][0]["pointer"] == "#/policy/soft/0/rule"
 
 
