@@ -107,6 +107,21 @@ def _unbounded(node: Any, place: str) -> list[str]:
     return found
 
 
+def test_any_seed_that_can_be_asked_for_can_be_answered(api: FastAPI) -> None:
+    seeds = {
+        name: kind
+        for name, schema in published(api)["components"]["schemas"].items()
+        for kind in _kinds(schema.get("properties", {}).get("seed", {}))
+        if kind.get("type") == "integer"
+    }
+    assert {"RunCreate", "RunView", "ComparedRunView"} <= seeds.keys()
+    assert {kind["maximum"] for kind in seeds.values()} == {2_147_483_647}
+
+
+def _kinds(schema: Any) -> list[Any]:
+    return schema.get("anyOf", [schema])
+
+
 def test_every_raised_code_is_documented() -> None:
     assert raised_codes() - codes.CODES.keys() == set()
 

@@ -10,15 +10,14 @@ from pydantic.json_schema import SkipJsonSchema
 from services.api.match_runs.rules import RunKind, RunMode, RunStatus
 from services.api.participants.schemas import Actions, Count, Cursor, Version
 from services.api.programs.rules import TrackRole
-from services.api.programs.schemas import PolicyId, TrackId
-from shared.schemas.base import Body, Id, Json, Line, PublicId, Timestamp, Whole
+from services.api.programs.schemas import PolicyId, Seed, TrackId
+from shared.schemas.base import Body, Id, Json, Line, PublicId, Timestamp
 from shared.web.pagination import Page
 
 RunId = Annotated[UUID, Id("match_run")]
 ProposalId = Annotated[UUID, Id("proposal")]
-Seed = Annotated[
-    int,
-    Whole(0, 2_147_483_647, 7),
+SeedOrUsual = Annotated[
+    Seed,
     Field(description="Makes equal choices the same way each time; the policy's where left out."),
 ]
 Figure = Annotated[float, Field(ge=-1e12, le=1e12, json_schema_extra={"format": "double"})]
@@ -46,14 +45,14 @@ class RunCreate(Body):
             "repeat as little as can be; the same seed is the same draw."
         ),
     )
-    seed: Seed | None = None
+    seed: SeedOrUsual | None = None
     policy_id: PolicyId | None = Field(None, description="The track's policy where left out.")
 
 
 class Rerun(Body):
     """How to run again."""
 
-    seed: Seed | None = None
+    seed: SeedOrUsual | None = None
 
 
 class RunsQuery(Page):
@@ -171,7 +170,7 @@ class RunView(TypedDict):
     kind: RunKind
     policy_id: Annotated[str, PublicId("match_policy")] | None
     policy_version: Version
-    seed: Count
+    seed: Seed
     input_hash: Annotated[str, Field(max_length=80)] | None
     previous_run_id: Annotated[str, PublicId("match_run")] | None
     started_by: Annotated[str, PublicId("person")] | None

@@ -8,6 +8,7 @@ from pydantic import Field
 from services.api.match_runs.rules import RunMode, RunStatus
 from services.api.match_runs.schemas import FairnessView, Figure, ReasonView, RunId, Score, Word
 from services.api.participants.schemas import Count, Version
+from services.api.programs.schemas import Seed
 from services.api.run_diffs.rules import Change
 from shared.schemas.base import Body, PublicId
 
@@ -29,7 +30,7 @@ class ComparedRunView(TypedDict):
     status: RunStatus
     policy_id: Annotated[str, PublicId("match_policy")] | None
     policy_version: Version
-    seed: Count
+    seed: Seed
     people: Count
     matched: Count
     proposals: Count
