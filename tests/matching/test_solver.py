@@ -268,6 +268,14 @@ def test_groups_hold_everybody_of_one_mentor() -> None:
     assert solution.totals.matched == 8
 
 
+def test_how_even_groups_are_is_told_of_the_pairs_in_them() -> None:
+    solution = solve(grouped(track={"max_members": 2}))
+
+    least = min(pair.score for match in solution.matches for pair in match.pairs)
+    assert solution.fairness.minimum == least
+    assert least < min(match.score for match in solution.matches)
+
+
 def test_groups_below_their_minimum_are_not_made() -> None:
     solution = solve(grouped(track={"min_members": 3}))
 

@@ -250,7 +250,11 @@ async def get_match_run(*, run_id: RunId, actor: ActorDep, reader: ReaderDep) ->
     openapi_extra=allow("match_run.read", READ),
 )
 async def get_run_fairness(*, run_id: RunId, actor: ActorDep, reader: ReaderDep) -> Response:
-    """Return the least score, the 5th percentile and the Gini index over a run's proposals."""
+    """Return the least score, the 5th percentile and the Gini index over a run's pairs.
+
+    Pairs are those inside its proposals: in a group each mentee with the mentor, in a circle any
+    two of its mentors and mentees.
+    """
     row = await queries.get_run(reader, actor=actor, run_id=run_id)
     if not row["stats"]:
         raise proposal_rules.not_ready("nothing_found", "The run has not found anything.")

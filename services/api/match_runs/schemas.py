@@ -84,7 +84,12 @@ class ProgressView(TypedDict):
 
 
 class FairnessView(TypedDict):
-    """How evenly the scores of a run's proposals fall."""
+    """How evenly scores of 0-100 fall: those of all pairs inside a run's proposals.
+
+    In a group each mentee is a pair with the mentor, in a circle any two of its mentors and
+    mentees are one. So the minimum may lie below the `min_score` of the run: a proposal has the
+    mean of its pairs.
+    """
 
     minimum: Figure | None
     fifth_percentile: Figure | None
@@ -92,7 +97,7 @@ class FairnessView(TypedDict):
 
 
 class RunFairnessView(TypedDict):
-    """How evenly the scores of one run's proposals fall."""
+    """How evenly the scores of all pairs inside one run's proposals fall."""
 
     match_run_id: Annotated[str, PublicId("match_run")]
     fairness: FairnessView
@@ -112,8 +117,18 @@ class StatsView(TypedDict):
     people: Count
     matched: Count
     proposals: Count
-    mean_score: Figure | None
-    min_score: Figure | None
+    mean_score: Annotated[
+        Figure | None, Field(description="Mean over all pairs inside the proposals, 0-100.")
+    ]
+    min_score: Annotated[
+        Figure | None,
+        Field(
+            description=(
+                "Least score of a proposal, 0-100; a group or circle has the mean of its pairs, "
+                "each of which `fairness` looks at."
+            )
+        ),
+    ]
     seconds: Figure
     blocking_pairs: Annotated[
         int,
