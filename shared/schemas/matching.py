@@ -517,7 +517,8 @@ class Certificate(Wire):
     """What is guaranteed.
 
     `primal` and `dual` are the values of the objective found and of its bound, in the solver's
-    integers; `gap` is the relative distance between them, 0 when optimal, None when unknown.
+    integers; `gap` is the relative distance between them, 0 when optimal, None when unknown. What
+    is stable has no bound: it is optimal where no two would both rather have each other.
     """
 
     kind: CertificateKind

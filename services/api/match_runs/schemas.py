@@ -153,7 +153,15 @@ class CertificateView(TypedDict):
     kind: Annotated[str, Field(max_length=20, examples=["optimal"])]
     objective: Word
     primal: Annotated[int, Field(json_schema_extra={"format": "int64"})]
-    dual: Annotated[int, Field(json_schema_extra={"format": "int64"})] | None
+    dual: Annotated[
+        Annotated[int, Field(json_schema_extra={"format": "int64"})] | None,
+        Field(
+            description=(
+                "The bound of `primal`; null where there is none, as of the objective `stable`, "
+                "whose proof is that no two would both rather have each other."
+            )
+        ),
+    ]
     gap: Figure | None
     method: Word
     engine: Word
