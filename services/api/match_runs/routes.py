@@ -1,7 +1,6 @@
 """Match runs, and why a pair was put together."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -293,7 +292,10 @@ async def explain_pair(
             reader, organization_id=actor.organization_id, run_id=run_id
         )
     rules.require_pairs(is_solved=task.is_solved)
-    pairs = list(product(*(task.rows_of(one) for one in wanted)))
+    pairs = task.pairs_of(wanted)
+    if pairs is None:
+        detail = "Both are on one side of the match; name one of each."
+        raise InvalidError(errors=[Violation("query.pair", "members_1_1", detail)])
     if not pairs:
         raise NotFoundError("Somebody of this pair was not in the run.")
     answer = await matching.explain(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from itertools import chain, combinations, product
+from itertools import chain, combinations, product, starmap
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -121,6 +121,23 @@ class FrozenTask:
             *(name for name, one in self.participants.items() if one == participant_id),
             *(name for name, one in self.there.items() if one.participant_id == participant_id),
         ]
+
+    def pairs_of(self, pair: tuple[UUID, UUID]) -> list[tuple[str, str]] | None:
+        """Return the rows in which two people stand on two sides, none where one is not here.
+
+        None says that both are here and on one side only. Who leads a mentorship and seeks a mentor
+        too is on either, in rows of their own.
+        """
+        first, second = (
+            {name: roles_of(self.problem, name) for name in self.rows_of(one)} for one in pair
+        )
+        across = [
+            (one, other)
+            for one, other in product(first, second)
+            if any(starmap(_faces, product(first[one], second[other])))
+        ]
+        are_here = any(first.values()) and any(second.values())
+        return across if across or not are_here else None
 
 
 def pairs_across[One](members: Sequence[tuple[One, TrackRole]]) -> list[tuple[One, One]]:
@@ -712,6 +729,15 @@ def roles_of(problem: Mapping[str, Any], name: str) -> list[TrackRole]:
         for row, role in zip(places["participant"], places["role"], strict=True)
         if names[row] == name
     ]
+
+
+def _faces(one: TrackRole, other: TrackRole) -> bool:
+    """Tell whether people in two roles may be a pair; equals face each other."""
+    if one in MENTOR_SIDE:
+        return other in MENTEE_SIDE
+    if one in MENTEE_SIDE:
+        return other in MENTOR_SIDE
+    return one is other is TrackRole.PEER
 
 
 def _among(pairs: Mapping[str, Sequence[str]], names: Collection[str]) -> dict[str, list[str]]:

@@ -319,6 +319,7 @@ async def test_who_joins_a_group_is_explained_as_a_pair_with_its_mentor(
     own = await explained(newcomer.client, newcomer)
     of_others = await explained(pool.mentees[0].client, newcomer)
 
+    assert told.status_code == 200, told.text
     assert (told.status_code, told.json()["is_matched"]) == (200, True)
     assert told.json()["participant_ids"][0] == mentor
     assert (own.status_code, own.json()["is_matched"]) == (200, True)

@@ -549,6 +549,22 @@ async def test_somebody_outside_the_run_is_not_explained(world: World, desk: Des
     assert answer.status_code == 404
 
 
+async def test_two_of_one_side_are_no_pair_to_explain(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await pool.reviewed(desk)
+
+    for side in (pool.mentors, pool.mentees):
+        answer = await pool.coordinator.get(
+            f"/v1/match-runs/{run['id']}/explanations",
+            params={"pair": ",".join(one.participant["id"] for one in side)},
+        )
+
+        assert answer.status_code == 400
+        [told] = answer.json()["errors"]
+        assert (told["pointer"], told["code"]) == ("query.pair", "members_1_1")
+        assert "one side" in told["detail"]
+
+
 async def test_explanations_wait_for_matching_and_swaps_do_without(
     world: World, desk: Desk, matching: Matching, monkeypatch: pytest.MonkeyPatch
 ) -> None:

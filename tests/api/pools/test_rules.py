@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.api.pools import rules
-from services.api.pools.rules import Drawn
+from services.api.pools.rules import Drawn, FrozenTask, There
 from services.api.programs.rules import Format, TrackRole
 
 MENTOR, MENTEE, PEER = TrackRole.MENTOR, TrackRole.MENTEE, TrackRole.PEER
@@ -21,6 +21,51 @@ def test_two_mentees_of_one_mentor_are_no_pair() -> None:
     pairs = rules.pairs_across([(mentor, MENTOR), (first, MENTEE), (second, MENTEE)])
 
     assert pairs == [(mentor, first), (mentor, second)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_across"),
+    [
+        ({MENTOR}, {MENTEE}, True),
+        ({MENTEE}, {MENTOR}, True),
+        ({PEER}, {PEER}, True),
+        ({MENTOR, MENTEE}, {MENTEE}, True),
+        ({MENTOR}, {MENTOR}, False),
+        ({MENTEE}, {MENTEE}, False),
+    ],
+)
+def test_only_two_of_two_sides_are_a_pair_of_a_pool(
+    one: set[TrackRole], other: set[TrackRole], *, are_across: bool
+) -> None:
+    ann, ben, stranger = uuid4(), uuid4(), uuid4()
+    places = [(row, role) for row, roles in enumerate((one, other)) for role in roles]
+    task = FrozenTask(
+        problem={
+            "participants": {"id": ["ann", "ben"]},
+            "places": {
+                "participant": [row for row, _role in places],
+                "role": [role.value for _row, role in places],
+            },
+        },
+        participants={"ann": ann, "ben": ben},
+    )
+
+    assert task.pairs_of((ann, ben)) == ([("ann", "ben")] if are_across else None)
+    assert task.pairs_of((ann, stranger)) == []
+
+
+def test_who_leads_a_group_and_seeks_a_mentor_is_a_pair_as_who_leads() -> None:
+    leader, newcomer = uuid4(), uuid4()
+    task = FrozenTask(
+        problem={
+            "participants": {"id": ["seeks", "leads", "new"]},
+            "places": {"participant": [0, 1, 2], "role": ["mentee", "mentor", "mentee"]},
+        },
+        participants={"seeks": leader, "new": newcomer},
+        there={"leads": There(uuid4(), leader, leads=True)},
+    )
+
+    assert task.pairs_of((newcomer, leader)) == [("new", "leads")]
 
 
 def test_pairs_are_told_with_the_mentor_side_first() -> None:
