@@ -1,5 +1,6 @@
 """The pairs worth looking at: everybody's best on either side, out of all there are."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,15 +154,25 @@ def _starts(rows: Ints, count: int) -> Ints:
 
 
 def kept_apart(board: Board, places: Places, *, is_first: bool) -> Ints:
-    """Count for each hard rule how many it keeps from each of these people [rules, people]."""
+    """Count for each hard rule how many it keeps from each of these people [rules, people].
+
+    A word may stand there several times, and what is told is the word: whom an earlier rule of it
+    keeps apart is not counted again.
+    """
     everybody = np.arange(board.shape[1] if is_first else board.shape[0])
     found = np.zeros((len(board.hard), len(places)), dtype=np.int64)
-    for counts, one in zip(found, board.hard, strict=True):
-        for some in slices(len(places), ROWS):
-            here, size = places[some], some.stop - some.start
-            sides = (here, everybody) if is_first else (everybody, here)
-            sizes = (size, len(everybody)) if is_first else (len(everybody), size)
-            block = one.apart.take(*sides).block(*(slice(0, count) for count in sizes))
+    times = Counter(one.rule for one in board.hard)
+    for some in slices(len(places), ROWS):
+        here, size = places[some], some.stop - some.start
+        sides = (here, everybody) if is_first else (everybody, here)
+        sizes = (size, len(everybody)) if is_first else (len(everybody), size)
+        told: dict[str, Mask] = {}
+        for counts, one in zip(found, board.hard, strict=True):
+            values = one.apart.take(*sides).block(*(slice(0, count) for count in sizes))
+            block: Mask = values.astype(bool, copy=False)
+            if times[one.rule] > 1:
+                before = told.get(one.rule, np.zeros_like(block))
+                told[one.rule], block = before | block, block & ~before
             counts[some] = block.sum(axis=1 if is_first else 0)
     return found
 

@@ -8,7 +8,7 @@ from services.matching import candidates, constraints, scoring
 from services.matching.blocks import points
 from services.matching.board import Board, Side, Step, weight_sum
 from services.matching.decision import Decision
-from services.matching.measures import Places
+from services.matching.measures import Mask, Places
 from services.matching.taken import Taken
 from shared.schemas.matching import (
     POINTS,
@@ -259,19 +259,45 @@ def _why_alone(decision: Decision, alone: Places, *, is_first: bool) -> list[Rea
     kept = np.flatnonzero(allowed[:, 0] == 0)
     apart = candidates.kept_apart(board, alone[kept], is_first=is_first)
     rules = {int(at): apart[:, column] for column, at in enumerate(kept)}
+    closed = _closed_minimum(decision, alone, is_first=is_first)
     reasons = []
     for at, place in enumerate(alone.tolist()):
         if not side.capacity[place]:
             reasons.append(Reason(rule="capacity", key="unmatched.no_place"))
         elif at in rules:
             reasons.append(_kept_apart(board, rules[at]))
-        elif is_first and decision.closed[place]:
-            params = {"minimum": int(side.minimum[place])}
+        elif closed[at]:
+            params = {"minimum": int(closed[at])}
             reasons.append(Reason(rule="minimum", key="unmatched.group_too_small", params=params))
         else:
             params = {"allowed": int(allowed[at, 1])}
             reasons.append(Reason(rule="capacity", key="unmatched.places_taken", params=params))
     return reasons
+
+
+def _closed_minimum(decision: Decision, alone: Places, *, is_first: bool) -> Places:
+    """Return for each who stays alone the size that their group did not reach; 0 for all others.
+
+    Who seeks a group is told so only where every group they might have joined was closed: while
+    one is held, its places are what they lack.
+    """
+    board, closed = decision.board, decision.closed
+    minimum = board.first.minimum
+    if is_first:
+        return np.where(closed[alone], minimum[alone], 0)
+    found = np.zeros(len(alone), dtype=np.int64)
+    if not closed.any() or not len(alone):
+        return found
+    blocks = board.blocks().take(np.arange(board.shape[0]), alone)
+
+    def allowed(some: Mask) -> Mask:
+        return candidates.count_allowed(blocks, some, is_first=False)[:, 1] > 0
+
+    is_held = allowed((board.first.capacity > 0) & ~closed)
+    # The smallest is what it would have taken, so it is written last.
+    for size in np.unique(minimum[closed])[::-1].tolist():
+        found[allowed(closed & (minimum == size)) & ~is_held] = size
+    return found
 
 
 def _count_allowed(board: Board, places: Places, *, is_first: bool) -> Places:

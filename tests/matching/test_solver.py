@@ -288,6 +288,41 @@ def test_groups_below_their_minimum_are_not_made() -> None:
     assert "unmatched.group_too_small" in reasons
 
 
+def test_who_seeks_a_group_that_stays_too_small_hears_what_its_mentor_hears() -> None:
+    solution = solve(
+        problem(mentors=1, mentees=3, seats=[3], format="group", track={"min_members": 5})
+    )
+
+    assert {(one.id, one.reason.key) for one in solution.unmatched} == {
+        (one, "unmatched.group_too_small")
+        for one in ("mentor-0", "mentee-0", "mentee-1", "mentee-2")
+    }
+    assert {one.reason.params["minimum"] for one in solution.unmatched} == {5}
+
+
+def test_who_could_have_joined_a_group_that_is_held_lacks_its_places() -> None:
+    solution = solve(
+        problem(mentors=2, mentees=5, seats=[3, 2], format="group", track={"min_members": 3})
+    )
+
+    told = {one.id: one.reason.key for one in solution.unmatched}
+    assert told.pop("mentor-1") == "unmatched.group_too_small"
+    assert [*told.values()] == ["unmatched.places_taken"] * 2
+
+
+def test_a_rule_that_stands_there_twice_counts_each_pair_once() -> None:
+    values = problem(mentors=1, mentees=24)
+    values["participants"]["grade_rank"] = [3, *([9] * 12), *([3] * 12)]
+    values["policy"]["hard"] = [
+        {"rule": "seniority", "params": {"gap_min": 2, "relation": "mentor_higher"}},
+        {"rule": "seniority", "params": {"gap_min": 1}},
+    ]
+
+    solution = solve(values)
+
+    assert {one.reason.params["pairs"]["seniority"] for one in solution.unmatched} == {24, 1}
+
+
 @pytest.mark.parametrize("objective", ["stable", "best_total", "fair_floor"])
 def test_closed_groups_never_claim_more_than_is_known(objective: str) -> None:
     solution = solve(grouped(track={"min_members": 4}, objective=objective))
