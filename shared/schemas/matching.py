@@ -262,6 +262,10 @@ def faults_of_rule(
         code = fault_of_param(name, value) if name in taken else "unknown_parameter"
         if code:
             yield Violation(f"{pointer}/params/{name}", code, detail)
+    least, most = params.get("gap_min"), params.get("gap_max")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        said = f"The smallest gap, {least}, exceeds the largest, {most}."
+        yield Violation(f"{pointer}/params/gap_min", "minimum_above_maximum", said)
     for name in REQUIRED:
         if name in taken and name not in params:
             yield Violation(f"{pointer}/params/{name}", "missing", f"This rule needs {name}.")

@@ -288,6 +288,10 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "too_short": ("This is too short.", "Das ist zu kurz."),
         "too_deep": ("This is nested too deeply.", "Das ist zu tief verschachtelt."),
         "out_of_range": ("This is outside the allowed range.", "Das liegt außerhalb der Grenzen."),
+        "minimum_above_maximum": (
+            "The smallest value is above the largest.",
+            "Der kleinste Wert liegt über dem größten.",
+        ),
         "not_whole": ("This should be a whole number.", "Das muss eine ganze Zahl sein."),
         "not_allowed": ("This is none of the allowed values.", "Dieser Wert ist nicht erlaubt."),
         "malformed": ("This does not have the expected form.", "Das hat nicht die rechte Form."),

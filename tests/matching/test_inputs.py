@@ -73,6 +73,7 @@ AT = "#/policy/hard/0/params"
         (hard("star_sign"), ("#/policy/hard/0/rule", "unknown_rule")),
         (hard("seniority", sign=1), (f"{AT}/sign", "unknown_parameter")),
         (hard("seniority", gap_min="two"), (f"{AT}/gap_min", "wrong_type")),
+        (hard("seniority", gap_min=5, gap_max=2), (f"{AT}/gap_min", "minimum_above_maximum")),
         (hard("seniority", gap_min=True), (f"{AT}/gap_min", "wrong_type")),
         (hard("reporting_line_distance", levels=-1), (f"{AT}/levels", "out_of_range")),
         (hard("seniority", relation="above"), (f"{AT}/relation", "not_allowed")),

@@ -384,8 +384,13 @@ def _broken_size(shape: TrackShape, rules: FormatRules) -> list[Violation]:
     fewest, most = rules.members
     if fewest <= shape.min_members <= shape.max_members <= most:
         return []
+    is_within = fewest <= shape.min_members and shape.max_members <= most
+    if is_within:
+        detail = f"The minimum, {shape.min_members}, exceeds the maximum, {shape.max_members}."
+        return [Violation("#/min_members", rules.size_code, detail)]
+    name = "max_members" if not fewest <= shape.max_members <= most else "min_members"
     detail = f"The format {shape.format} has {fewest} to {most} members."
-    return [Violation("#/max_members", rules.size_code, detail)]
+    return [Violation(f"#/{name}", rules.size_code, detail)]
 
 
 def _broken_seniority(shape: TrackShape, rules: FormatRules) -> list[Violation]:

@@ -116,6 +116,11 @@ async def test_a_track_obeys_its_format(world: World, body: dict[str, object], c
             "out_of_range",
         ),
         (
+            {"hard": [{"rule": "seniority", "params": {"gap_min": 5, "gap_max": 2}}]},
+            "#/hard/0/params/gap_min",
+            "minimum_above_maximum",
+        ),
+        (
             {"soft": [{"rule": "choice_overlap", "weight": 1}]},
             "#/soft/0/params/attribute",
             "missing",

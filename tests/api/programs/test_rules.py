@@ -97,6 +97,24 @@ def test_each_broken_rule_has_its_code(kind: Format, changes: dict[str, object],
     assert [one.code for one in broken_rules(usual(kind, **changes))] == [code]
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer", "told"),
+    [
+        ({"min_members": 6, "max_members": 3}, "#/min_members", "exceeds the maximum, 3"),
+        ({"min_members": 1}, "#/min_members", "2 to 100"),
+        ({"max_members": 101}, "#/max_members", "2 to 100"),
+        ({"min_members": 1, "max_members": 101}, "#/max_members", "2 to 100"),
+    ],
+)
+def test_a_wrong_size_is_pointed_at_where_it_is_wrong(
+    changes: dict[str, object], pointer: str, told: str
+) -> None:
+    [broken] = broken_rules(usual(Format.GROUP, **changes))
+
+    assert broken.pointer == pointer
+    assert told in broken.detail
+
+
 def test_a_cohort_has_all_its_days_in_order() -> None:
     days = {
         "opens_on": date(2026, 1, 1),
