@@ -1,12 +1,21 @@
 """What a policy says that may not be meant: by itself, and on a pool."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 from services.matching import text
 from services.matching.blocks import COLUMNS, ROWS, slices, whole
 from services.matching.board import Board, weight_sum
 from services.matching.measures import Measure, Values
-from shared.schemas.matching import Objective, Problem, Reason
+from shared.schemas.matching import Objective, Problem, Reason, Seniority
+
+OPPOSITE: Mapping[object, Seniority] = MappingProxyType(
+    {
+        Seniority.MENTOR_HIGHER: Seniority.MENTOR_LOWER,
+        Seniority.MENTOR_LOWER: Seniority.MENTOR_HIGHER,
+    }
+)
+"""Whose grade is higher, the other way round: nobody fits both, unless a grade is unknown."""
 
 
 def of_policy(problem: Problem) -> list[Reason]:
@@ -15,11 +24,21 @@ def of_policy(problem: Problem) -> list[Reason]:
     found = []
     if not weight_sum(problem):
         found.append(Reason(rule="weights", key="doubt.no_weight"))
+    if policy.floor and policy.objective is not Objective.MOST_MATCHED:
+        params = {"objective": policy.objective.value}
+        found.append(Reason(rule="floor", key="doubt.floor_not_used", params=params))
     equal = {one.params.get("attribute") for one in policy.hard if one.rule == "attribute_equal"}
     found += [
         Reason(rule=one.rule, key="doubt.contradiction", params=dict(one.params))
         for one in policy.hard
         if one.rule == "attribute_different" and one.params.get("attribute") in equal
+    ]
+    ranked = [one for one in policy.hard if one.rule == "seniority"]
+    relations = [one.params.get("relation") for one in ranked]
+    found += [
+        Reason(rule=one.rule, key="doubt.contradiction", params=dict(one.params))
+        for place, one in enumerate(ranked)
+        if (opposite := OPPOSITE.get(relations[place])) and opposite in relations[:place]
     ]
     return found
 

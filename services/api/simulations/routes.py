@@ -171,8 +171,9 @@ def _checked(
     answer: PolicyCheckAnswer, policy: Mapping[str, Any], names: Mapping[str, str]
 ) -> PolicyCheckView:
     count = len(policy["hard"])
+    findings = rules.findings(answer, policy, names)
     return PolicyCheckView(
-        valid=answer.valid,
+        valid=all(one.kind != "fault" for one in findings),
         findings=[
             FindingView(
                 kind=one.kind,
@@ -181,7 +182,7 @@ def _checked(
                 params=dict(one.params),
                 pointer=one.pointer,
             )
-            for one in rules.findings(answer, policy, names)
+            for one in findings
         ],
         pairs=answer.pairs,
         allowed_pairs=answer.allowed_pairs,

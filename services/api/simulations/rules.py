@@ -20,6 +20,9 @@ ROLES: Mapping[Format, tuple[TrackRole, TrackRole]] = {
 }
 MENTORING = (TrackRole.MENTOR, TrackRole.MENTEE)
 
+PART_OF: Mapping[str, str] = {"weights": "#/policy/soft", "floor": "#/policy/floor"}
+"""Where a doubt lies that is about no rule."""
+
 SKILLS = (
     *("Leadership", "Public speaking", "Negotiation", "Data analysis", "Python", "Finance"),
     *("Product thinking", "Conflict", "Strategy", "Writing", "Sales", "Project planning"),
@@ -173,6 +176,7 @@ def findings(
     """Return everything matching said about a policy, in the order of the document's parts."""
     return [
         *(Finding("fault", None, f"fault.{one.code}", {}, one.pointer) for one in answer.faults),
+        *_not_to_be_stored(policy),
         *(
             Finding("doubt", one.rule, one.key, one.params, _place_of(one, answer, policy))
             for one in answer.warnings
@@ -189,6 +193,12 @@ def findings(
     ]
 
 
+def _not_to_be_stored(policy: Mapping[str, Any]) -> Iterator[Finding]:
+    """Return what matching would take and no policy is stored with."""
+    if not policy["soft"]:
+        yield Finding("fault", None, "fault.too_short", {}, "#/policy/soft")
+
+
 def _place_of(doubt: Reason, answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> str:
     """Return where in the document a doubt lies; the part it is about when no rule is named."""
     if doubt.key == "doubt.forbids_everything":
@@ -203,7 +213,7 @@ def _place_of(doubt: Reason, answer: PolicyCheckAnswer, policy: Mapping[str, Any
         for index, one in enumerate(policy[part]):
             if one["rule"] == doubt.rule and (part == "soft" or one["params"] == doubt.params):
                 return f"#/policy/{part}/{index}"
-    return "#/policy/soft" if doubt.rule == "weights" else "#/policy"
+    return PART_OF.get(doubt.rule, "#/policy")
 
 
 def _without_effect(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> Iterator[Finding]:

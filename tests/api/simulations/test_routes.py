@@ -78,6 +78,61 @@ async def test_a_policy_is_judged_by_itself(world: World) -> None:
     assert told(idle) == [("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight")]
 
 
+async def test_grades_that_contradict_each_other_are_found_without_people(world: World) -> None:
+    offer = await draft(world)
+    higher, lower = (
+        {"rule": "seniority", "params": {"relation": relation}}
+        for relation in ("mentor_higher", "mentor_lower")
+    )
+    gaps = {"rule": "seniority", "params": {"gap_min": 5, "gap_max": 2}}
+
+    both, wrong = [
+        await post(offer.coordinator, "/v1/policy-checks", {"policy": {**PLAIN, "hard": hard}})
+        for hard in ([higher, higher, lower], [gaps])
+    ]
+
+    assert both["valid"]
+    assert told(both) == [("doubt", "doubt.contradiction", "#/policy/hard/2")]
+    assert not wrong["valid"]
+    assert told(wrong) == [
+        ("fault", "fault.minimum_above_maximum", "#/policy/hard/0/params/gap_min")
+    ]
+
+
+async def test_a_policy_that_could_not_be_stored_is_not_valid(world: World) -> None:
+    offer = await draft(world)
+
+    empty = await post(offer.coordinator, "/v1/policy-checks", {"policy": {"soft": []}})
+    stored = await offer.coordinator.post(
+        "/v1/policies", json={"program_id": offer.program["id"], "name": "Empty", "soft": []}
+    )
+
+    assert not empty["valid"]
+    assert ("fault", "fault.too_short", "#/policy/soft") in told(empty)
+    assert [one["code"] for one in stored.json()["errors"]] == ["too_short"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("most_matched", []),
+        ("best_total", [("doubt", "doubt.floor_not_used", "#/policy/floor")]),
+        ("fair_floor", [("doubt", "doubt.floor_not_used", "#/policy/floor")]),
+        ("stable", [("doubt", "doubt.floor_not_used", "#/policy/floor")]),
+    ],
+)
+async def test_a_floor_that_nothing_uses_is_a_doubt(
+    world: World, objective: str, expected: list[tuple[str, str, str]]
+) -> None:
+    offer = await draft(world)
+    policy = {**PLAIN, "objective": objective, "floor": 40}
+
+    answer = await post(offer.coordinator, "/v1/policy-checks", {"policy": policy})
+
+    assert answer["valid"]
+    assert told(answer) == expected
+
+
 async def test_what_contradicts_itself_or_cannot_matter_is_found_on_the_pool(world: World) -> None:
     pool = await waiting(world)
     same, other = (
