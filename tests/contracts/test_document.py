@@ -118,8 +118,9 @@ def test_any_seed_that_can_be_asked_for_can_be_answered(api: FastAPI) -> None:
     assert {kind["maximum"] for kind in seeds.values()} == {2_147_483_647}
 
 
-def _kinds(schema: Any) -> list[Any]:
-    return schema.get("anyOf", [schema])
+def _kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    kinds: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return kinds
 
 
 def test_every_raised_code_is_documented() -> None:
