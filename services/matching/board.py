@@ -42,6 +42,12 @@ class Forbidding:
     params: Mapping[str, Any]
     apart: Measure
 
+    @property
+    def is_always_on(self) -> bool:
+        """Whether no policy can do without it, be it written there or not."""
+        is_whole_line = self.rule == "reporting_line_distance" and not self.params
+        return self.index is None or self.rule in constraints.ALWAYS or is_whole_line
+
 
 @dataclass(frozen=True, slots=True)
 class Adding:
@@ -57,7 +63,10 @@ class Adding:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Everything that decides what pairs of a problem are worth; no pair is worked out yet."""
+    """Everything that decides what pairs of a problem are worth; no pair is worked out yet.
+
+    `lost` counts the locks that were left out of the problem because they could not be.
+    """
 
     problem: Problem
     is_peer: bool
@@ -65,6 +74,7 @@ class Board:
     second: Side
     hard: list[Forbidding]
     soft: list[Adding]
+    lost: int = 0
 
     @property
     def seed(self) -> int:

@@ -2,13 +2,24 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from services.matching import candidates, doubts, explanations, fairness, inputs, reasons, solver
+from services.matching import (
+    candidates,
+    doubts,
+    explanations,
+    fairness,
+    inputs,
+    reasons,
+    rooms,
+    seats,
+    solver,
+)
 from services.matching.blocks import APART, points
 from services.matching.board import Step, weight_sum
 from services.matching.kernel import circles as kernel
@@ -23,6 +34,7 @@ from shared.schemas.matching import (
     Certificate,
     CertificateKind,
     Circle,
+    CircleProblem,
     Circles,
     Joining,
     Member,
@@ -57,6 +69,31 @@ class Formed:
 
 
 # Forming.
+
+
+def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
+    """Return a problem made ready; where locks may yield, those that cannot be are left out."""
+    if not asked.locks_yield:
+        return rooms.lay_out(asked, max_cells=max_cells, step=step)
+    problem, lost = asked, 0
+    while True:
+        try:
+            room = rooms.lay_out(problem, max_cells=max_cells, step=step)
+            _check(room)
+        except InvalidError as refusal:
+            problem, gone = seats.without(problem, refusal.errors)
+            if not gone:
+                raise
+            lost += gone
+        else:
+            return replace(room, lost=lost)
+
+
+def _check(room: Room) -> None:
+    """Refuse circles that are there and cannot be formed, before any is."""
+    here = np.flatnonzero(room.capacity > 0)
+    with _pointing_to_seats(room, here):
+        kernel.check(*_parts_of(room, here), room.sizes)
 
 
 def form(room: Room, *, step: Step) -> Formed:
@@ -114,7 +151,8 @@ def _as_they_are(room: Room) -> Formed:
     )
 
 
-def _formed(room: Room, here: Ints, bonus: int, step: Step) -> kernel.Circles:
+def _parts_of(room: Room, here: Ints) -> tuple[People, Facilitators]:
+    """Return who is there, and who leads, as circles are formed of them."""
     likes, fit = room.likes[np.ix_(here, here)], room.fit[:, here]
     people = People(
         similarity=np.maximum(likes, 0),
@@ -133,15 +171,25 @@ def _formed(room: Room, here: Ints, bonus: int, step: Step) -> kernel.Circles:
         circles=room.leaders.capacity - taken,
         leads=np.array(leads, dtype=np.int64),
     )
-    try:
+    return people, leaders
+
+
+def _formed(room: Room, here: Ints, bonus: int, step: Step) -> kernel.Circles:
+    with _pointing_to_seats(room, here):
         return kernel.form(
-            people,
-            leaders,
+            *_parts_of(room, here),
             room.sizes,
             ground=bonus,
             effort=Effort(seed=room.seed),
             step=lambda done, total: step("circles", done, total),
         )
+
+
+@contextmanager
+def _pointing_to_seats(room: Room, here: Ints) -> Iterator[None]:
+    """Say of an impossible seat where the problem said it."""
+    try:
+        yield
     except ImpossibleLockError as error:
         raise _refused(room, int(here[error.row]), error.rule) from None
 
@@ -413,6 +461,7 @@ def _warnings(room: Room) -> list[Reason]:
     problem = room.problem
     found = [*doubts.of_policy(problem), *doubts.of_pool(room.among[1][0])]
     found += doubts.of_form(problem, {Objective.MOST_MATCHED})
+    found += doubts.of_locks(room.lost)
     if (room.capacity > 1).any():
         found.append(Reason(rule="capacity", key="doubt.one_circle_each"))
     return found

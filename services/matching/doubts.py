@@ -54,6 +54,13 @@ def of_form(problem: Problem, known: Collection[Objective]) -> list[Reason]:
     return found
 
 
+def of_locks(lost: int) -> list[Reason]:
+    """Return that so many locks could not be kept; why would tell who ignores whom."""
+    if not lost:
+        return []
+    return [Reason(rule="locks", key="doubt.locks_not_kept", params={"locks": lost})]
+
+
 def of_pool(board: Board) -> list[Reason]:
     """Return what of a policy has no effect on this pool, or the effect of forbidding all."""
     height, width = board.shape

@@ -126,13 +126,14 @@ def _sorted_sat_out(given: SatOut) -> SatOut:
 def lay_out(asked: DrawProblem, *, max_cells: int, step: Step) -> Wheel:
     """Return a problem made ready, after making sure that its locks are possible."""
     problem = ready(asked, max_cells=max_cells)
-    board = _one_each(set_up(problem, step=step))
-    solver.check_locks(board, asked.locks)
-    taken = named(board, problem.locks, is_ordered=not board.is_peer)
+    board = solver.with_possible_locks(_one_each(set_up(problem, step=step)), asked.locks)
+    taken = named(board, board.problem.locks, is_ordered=not board.is_peer)
     locked = taken.once() if board.is_peer else taken
     shift = 0 if board.is_peer else board.shape[0]
     locks = np.stack([locked.first, locked.second + shift], axis=1)
     allowed = _allowed(board)
+    # Who is locked may be together, also where a rule of the policy says otherwise.
+    allowed[locks[:, 0], locks[:, 1]] = allowed[locks[:, 1], locks[:, 0]] = True
     open_ = _open(board, allowed, locks)
     sits = _who_sits_out(board, open_)
     return Wheel(
@@ -364,7 +365,8 @@ def _unmatched(wheel: Wheel, drawn: roulette.Draw, groups: list[list[int]]) -> l
 
 
 def _warnings(wheel: Wheel) -> list[Reason]:
-    problem, found = wheel.problem, doubts.of_pool(wheel.board)
+    problem = wheel.problem
+    found = [*doubts.of_pool(wheel.board), *doubts.of_locks(wheel.board.lost)]
     if not wheel.board.is_peer and any(capacity > 1 for capacity in problem.places.capacity):
         found.append(Reason(rule="capacity", key="doubt.one_pair_each"))
     return found

@@ -87,8 +87,13 @@ def pair_scores(board: Board, first: Places, second: Places) -> list[PairScore]:
     return found
 
 
-def broken_of(board: Board, first: int, second: int) -> list[Reason]:
-    """Return every hard rule a pair breaks, each with its explanation."""
+def broken_of(
+    board: Board, first: int, second: int, *, whatever_the_policy: bool = False
+) -> list[Reason]:
+    """Return every hard rule a pair breaks, each with its explanation.
+
+    With `whatever_the_policy` only of those that hold in every policy.
+    """
     rows = board.first.rows[first], board.second.rows[second]
     pair = np.array([first]), np.array([second])
     return [
@@ -98,6 +103,7 @@ def broken_of(board: Board, first: int, second: int) -> list[Reason]:
             params=dict(constraints.RULES[one.rule].facts(board.problem, *rows, one.params)),
         )
         for one in board.hard
+        if one.is_always_on or not whatever_the_policy
         if one.apart.pairs(*pair)[0]
     ]
 

@@ -501,10 +501,10 @@ def _solution() -> Form:
 
 
 def _circles() -> Form:
-    from services.matching import circles, rooms  # noqa: PLC0415 - only workers load numerics
+    from services.matching import circles  # noqa: PLC0415 - only workers load numerics
     from shared.schemas.matching import CircleProblem, CirclesLine  # noqa: PLC0415
 
-    steps = rooms.lay_out, circles.form, circles.describe
+    steps = circles.lay_out, circles.form, circles.describe
     return Form(CircleProblem, *steps, CirclesLine, "circles")
 
 

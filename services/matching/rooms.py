@@ -37,7 +37,8 @@ class Room:
     hundredths of a point, `APART` where two must not meet. `likes` is int64[n, n], symmetric, `fit`
     int64[f, n], `beside` int64[f, f], and `topics` bool[n, t], of which `words` are the names.
     `seat` int64[n] is the circle in which somebody is already, by its place in `kept`, or -1;
-    `settled` int64[n] is the same for those alone whom nobody judges anew.
+    `settled` int64[n] is the same for those alone whom nobody judges anew. `lost` counts the locks
+    that were left out because they could not be.
     """
 
     problem: CircleProblem
@@ -55,6 +56,7 @@ class Room:
     seat: Ints
     settled: Ints
     kept: list[Kept]
+    lost: int = 0
 
     @property
     def seed(self) -> int:
@@ -212,8 +214,10 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
     topics, words = _topics(problem, [*mentors.rows, *mentees.rows])
     settled = _seats([one.settled for one in kept], (mentors, mentees))
     seat = _seats([one.members for one in kept], (mentors, mentees))
-    # Who is only judged stays as well, and it is told what that breaks.
-    stays = seat if problem.only_judged else settled
+    # Who is only judged stays as well, and it is told what that breaks; so does who is locked
+    # against the policy.
+    is_decided = problem.only_judged or problem.locks_yield
+    stays = seat if is_decided else settled
     fit = np.concatenate([_scores(board) for board in above], axis=1)
     room = Room(
         problem=problem,
@@ -223,7 +227,7 @@ def lay_out(asked: CircleProblem, *, max_cells: int, step: Step) -> Room:
         above=above,
         abreast=abreast,
         likes=_at_peace(_likes(among, count + len(mentees.ids)), stays),
-        fit=_led_already(fit, leaders, kept, stays, only_judged=problem.only_judged),
+        fit=_led_already(fit, leaders, kept, stays, all_of_them=is_decided),
         beside=_scores(abreast),
         topics=topics,
         words=words,
@@ -267,13 +271,13 @@ def _at_peace(likes: Ints, settled: Ints) -> Ints:
 
 
 def _led_already(
-    fit: Ints, leaders: Side, kept: list[Kept], stays: Ints, *, only_judged: bool
+    fit: Ints, leaders: Side, kept: list[Kept], stays: Ints, *, all_of_them: bool
 ) -> Ints:
     """Return how facilitators fit, none of them kept from whom they lead already."""
     leads = np.zeros(fit.shape, dtype=bool)
     for number, one in enumerate(kept):
         for leader in one.leaders:
-            if only_judged or (Role.FACILITATOR, leader) in one.settled:
+            if all_of_them or (Role.FACILITATOR, leader) in one.settled:
                 leads[leaders.place[leader]] |= stays == number
     return np.where(leads, np.maximum(fit, 0), fit)
 
@@ -327,12 +331,18 @@ def _impossible(room: Room) -> Iterator[Violation]:
             detail = f"The rule facilitators forbids it: {len(one.leaders)} of them in one circle."
             pointer = one.pointers[Role.FACILITATOR, one.leaders[-1]]
             yield Violation(pointer, "lock_breaks_rule", detail)
-        for first, second, reason in broken_in(room, one):
+        for first, second, reason in broken_in(
+            room, one, whatever_the_policy=room.problem.locks_yield
+        ):
             detail = f"The rule {reason.rule} keeps {first[1]} and {second[1]} apart."
-            yield Violation(one.pointers[second], "lock_breaks_rule", detail)
+            # Who is settled is not what is wrong.
+            place = first if second in one.settled else second
+            yield Violation(one.pointers[place], "lock_breaks_rule", detail)
 
 
-def broken_in(room: Room, kept: Kept) -> Iterator[tuple[seats.Place, seats.Place, Reason]]:
+def broken_in(
+    room: Room, kept: Kept, *, whatever_the_policy: bool = False
+) -> Iterator[tuple[seats.Place, seats.Place, Reason]]:
     """Yield every rule that keeps two of a circle apart; who is settled is not judged."""
     leaders = [(Role.FACILITATOR, leader) for leader in kept.leaders]
     for pair in itertools.chain(
@@ -341,7 +351,7 @@ def broken_in(room: Room, kept: Kept) -> Iterator[tuple[seats.Place, seats.Place
         itertools.combinations(leaders, 2),
     ):
         if not kept.settled.issuperset(pair):
-            yield from _broken(room, *pair)
+            yield from _broken(room, *pair, whatever_the_policy=whatever_the_policy)
 
 
 def _overfull(room: Room) -> Iterator[Violation]:
@@ -357,7 +367,7 @@ def _overfull(room: Room) -> Iterator[Violation]:
 
 
 def _broken(
-    room: Room, one: seats.Place, other: seats.Place
+    room: Room, one: seats.Place, other: seats.Place, *, whatever_the_policy: bool
 ) -> Iterator[tuple[seats.Place, seats.Place, Reason]]:
     if one[0] is Role.MENTEE and other[0] is Role.MENTOR:
         one, other = other, one
@@ -368,5 +378,7 @@ def _broken(
     else:
         board = room.among[ROLES.index(one[0]) + ROLES.index(other[0])][0]
     first, second = board.first.place[one[1]], board.second.place[other[1]]
-    for reason in explanations.broken_of(board, first, second):
+    for reason in explanations.broken_of(
+        board, first, second, whatever_the_policy=whatever_the_policy
+    ):
         yield one, other, reason

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from services.matching.board import Step
 from shared.errors import InvalidError, Violation
-from shared.schemas.matching import CircleProblem, Role
+from shared.schemas.matching import CircleProblem, Pairs, Role, Seats
 
 type Place = tuple[Role, str]
 """Somebody in a role: the role and the id."""
@@ -13,6 +13,8 @@ type Node = Place | int
 """A place, or the number of a circle that is there."""
 
 LEADS = Role.FACILITATOR
+LOST = frozenset({"lock_without_place", "lock_breaks_rule", "lock_exceeds_capacity", "not_unique"})
+"""Faults that a lock has, and not the problem it stands in."""
 
 
 @dataclass(slots=True)
@@ -67,6 +69,66 @@ def kept_of(problem: CircleProblem, *, step: Step) -> list[Kept]:
     said = problem.openings
     open_ = dict(zip(said.circle, said.places, strict=True)) if said else {}
     return _ordered(groups.kept(open_))
+
+
+def without(problem: CircleProblem, faults: Iterable[Violation]) -> tuple[CircleProblem, int]:
+    """Return a problem without the locks that faults point to, and how many were left out.
+
+    A circle that has not begun is one lock. Of one that has, the last who was to join is left out.
+    """
+    circles, rows = set[int](), set[int]()
+    begun = set(problem.openings.circle) if problem.openings else set[int]()
+    for table, row in (_pointed(one.pointer) for one in _first_to_go(faults)):
+        if table == "locks":
+            rows.add(row)
+        elif table == "there" and problem.there.circle[row] not in begun:
+            circles.add(problem.there.circle[row])
+        elif table == "there":
+            rows |= set(_joining(problem, problem.there.circle[row])[-1:])
+    there, locks = problem.there, problem.locks
+    stays = [row for row, circle in enumerate(there.circle) if circle not in circles]
+    held = [row for row in range(len(locks.first)) if row not in rows]
+    left = {
+        "there": Seats(
+            id=[there.id[row] for row in stays],
+            role=[there.role[row] for row in stays],
+            circle=[there.circle[row] for row in stays],
+        ),
+        "locks": Pairs(
+            first=[locks.first[row] for row in held], second=[locks.second[row] for row in held]
+        ),
+    }
+    return problem.model_copy(update=left), len(circles) + len(rows)
+
+
+def _first_to_go(faults: Iterable[Violation]) -> list[Violation]:
+    """Return faults without those that may be none once the others are gone.
+
+    Everybody of too many is named, and it is enough that one of them goes.
+    """
+    said = [
+        one
+        for one in faults
+        if one.code in LOST and one.pointer.startswith(("#/locks/", "#/there/"))
+    ]
+    others = [one for one in said if one.code != "lock_exceeds_capacity"]
+    return others or said[-1:]
+
+
+def _pointed(pointer: str) -> tuple[str, int]:
+    _, table, _, row = pointer.split("/")
+    return table, int(row)
+
+
+def _joining(problem: CircleProblem, circle: int) -> list[int]:
+    """Return the rows of locks that put somebody into a circle that is there."""
+    of_it = {
+        one
+        for one, number in zip(problem.there.id, problem.there.circle, strict=True)
+        if number == circle
+    }
+    locks = zip(problem.locks.first, problem.locks.second, strict=True)
+    return [row for row, pair in enumerate(locks) if not of_it.isdisjoint(pair)]
 
 
 def _rows(problem: CircleProblem) -> Iterator[Place]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from services.matching import (
@@ -52,8 +53,7 @@ def lay_out(asked: Problem, *, max_cells: int, step: Step) -> Board:
     Faults point into the problem as it was asked, whatever the order of its canonical form.
     """
     board = set_up(ready(asked, max_cells=max_cells), step=step)
-    check_locks(board, asked.locks)
-    return board
+    return with_possible_locks(board, asked.locks)
 
 
 def solve(board: Board, *, step: Step) -> Decision:
@@ -86,7 +86,11 @@ def describe(decided: Decision, *, step: Step) -> Solution:
         matches=matches,
         unmatched=explanations.unmatched_of(decided, step=step),
         prices=_prices(decided),
-        warnings=[*doubts.of_policy(board.problem), *doubts.of_pool(board)],
+        warnings=[
+            *doubts.of_policy(board.problem),
+            *doubts.of_pool(board),
+            *doubts.of_locks(board.lost),
+        ],
     )
 
 
@@ -101,6 +105,35 @@ def versions(problem: Problem) -> Versions:
 
 
 # Locks.
+
+
+def with_possible_locks(board: Board, asked: Pairs) -> Board:
+    """Return a board whose locks can all be; `asked` are its locks as they were asked for."""
+    if not board.problem.locks_yield:
+        check_locks(board, asked)
+        return board
+    locks = board.problem.locks
+    kept, taken = list[tuple[str, str]](), (Counter[str](), Counter[str]())
+    # In the order of ids, so that the same of too many stay whatever order they came in.
+    for pair in zip(locks.first, locks.second, strict=True):
+        if not _lock_faults(board, 0, pair) and _has_room(board, pair, taken):
+            kept.append(pair)
+    possible = Pairs(first=[one for one, _ in kept], second=[other for _, other in kept])
+    problem = board.problem.model_copy(update={"locks": possible})
+    return replace(board, problem=problem, lost=len(locks.first) - len(kept))
+
+
+def _has_room(
+    board: Board, pair: tuple[str, str], taken: tuple[Counter[str], Counter[str]]
+) -> bool:
+    """Tell whether both of a pair have a place left, and take it if so."""
+    sides = (board.first, taken[0]), (board.second, taken[0] if board.is_peer else taken[1])
+    seats = list(zip(pair, sides, strict=True))
+    if any(count[one] >= side.capacity[side.place[one]] for one, (side, count) in seats):
+        return False
+    for one, (_side, count) in seats:
+        count[one] += 1
+    return True
 
 
 def check_locks(board: Board, locks: Pairs) -> None:
@@ -128,7 +161,9 @@ def _lock_faults(board: Board, place: int, pair: tuple[str, str]) -> list[Violat
         return [Violation(pointer, "lock_without_place", detail)]
     return [
         Violation(pointer, "lock_breaks_rule", f"The rule {reason.rule} keeps these two apart.")
-        for reason in explanations.broken_of(board, first, second)
+        for reason in explanations.broken_of(
+            board, first, second, whatever_the_policy=board.problem.locks_yield
+        )
     ]
 
 

@@ -440,6 +440,14 @@ class Problem(Wire):
     participants: Participants
     places: Places
     locks: Pairs = Field(default_factory=Pairs, description="Pairs that are decided already.")
+    locks_yield: StrictBool = Field(
+        False,
+        description=(
+            "What is locked, as pairs or as circles that have not begun, was decided by people who "
+            "knew the policy: its rules do not forbid it. What another rule or too few places "
+            "forbid is left out and counted in `warnings`, where it would be refused otherwise."
+        ),
+    )
     blocks: Pairs = Field(default_factory=Pairs, description="People kept apart, either way.")
     past_pairs: Pairs = Field(default_factory=Pairs, description="Met before, either way.")
     current_pairs: Pairs = Field(

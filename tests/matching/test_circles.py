@@ -826,3 +826,98 @@ def test_another_number_of_a_circle_is_the_same_problem() -> None:
     ]
 
     assert answers[0].model_dump_json() == answers[1].model_dump_json()
+
+
+def yielding(values: dict[str, Any]) -> Circles:
+    """Return circles of which those that are there may have to be formed anew."""
+    asked = CircleProblem.model_validate(values | {"locks_yield": True})
+    room = circles.lay_out(asked, max_cells=MAX_CELLS, step=quiet)
+    return circles.describe(room, circles.form(room, step=quiet), step=quiet)
+
+
+def kept_of(found: Circles) -> tuple[list[list[str]], list[dict[str, Any]]]:
+    return (
+        sorted(sorted(one.there) for one in found.circles if one.there),
+        [one.params for one in found.warnings if one.rule == "locks"],
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks": {"first": ["mentee-1"], "second": ["mentee-0"]}},
+        {"policy": {"hard": [{"rule": "not_past_pair"}]}, "track": {"max_members": 3}},
+        {"of_a_team": 1},
+    ],
+    ids=["kept apart", "too many", "one team"],
+)
+def test_circles_that_yield_are_formed_anew_where_they_cannot_be(changes: dict[str, Any]) -> None:
+    values = problem(
+        there=seats(
+            *((f"mentee-{n}", "mentee", 0) for n in range(3)),
+            ("facilitator-1", "facilitator", 1),
+            ("mentee-4", "mentee", 1),
+        )
+    )
+    values["participants"]["team"] = ["a"] * len(values["participants"]["id"])
+    values |= {"of_a_team": 100, **changes}
+    values["policy"] = problem()["policy"] | changes.get("policy", {})
+    values["track"] = problem().get("track", {}) | {"min_members": 3} | changes.get("track", {})
+
+    found = yielding(values)
+
+    assert kept_of(found) == ([["facilitator-1", "mentee-4"]], [{"locks": 1}])
+
+
+def test_a_circle_that_yields_holds_against_the_policy_alone() -> None:
+    values = problem(
+        there=seats(
+            ("facilitator-0", "facilitator", 0),
+            ("mentor-0", "mentor", 0),
+            ("mentee-0", "mentee", 0),
+            ("mentee-1", "mentee", 0),
+        )
+    )
+    values["policy"]["hard"] = [{"rule": "not_past_pair"}]
+    values["past_pairs"] = {"first": ["mentor-0"] * 2, "second": ["mentee-0", "facilitator-0"]}
+
+    found = yielding(values)
+
+    there = ["facilitator-0", "mentee-0", "mentee-1", "mentor-0"]
+    assert kept_of(found) == ([there], [])
+
+
+def test_of_too_many_circles_of_one_facilitator_one_goes() -> None:
+    values = problem(
+        there=seats(
+            ("facilitator-0", "facilitator", 0),
+            ("mentee-0", "mentee", 0),
+            ("facilitator-0", "facilitator", 1),
+            ("mentee-1", "mentee", 1),
+            ("mentee-1", "mentee", 2),
+            ("mentee-2", "mentee", 2),
+        )
+    )
+
+    found = yielding(values)
+
+    assert kept_of(found) == ([["facilitator-0", "mentee-1"]], [{"locks": 2}])
+
+
+def test_who_was_to_join_a_circle_that_has_begun_waits_again_where_they_may_not() -> None:
+    values = problem(
+        there=seats(
+            ("facilitator-0", "facilitator", 0),
+            ("mentor-0", "mentor", 0),
+            ("mentee-0", "mentee", 0),
+        ),
+        openings={"circle": [0], "places": [1]},
+        locks={"first": ["facilitator-0"] * 3, "second": ["mentee-1", "mentee-2", "mentee-3"]},
+        blocks={"first": ["mentor-0"], "second": ["mentee-1"]},
+    )
+
+    found = yielding(values)
+
+    (begun,) = [one for one in found.circles if "mentor-0" in one.there]
+    assert begun.there == ["facilitator-0", "mentee-0", "mentee-2", "mentor-0"]
+    assert kept_of(found)[1] == [{"locks": 2}]

@@ -250,3 +250,21 @@ def test_a_pool_above_the_limit_is_refused(values: dict[str, Any]) -> None:
         draws.lay_out(DrawProblem.model_validate(values), max_cells=300, step=quiet)
 
     assert {one.code for one in refused.value.errors} == {"too_many_pairs"}
+
+
+def test_a_lock_that_yields_is_drawn_against_the_policy_alone() -> None:
+    values = {
+        **peers(4),
+        "locks": {"first": ["mentor-0", "mentor-2"], "second": ["mentor-1", "mentor-3"]},
+        "locks_yield": True,
+        "past_pairs": {"first": ["mentor-0"], "second": ["mentor-1"]},
+        "blocks": {"first": ["mentor-2"], "second": ["mentor-3"]},
+    }
+    values["policy"] = {**values["policy"], "hard": [{"rule": "not_past_pair"}]}
+
+    drawn = draw(values)
+
+    assert [[one.id for one in match.members] for match in drawn.matches if match.is_locked] == [
+        ["mentor-0", "mentor-1"]
+    ]
+    assert [one.params for one in drawn.warnings if one.rule == "locks"] == [{"locks": 1}]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.matching import solver
 from shared.errors import InvalidError
-from shared.schemas.matching import Problem
+from shared.schemas.matching import Match, Problem
 from tests.support.pools import (
     Weighed,
     every_choice,
@@ -16,6 +16,7 @@ from tests.support.pools import (
     peers,
     problem,
     quiet,
+    shuffled,
     solve,
     weigh,
 )
@@ -471,3 +472,57 @@ def test_a_lock_that_was_said_twice_is_one_lock() -> None:
     )
 
     assert solver.lay_out(asked, max_cells=100, step=quiet).shape == (3, 3)
+
+
+def test_locks_that_yield_are_left_out_where_they_cannot_be() -> None:
+    values = problem(
+        mentors=4,
+        mentees=4,
+        locks={
+            "first": ["mentor-0", "mentor-1", "mentor-1", "mentee-3"],
+            "second": ["mentee-0", "mentee-1", "mentee-2", "mentor-3"],
+        },
+        locks_yield=True,
+        blocks={"first": ["mentee-0"], "second": ["mentor-0"]},
+    )
+
+    solution = solve(values)
+
+    assert ("mentor-0", "mentee-0") not in pairs(solution)
+    assert [pairs_of(one) for one in solution.matches if one.is_locked] == ["mentor-1 mentee-1"]
+    assert len(solution.matches) == 4
+    assert [(one.rule, one.params) for one in solution.warnings if one.rule == "locks"] == [
+        ("locks", {"locks": 3})
+    ]
+    assert solve(shuffled(values, seed=2)) == solution
+
+
+def pairs_of(match: Match) -> str:
+    return " ".join(member.id for member in match.members)
+
+
+def test_a_lock_that_yields_holds_against_the_policy_alone() -> None:
+    hard = [{"rule": "attribute_equal", "params": {"attribute": "department"}}]
+    values = problem(locks={"first": ["mentor-0"], "second": ["mentee-0"]}, locks_yield=True)
+    values["policy"]["hard"] = hard
+    values["participants"]["department"] = ["a", "b", "b", "c", "b", "b"]
+
+    solution = solve(values)
+    values["policy"]["hard"] = [*hard, {"rule": "reporting_line_distance"}]
+    values["participants"]["reporting_line"] = [[], [], [], ["x", "mentor-0"], [], []]
+    in_line = solve(values)
+
+    assert ("mentor-0", "mentee-0") in pairs(solution)
+    assert len(solution.matches) == 3
+    assert ("mentor-0", "mentee-0") not in pairs(in_line)
+
+
+def test_peers_who_are_locked_twice_keep_the_first() -> None:
+    values = peers(4) | {
+        "locks": {"first": ["mentor-2", "mentor-1"], "second": ["mentor-0", "mentor-0"]},
+        "locks_yield": True,
+    }
+
+    solution = solve(values)
+
+    assert [pairs_of(one) for one in solution.matches if one.is_locked] == ["mentor-0 mentor-1"]

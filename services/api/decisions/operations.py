@@ -378,6 +378,8 @@ async def set_lock(
             code="invalid_transition",
             allowed=proposal_rules.allowed_actions(proposal.status),
         )
+    if is_locked:
+        _require_decidable(await _run_of(session, proposal))
     if proposal.is_locked is not is_locked:
         proposal.is_locked = is_locked
         proposal.touch(now)

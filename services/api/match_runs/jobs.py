@@ -69,6 +69,8 @@ EMBEDDING_SECONDS = 8.0
 DOORS: Mapping[str, matching.Door[Any]] = MappingProxyType({Format.CIRCLE: matching.CIRCLES})
 """Where formats are asked about that are not pairs or groups."""
 NOT_COUNTED = -1
+LOCKS_NOT_KEPT = "doubt.locks_not_kept"
+"""What matching warns of where people who were locked are not together."""
 NOT_JUDGED = Fairness(minimum=None, fifth_percentile=None, gini=None)
 """Of draws, whose scores decide nothing."""
 
@@ -337,8 +339,18 @@ def _stats(
         "repeated": outcome.repeated,
         "criteria": totals.criteria,
         "fairness": (outcome.fairness or NOT_JUDGED).model_dump(),
-        "warnings": [one.model_dump(mode="json") for one in outcome.warnings],
+        "warnings": [one.model_dump(mode="json") for one in _warnings(outcome, task)],
     }
+
+
+def _warnings(outcome: Outcome, task: FrozenTask) -> list[Reason]:
+    """Return what matching warns of, with the locks that it was never told of counted in."""
+    others = [one for one in outcome.warnings if one.key != LOCKS_NOT_KEPT]
+    lost = task.lost_locks + sum(
+        one.params["locks"] for one in outcome.warnings if one.key == LOCKS_NOT_KEPT
+    )
+    said = Reason(rule="locks", key=LOCKS_NOT_KEPT, params={"locks": lost})
+    return [*others, said] if lost else others
 
 
 async def _retry(desk: Desk, claimed: Claim, code: str) -> None:

@@ -435,6 +435,7 @@ async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) ->
             name: There(UUID(mentorship), UUID(participant), leads=leads)
             for name, (mentorship, participant, leads) in snapshot.get("there", {}).items()
         },
+        lost_locks=snapshot.get("lost_locks", 0),
     )
 
 
@@ -453,7 +454,7 @@ async def finish(
     made = await proposals.add_drafts(session, of=of, drafts=drafts, now=now)
     if is_real:
         await proposals.announce(session, of=of, proposals=made, now=now)
-        await proposals.hand_over_locks(session, of=of, drafts=drafts)
+        await proposals.hand_over_locks(session, of=of, drafts=drafts, made=made)
     run.stats = dict(stats)
     run.certificate = dict(certificate)
     run.unmatched = [dict(one) for one in unmatched]

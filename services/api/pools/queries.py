@@ -47,7 +47,7 @@ _PROPOSED = table(
 )
 _RUN = table(
     "match_run",
-    *(column(name) for name in ("organization_id", "id", "track_id", "kind", "status")),
+    *(column(name) for name in ("organization_id", "id", "track_id", "kind", "status", "mode")),
     *(column("created_at"), column("unmatched", JSONB)),
 )
 _PAST = table("past_pair", column("organization_id"), column("pair_hash"))
@@ -251,6 +251,16 @@ def _draws() -> AnySelect:
 
 
 @once
+def _simulated() -> AnySelect:
+    """Return the runs of a track that only showed what would be proposed."""
+    return select(_RUN.c.id).where(
+        _RUN.c.organization_id == _ORGANIZATION,
+        _RUN.c.track_id == bindparam("track_id", type_=Uuid),
+        cast(_RUN.c.mode, Text) == "dry_run",
+    )
+
+
+@once
 def _past_pairs() -> AnySelect:
     return select(_PAST.c.pair_hash).where(_PAST.c.organization_id == _ORGANIZATION)
 
@@ -285,6 +295,8 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
     names |= {one.mentorship_id: rules.opaque_id(key, one.mentorship_id) for one in there}
 
+    decided, lost = await _decided(reader, of, names)
+
     def entry(row: Mapping[str, Any]) -> dict[str, Any]:
         return rules.pool_entry(
             row,
@@ -303,12 +315,13 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
             ),
             "past": past,
             "live": live,
-            **await _decided(reader, of, names),
+            **decided,
             **await _marked(reader, of, names),
             **(await _drawn_before(reader, of, names) if of.by is MatchMode.ROULETTE else {}),
             **({"there": [one.frozen(key, entry) for one in there]} if of.is_filled else {}),
         },
         "participants": {names[row["participant_id"]]: str(row["participant_id"]) for row in rows},
+        "lost_locks": lost,
         **({"there": _meant(there, key, track)} if of.is_filled else {}),
     }
 
@@ -619,8 +632,13 @@ async def _together(
     return found
 
 
-async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dict[str, list[Any]]:
-    """Return pairs that are not to come again and those that are to stay."""
+async def _decided(
+    reader: Reader, of: PoolOf, names: Mapping[UUID, str]
+) -> tuple[dict[str, list[Any]], int]:
+    """Return pairs that are not to come again and those that are to stay.
+
+    Beside them stands how many locks there are of people who cannot be matched now.
+    """
     blocked: list[list[str]] = []
     turned_down: list[list[str]] = []
     for pair, status in await _blocked(reader, of):
@@ -635,17 +653,19 @@ async def _decided(reader: Reader, of: PoolOf, names: Mapping[UUID, str]) -> dic
         )
         if names.keys() >= set(pair)
     ]
+    locks = (await locked(reader, of=of)).values()
     kept = [
         [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
-        for members in (await locked(reader, of=of)).values()
+        for members in locks
         if names.keys() >= {one["participant_id"] for one in members}
     ]
-    return {
+    found: dict[str, list[Any]] = {
         "blocked": sorted(blocked),
         "turned_down": sorted(turned_down),
         "current": sorted(current),
         "locks": rules.without_repeats(kept),
     }
+    return found, len(locks) - len(kept)
 
 
 async def _marked(
@@ -775,11 +795,19 @@ async def locked(reader: Reader, *, of: PoolOf) -> dict[UUID, list[Mapping[str, 
     """Return the members of earlier proposals that a coordinator wants kept, by proposal.
 
     What fills a mentorship is kept where mentorships are filled, and everything else elsewhere.
+    What was only simulated decides nothing.
     """
+    simulated = {
+        row["id"]
+        for row in await reader.fetch(
+            _simulated(), organization_id=of.organization_id, track_id=of.track_id
+        )
+    }
     kept = [
         row
         for row in await _proposals_of(reader, of)
         if row["is_locked"] and (of.run_id is None or row["run_id"] != of.run_id)
+        if row["run_id"] not in simulated
         if _may_be_kept(row)
         if (row["mentorship_id"] is not None) is of.is_filled
     ]

@@ -96,12 +96,14 @@ class FrozenTask:
     """What matching was or is to solve, and whom the opaque ids in it mean.
 
     `participants` are those who wait; where mentorships are filled, `there` are their members.
+    `lost_locks` counts the locks of people who could not be matched at all.
     """
 
     problem: Mapping[str, Any]
     participants: Mapping[str, UUID]
     by: MatchMode = MatchMode.POOL
     there: Mapping[str, There] = field(default_factory=dict)
+    lost_locks: int = 0
 
     @property
     def is_solved(self) -> bool:
@@ -350,6 +352,8 @@ def problem_of(
                 for pair in mentor_first([(one["id"], TrackRole(one["role"])) for one in group])
             )
         ),
+        # A coordinator locks knowing the policy, and what no longer may be must not stop a run.
+        "locks_yield": True,
         # Who ignores whom is told to nobody, so it looks like every other reason to keep apart.
         "blocks": _columns(
             sorted(
@@ -710,6 +714,7 @@ def seating(problem: Mapping[str, Any], roles: Mapping[str, Collection[str]]) ->
         **problem,
         "places": {name: [column[one] for one in held] for name, column in places.items()},
         "locks": _columns(()),
+        "locks_yield": False,
     }
 
 

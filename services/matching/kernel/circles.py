@@ -182,7 +182,7 @@ def form(
     Raises `ImpossibleLockError` where the seats that are taken already break a rule, with the
     person's row.
     """
-    _check(people, facilitators, sizes)
+    check(people, facilitators, sizes)
     search = _Search(
         pool=_pool(people, facilitators, sizes, ground),
         sizes=sizes,
@@ -267,7 +267,7 @@ def _pool(people: People, facilitators: Facilitators, sizes: Sizes, ground: int)
     )
 
 
-def _check(people: People, facilitators: Facilitators, sizes: Sizes) -> None:
+def check(people: People, facilitators: Facilitators, sizes: Sizes) -> None:
     """Refuse seats that break a rule, naming the first whom it concerns."""
     leads = facilitators.leads
     most = sizes.most(int(people.seat.max(initial=NOBODY)) + 1)
