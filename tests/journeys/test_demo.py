@@ -112,6 +112,7 @@ def test_tokens_of_the_state_file_open_the_api(stack: Stack) -> None:
             f"{state['api_url']}/people",
             headers={"Authorization": f"Bearer {state['tokens'][role]}"},
             trust_env=False,
+            timeout=60,
         )
         assert answer.status_code == 200, role
         assert answer.headers["Mentoring-Mode"] == "demo"

@@ -48,6 +48,7 @@ def register(stack: Stack, **wanted: Any) -> dict[str, Any]:
         json={"label": "Example", **wanted},
         headers={"Authorization": f"Bearer {stack.state['tokens']['org_admin']}"},
         trust_env=False,
+        timeout=60,
     )
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
@@ -76,7 +77,7 @@ def code_of(stack: Stack, *, after: str) -> str:
 
 def mails(stack: Stack, *, after: str = "") -> list[dict[str, Any]]:
     """Return what the mail sink kept after one mail."""
-    http = partial(httpx.get, f"{stack.state['mail_url']}/messages", trust_env=False)
+    http = partial(httpx.get, f"{stack.state['mail_url']}/messages", trust_env=False, timeout=60)
     items: list[dict[str, Any]] = []
     while found := http(params={"after": items[-1]["id"] if items else after}).json()["items"]:
         items += found
@@ -106,6 +107,7 @@ def test_the_nightly_script_reads_everybody_until_its_client_is_revoked(stack: S
         f"{stack.state['api_url']}/oauth-clients/{made['id']}/revoke",
         headers={"Authorization": f"Bearer {stack.state['tokens']['org_admin']}"},
         trust_env=False,
+        timeout=60,
     ).raise_for_status()
     refused = run()
 
