@@ -284,7 +284,7 @@ async def _policy(
         raise InvalidError(errors=[Violation("#/policy_id", "missing", detail)])
     if body.policy_id is not None and body.policy is not None:
         detail = "Name a stored policy or give one, not both."
-        raise InvalidError(errors=[Violation("#/policy", "not_allowed", detail)])
+        raise InvalidError(errors=[Violation("#/policy", "exclusive", detail)])
     if body.policy is not None:
         return body.policy.model_dump()
     try:

@@ -252,7 +252,7 @@ async def test_a_stored_policy_is_judged_too(world: World) -> None:
         assert ("doubt", "doubt.weight_of_zero", "#/policy/soft/1/weight") in told(found)
     assert (answer["pairs"], anywhere["pairs"]) == (1, None)
     told_of = [(one["pointer"], one["code"]) for one in both.json()["errors"]]
-    assert (both.status_code, told_of) == (400, [("#/policy", "not_allowed")])
+    assert (both.status_code, told_of) == (400, [("#/policy", "exclusive")])
     for refused in (nothing, foreign):
         assert refused.status_code == 400, refused.text
         assert refused.json()["errors"][0]["pointer"] == "#/policy_id"
