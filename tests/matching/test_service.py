@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -13,14 +13,13 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from services.matching import solver, text
-from services.matching.pool import Kind, Message, Operation, Pool
-from services.matching.routes import PATHS, Streamed
+from services.matching.pool import Pool
+from services.matching.routes import PATHS
 from shared.ids import new_id
 from shared.schemas.matching import (
     CirclesLine,
     DrawLine,
     FormLine,
-    ProgressLine,
     ScheduleLine,
     SolutionLine,
 )
@@ -499,34 +498,6 @@ async def test_silence_is_filled_with_heartbeats() -> None:
 
         assert len(told) > 5
         assert told[-1]["type"] == "failure"
-
-
-async def test_the_first_line_comes_in_time_though_a_worker_just_spoke() -> None:
-    said = ProgressLine(phase="criteria", done=0, total=1).model_dump_json().encode()
-    sent: list[tuple[float, dict[str, Any]]] = []
-    now = asyncio.get_running_loop().time
-
-    class Slow:
-        async def run(self, operation: Operation, body: bytes) -> AsyncIterator[Message]:
-            del operation, body
-            await asyncio.sleep(0.7)
-            yield Message(Kind.PROGRESS, said)
-            await asyncio.sleep(3600)
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append((now(), message))
-
-    answer: Any = Streamed(
-        cast("Pool", Slow()), Operation.SOLUTIONS, b"", settings(matching_heartbeat_seconds=0.4)
-    )
-    began = now()
-    working = asyncio.create_task(answer({}, asyncio.Event().wait, send))
-    await until(lambda: len(sent) > 1)
-    working.cancel()
-
-    assert sent[1][1]["body"] == said + b"\n"
-    # Two beats; 0.7 and another beat would be 1.1.
-    assert sent[1][0] - began < 1.05
 
 
 async def test_the_work_ends_when_the_caller_goes_away() -> None:
