@@ -1,5 +1,6 @@
 """What happens to proposals without anybody asking."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -26,33 +27,36 @@ async def on_participant_left(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """End the open proposals of somebody who no longer takes part; others' seats are free again."""
-    for proposal_id in await queries.open_ids_of_participant(
+    found = await queries.open_ids_of_participant(
         session, organization_id=organization_id, participant_id=subject_id
-    ):
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=proposal_id, now=now
-        )
+    )
+    await _close_all(session, found, organization_id=organization_id, now=now)
 
 
 async def on_mentorship_ended(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """End the open proposals to join a mentorship that takes nobody any more."""
-    for proposal_id in await queries.open_ids_of_mentorship(
+    found = await queries.open_ids_of_mentorship(
         session, organization_id=organization_id, mentorship_id=subject_id
-    ):
-        await operations.close(
-            session, organization_id=organization_id, proposal_id=proposal_id, now=now
-        )
+    )
+    await _close_all(session, found, organization_id=organization_id, now=now)
 
 
 async def on_program_closed(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """End the open proposals of a program that makes no new matches."""
-    for proposal_id in await queries.open_ids_of_program(
+    found = await queries.open_ids_of_program(
         session, organization_id=organization_id, program_id=subject_id
-    ):
+    )
+    await _close_all(session, found, organization_id=organization_id, now=now)
+
+
+async def _close_all(
+    session: AsyncSession, proposal_ids: Sequence[UUID], *, organization_id: UUID, now: datetime
+) -> None:
+    for proposal_id in proposal_ids:
         await operations.close(
             session, organization_id=organization_id, proposal_id=proposal_id, now=now
         )
