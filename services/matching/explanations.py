@@ -366,6 +366,20 @@ def why_not(decision: Decision, first: int, second: int, broken: list[Reason]) -
     return found or [Reason(rule="objective", key="why_not.objective")]
 
 
+def why_impossible(decision: Decision, first: int, second: int) -> list[Reason]:
+    """Return why two people cannot be together whatever else gives way: rules, places, locks."""
+    board, left = decision.board, decision.open
+    return broken_of(board, first, second) or [
+        Reason(rule="capacity", key=key, params={"who": side.ids[place]})
+        for side, free, place in (
+            (board.first, left.first, first),
+            (board.second, left.second, second),
+        )
+        if free[place] <= 0
+        for key in ("what_if.places_locked" if side.capacity[place] else "why_not.no_place",)
+    ]
+
+
 def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bool) -> list[Reason]:
     board, taken = decision.board, decision.taken
     side, others = (board.first, board.second) if is_first else (board.second, board.first)

@@ -188,7 +188,7 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
     try:
         solver.check_locks(other, forced)
     except InvalidError:
-        return WhatIf(possible=False)
+        return WhatIf(possible=False, reasons=explanations.why_impossible(decided, *pair))
     instead = _solve(other, step=step)
     return WhatIf(
         possible=True,

@@ -981,9 +981,14 @@ class Alternative(Wire):
 
 
 class WhatIf(Wire):
-    """What forcing a pair would do: the exact change of the total, and whose match changes."""
+    """What forcing a pair would do: the exact change of the total, and whose match changes.
+
+    The total is the sum of the scores of all pairs, in points. Where it is not possible, `reasons`
+    are the rules, or whose places are none or locked.
+    """
 
     possible: bool
+    reasons: list[Reason] = Field(default_factory=list)
     change: float | None = None
     gained: list[ScoredPair] = Field(default_factory=list)
     lost: list[ScoredPair] = Field(default_factory=list)

@@ -266,7 +266,30 @@ async def test_a_pair_kept_apart_names_the_rule(http: httpx.AsyncClient) -> None
     explained = (await post(http, "/v1/explanations", body)).json()["explanations"][0]
 
     assert [reason["rule"] for reason in explained["why_not"]] == ["not_blocked"]
-    assert explained["what_if"] == {"possible": False, "change": None, "gained": [], "lost": []}
+    assert explained["what_if"] == {
+        "possible": False,
+        "reasons": explained["broken"],
+        "change": None,
+        "gained": [],
+        "lost": [],
+    }
+
+
+async def test_a_pair_for_which_no_place_is_left_says_whose(http: httpx.AsyncClient) -> None:
+    values = problem(seats=[1, 0, 1], locks={"first": ["mentor-0"], "second": ["mentee-0"]})
+    pairs = {"first": ["mentor-0", "mentor-1"], "second": ["mentee-1", "mentee-0"]}
+    body = {"problem": values, "pairs": pairs, "with_what_if": True}
+
+    answer = (await post(http, "/v1/explanations", body)).json()["explanations"]
+
+    told = [[(one["key"], one["params"]) for one in two["what_if"]["reasons"]] for two in answer]
+    assert told == [
+        [("what_if.places_locked", {"who": "mentor-0"})],
+        [
+            ("why_not.no_place", {"who": "mentor-1"}),
+            ("what_if.places_locked", {"who": "mentee-0"}),
+        ],
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/scores", "/v1/explanations"])

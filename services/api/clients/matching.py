@@ -184,14 +184,15 @@ async def explain(
     subject: str,
     problem: Mapping[str, Any],
     pairs: Mapping[str, Any],
+    with_what_if: bool = False,
 ) -> ExplanationsAnswer:
-    """Explain pairs of a problem against its solution."""
+    """Explain pairs of a problem against its solution, and on demand what forcing each would do."""
     answer = await _call(
         client,
         "/v1/explanations",
         organization_id=organization_id,
         subject=subject,
-        body={"problem": problem, "pairs": pairs},
+        body={"problem": problem, "pairs": pairs, "with_what_if": with_what_if},
     )
     return ExplanationsAnswer.model_validate_json(answer.content)
 

@@ -30,6 +30,7 @@ from services.api.match_runs.schemas import (
     CertificateView,
     ExplanationView,
     FairnessView,
+    MoveView,
     Pair,
     PartView,
     ProgressView,
@@ -43,6 +44,8 @@ from services.api.match_runs.schemas import (
     RunView,
     StatsView,
     UnmatchedView,
+    WhatIfView,
+    WithWhatIf,
 )
 from services.api.match_runs.tables import MatchRun
 from services.api.pools import rules as pool_rules
@@ -278,12 +281,16 @@ async def explain_pair(
     actor: ActorDep,
     reading: ReadingDep,
     resources: ResourcesDep,
+    what_if: Annotated[WithWhatIf, Query()] = False,
 ) -> Response:
     """Say why a run put two participants together, rule by rule, or why it did not.
 
     Members may ask about their own pair once they have been asked whether they agree; what
     could have been instead is for coordinators. Circles are chosen as a whole and draws by chance,
     so their pairs answer 409 `not_explainable`. Who joins a group is a pair with its mentor.
+
+    With `what_if` coordinators are told what would change if these two had to be together: the
+    total, exactly, and who would move from whom to whom. Members are not; for them it does nothing.
     """
     wanted = _parsed_pair(pair)
     async with reading() as reader:
@@ -304,6 +311,7 @@ async def explain_pair(
         subject=actor.principal,
         problem=task.problem,
         pairs={"first": [one for one, _ in pairs], "second": [other for _, other in pairs]},
+        with_what_if=what_if and decides,
     )
     # Of several groups of one mentor, the one that somebody joins or comes nearest to.
     nearest = max(answer.explanations, key=lambda one: (one.matched, one.allowed, one.score))
@@ -358,7 +366,33 @@ def _explanation(
         broken=[_reason(one) for one in shown["broken"]],
         why_not=[_reason(one) for one in shown["why_not"]] if decides else [],
         alternatives=[_alternative(one) for one in shown["alternatives"]] if decides else [],
+        what_if=_what_if(shown) if decides else None,
     )
+
+
+def _what_if(value: Mapping[str, Any]) -> WhatIfView | None:
+    told = value["what_if"]
+    if told is None or value["matched"]:
+        return None
+    moves = rules.moves_of(*(_ends(told[name]) for name in ("lost", "gained")))
+    return WhatIfView(
+        is_possible=told["possible"],
+        reasons=[_reason(one) for one in told["reasons"]],
+        change=told["change"],
+        moves=[
+            MoveView(
+                participant_id=who,
+                from_participant_ids=left[:MOST_SHOWN],
+                to_participant_ids=joined[:MOST_SHOWN],
+            )
+            for who, left, joined in moves[:MOST_SHOWN]
+        ],
+        moves_count=len(moves),
+    )
+
+
+def _ends(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(one["first"], one["second"]) for one in pairs]
 
 
 def _part(value: Mapping[str, Any]) -> PartView:

@@ -1,6 +1,7 @@
 """States of runs, and what each kind needs (domain 5.3), as data."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -101,6 +102,29 @@ def next_status(status: RunStatus, action: RunAction) -> RunStatus:
 def allowed_actions(status: RunStatus) -> list[RunAction]:
     """Return what somebody may ask for next."""
     return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
+
+
+def moves_of(
+    lost: Iterable[tuple[str, str]], gained: Iterable[tuple[str, str]]
+) -> list[tuple[str, list[str], list[str]]]:
+    """Return who moves, from whom and to whom, where some pairs end and others begin.
+
+    Who only changes from one group of a mentor to another does not move.
+    """
+    before, after = _partners(lost), _partners(gained)
+    moves = [
+        (who, sorted(before[who] - after[who]), sorted(after[who] - before[who]))
+        for who in sorted(before.keys() | after.keys())
+    ]
+    return [one for one in moves if one[1] or one[2]]
+
+
+def _partners(pairs: Iterable[tuple[str, str]]) -> defaultdict[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for one, other in pairs:
+        found[one].add(other)
+        found[other].add(one)
+    return found
 
 
 def require_pairs(*, is_solved: bool) -> None:

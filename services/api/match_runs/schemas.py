@@ -233,6 +233,51 @@ class AlternativeView(TypedDict):
     cost: Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
 
+WithWhatIf = Annotated[
+    bool,
+    Field(description="Also match everybody anew with this pair forced; takes twice as long."),
+]
+
+
+class MoveView(TypedDict):
+    """Somebody who would move: whom they would lose, and whom they would have for it."""
+
+    participant_id: Annotated[str, PublicId("participant")]
+    from_participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(1000)]
+    to_participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(1000)]
+
+
+class WhatIfView(TypedDict):
+    """What would become of a run's solution if two people had to be together."""
+
+    is_possible: bool
+    reasons: Annotated[
+        list[ReasonView],
+        MaxLen(50),
+        Field(
+            description=(
+                "Why it is not possible: hard rules, or whose places are none "
+                "(`why_not.no_place`) or all locked (`what_if.places_locked`)."
+            )
+        ),
+    ]
+    change: Annotated[
+        Figure | None,
+        Field(
+            description=(
+                "By how much the sum of the scores of all pairs would change, exactly, in points "
+                "as a `score` has. Null where it is not possible."
+            )
+        ),
+    ]
+    moves: Annotated[
+        list[MoveView],
+        MaxLen(1000),
+        Field(description="Everybody whose partners would change; the first 1000, see the count."),
+    ]
+    moves_count: Count
+
+
 class ExplanationView(TypedDict):
     """Why two people were put together in a run, or why not."""
 
@@ -247,3 +292,12 @@ class ExplanationView(TypedDict):
     ]
     why_not: Annotated[list[ReasonView], MaxLen(50)]
     alternatives: Annotated[list[AlternativeView], MaxLen(50)]
+    what_if: Annotated[
+        WhatIfView | None,
+        Field(
+            description=(
+                "Null where it was not asked for, where the two are together already, and for "
+                "members."
+            )
+        ),
+    ]

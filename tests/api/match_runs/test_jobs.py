@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import and_
 
@@ -547,6 +548,66 @@ async def test_somebody_outside_the_run_is_not_explained(world: World, desk: Des
     )
 
     assert answer.status_code == 404
+
+
+async def test_coordinators_are_told_what_forcing_a_pair_would_do(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=2, mentees=2)
+    run = await pool.reviewed(desk)
+    path = f"/v1/match-runs/{run['id']}/explanations"
+    found = await pool.proposals_of(run)
+    (mentor, mentee), (other_mentor, other_mentee) = pairs(found)
+
+    async def explained(client: httpx.AsyncClient, *pair: str, **query: str) -> dict[str, Any]:
+        answer = await client.get(path, params={"pair": ",".join(pair), **query})
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    plain = await explained(pool.coordinator, mentor, other_mentee)
+    forced = await explained(pool.coordinator, mentor, other_mentee, what_if="true")
+    opposite = await explained(pool.coordinator, other_mentor, mentee)
+    together = await explained(pool.coordinator, mentor, mentee, what_if="true")
+    await pool.publish(run)
+    clients = {one.participant["id"]: one.client for one in [*pool.mentors, *pool.mentees]}
+    own = await explained(clients[mentee], mentor, mentee, what_if="true")
+
+    assert (plain["what_if"], together["what_if"], own["what_if"]) == (None, None, None)
+    told = forced["what_if"]
+    instead = forced["score"] + opposite["score"]
+    assert told["change"] == pytest.approx(
+        instead - run["stats"]["mean_score"] * len(found), abs=0.005
+    )
+    assert (told["is_possible"], told["reasons"], told["moves_count"]) == (True, [], 4)
+    assert {
+        one["participant_id"]: (one["from_participant_ids"], one["to_participant_ids"])
+        for one in told["moves"]
+    } == {
+        mentor: ([mentee], [other_mentee]),
+        other_mentor: ([other_mentee], [mentee]),
+        mentee: ([mentor], [other_mentor]),
+        other_mentee: ([other_mentor], [mentor]),
+    }
+
+
+async def test_a_pair_that_cannot_be_forced_says_why(world: World, desk: Desk) -> None:
+    pool = await waiting(world, mentors=2, mentees=2)
+    run = await pool.reviewed(desk)
+    locked = (await pool.proposals_of(run))[0]
+    [(mentor, mentee)] = pairs([locked])
+    await pool.act(locked, "lock")
+    again = await pool.rerun(desk, run)
+    other = next(one for one in pool.mentees if one.participant["id"] != mentee)
+
+    answer = await pool.coordinator.get(
+        f"/v1/match-runs/{again['id']}/explanations",
+        params={"pair": f"{mentor},{other.participant['id']}", "what_if": "true"},
+    )
+
+    told = answer.json()["what_if"]
+    assert (told["is_possible"], told["change"], told["moves"]) == (False, None, [])
+    assert [(one["key"], one["params"]) for one in told["reasons"]] == [
+        ("what_if.places_locked", {"who": mentor})
+    ]
 
 
 async def test_two_of_one_side_are_no_pair_to_explain(world: World, desk: Desk) -> None:

@@ -28,6 +28,19 @@ def test_a_run_under_way_can_only_be_cancelled() -> None:
     assert rules.allowed_actions(RunStatus.RUNNING) == ["discard"]
 
 
+def test_who_moves_is_told_with_whom_they_lose_and_whom_they_have_for_it() -> None:
+    moves = rules.moves_of([("a", "x"), ("b", "y")], [("a", "y")])
+
+    assert moves == [("a", ["x"], ["y"]), ("b", ["y"], []), ("x", ["a"], []), ("y", ["b"], ["a"])]
+
+
+def test_from_one_group_to_another_of_the_same_mentor_nobody_moves() -> None:
+    assert rules.moves_of([("a", "x"), ("a", "y")], [("a", "x")]) == [
+        ("a", ["y"], []),
+        ("y", ["a"], []),
+    ]
+
+
 def test_every_kind_of_run_has_a_mode_and_needs_somebody() -> None:
     assert {kind.value for kind in RunKind} == {mode.value for mode in rules.MODE_OF_KIND.values()}
     assert rules.FEWEST == {RunKind.POOL: 2, RunKind.FILL: 1, RunKind.ROULETTE: 2}
