@@ -128,11 +128,27 @@ class Decision:
         return self.open.board
 
     def costs(self, first: Places, second: Places) -> Ints | None:
-        """Return what pairs that were not taken would cost the objective; None without prices."""
+        """Return what pairs that were not taken would cost the objective at least.
+
+        That is their slack: both prices less what they count, in the solver's integers. None
+        without prices.
+        """
         if self.prices is None:
             return None
         worth = self.prices.levels.of_pairs(self.open, first, second)
         return self.prices.first[first] + self.prices.second[second] - worth
+
+    def in_points(self, cost: int) -> float | None:
+        """Return a cost in points of scores; None where it is more than scores can add up to.
+
+        Such a cost is of a higher level: a pair less, or one below what the policy wants of all.
+        """
+        if self.prices is None:
+            return None
+        unit = self.prices.levels.unit
+        is_of_scores = cost <= unit * self.open.most_pairs * (HIGHEST + self.open.bonus)
+        # Rounded down: what says how much it is at least may not say more.
+        return cost // unit / 100 if is_of_scores else None
 
     def value_of(self, taken: Taken) -> int | None:
         """Return what pairs count in the objective, locked ones left out; None without prices."""

@@ -402,7 +402,7 @@ def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bo
 
 
 def alternatives_of(decision: Decision, second: int, *, limit: int) -> list[Alternative]:
-    """Return whom else somebody of the second side could have, by what it would cost."""
+    """Return whom else somebody of the second side could have, by what it would cost at least."""
     board = decision.board
     first = np.arange(board.shape[0])
     same = np.full(len(first), second)
@@ -421,7 +421,7 @@ def alternatives_of(decision: Decision, second: int, *, limit: int) -> list[Alte
             first=board.first.ids[one],
             second=board.second.ids[second],
             score=score / 100,
-            cost=cost,
+            costs_at_least=decision.in_points(cost),
         )
         for cost, score, one in ranked[:limit]
     ]

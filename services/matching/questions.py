@@ -166,7 +166,7 @@ def _explanation(
         **dict(scored),
         matched=is_matched,
         why_not=explanations.why_not(decided, *pair, scored.broken),
-        cost=int(costs[0]) if is_open and costs is not None else None,
+        costs_at_least=decided.in_points(int(costs[0])) if is_open and costs is not None else None,
         alternatives=explanations.alternatives_of(decided, pair[1], limit=limit),
         what_if=what_if,
     )

@@ -972,12 +972,16 @@ class ExplanationsRequest(Wire):
 
 
 class Alternative(Wire):
-    """Somebody else who could have been matched, and what that would cost the objective."""
+    """Somebody else who could have been matched, and what that would cost the objective at least.
+
+    That is the slack of the pair under the prices, a lower bound of the loss, in points; None where
+    it is beyond what points can add up to. The loss itself is found by forcing the pair.
+    """
 
     first: str
     second: str
     score: float
-    cost: int
+    costs_at_least: float | None
 
 
 class WhatIf(Wire):
@@ -999,7 +1003,9 @@ class Explanation(PairScore):
 
     matched: bool
     why_not: list[Reason] = Field(default_factory=list)
-    cost: int | None = Field(None, description="What the pair would cost the objective.")
+    costs_at_least: float | None = Field(
+        None, description="What the pair would cost the objective at least, as in alternatives."
+    )
     alternatives: list[Alternative] = Field(default_factory=list)
     what_if: WhatIf | None = None
 

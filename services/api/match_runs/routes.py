@@ -414,7 +414,7 @@ def _alternative(value: Mapping[str, Any]) -> AlternativeView:
     return AlternativeView(
         participant_ids=[value["first"], value["second"]],
         score=value["score"],
-        cost=value["cost"],
+        costs_at_least=value["costs_at_least"],
     )
 
 

@@ -226,11 +226,20 @@ class PartView(ReasonView):
 
 
 class AlternativeView(TypedDict):
-    """Two people who could have been matched instead, and what that would cost the objective."""
+    """Two people who could have been matched instead; those who cost the objective least first."""
 
     participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(2)]
     score: Figure
-    cost: Annotated[int, Field(json_schema_extra={"format": "int64"})]
+    costs_at_least: Annotated[
+        Figure | None,
+        Field(
+            description=(
+                "The objective would lose no less than this if the two were together, in points "
+                "as a `score` has; ask with `what_if` for the exact change. Null where it would "
+                "cost more than points can make up for, as a pair less."
+            )
+        ),
+    ]
 
 
 WithWhatIf = Annotated[

@@ -571,6 +571,8 @@ async def test_coordinators_are_told_what_forcing_a_pair_would_do(world: World, 
     clients = {one.participant["id"]: one.client for one in [*pool.mentors, *pool.mentees]}
     own = await explained(clients[mentee], mentor, mentee, what_if="true")
 
+    [alternative] = plain["alternatives"]
+    assert 0 <= alternative["costs_at_least"] <= -forced["what_if"]["change"] + 0.01
     assert (plain["what_if"], together["what_if"], own["what_if"]) == (None, None, None)
     told = forced["what_if"]
     instead = forced["score"] + opposite["score"]
