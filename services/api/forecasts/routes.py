@@ -153,7 +153,8 @@ async def _stock(
     of = PoolOf(
         actor.organization_id, track["program_id"], track["id"], states=tuple(rules.EXPECTED)
     )
-    frozen = (await pools.read(reader, of=of, secret=resources.cursor_secret))["input"]
+    read = (await pools.read(reader, of=of, secret=resources.cursor_secret))["input"]
+    frozen = {**read, "people": [one for one in read["people"] if one["seats"]]}
     supply = rules.supply_of(frozen["people"], frozen["track"])
     problem = None
     has_rules = track["policy_id"] is not None and rules.is_solved(track["format"])

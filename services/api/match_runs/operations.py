@@ -150,8 +150,7 @@ async def _require_people(session: AsyncSession, track: Track, kind: RunKind) ->
         track_id=track.id,
         roles=pool_rules.JOINING[track.format] if is_filled else TrackRole,
     )
-    if waiting < rules.FEWEST[kind]:
-        raise proposal_rules.not_ready("nobody", "Nobody in this track waits to be matched.")
+    rules.require_enough(kind, waiting)
     of = PoolOf(track.organization_id, track.program_id, track.id)
     if is_filled and not await pools.places_there(SessionReader(session), of=of):
         raise proposal_rules.not_ready(

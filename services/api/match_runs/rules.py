@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import MatchMode
+from services.api.proposals.rules import not_ready
 from shared.errors import ConflictError
 
 
@@ -85,6 +86,16 @@ FEWEST: Mapping[RunKind, int] = MappingProxyType(
     {RunKind.POOL: 2, RunKind.FILL: 1, RunKind.ROULETTE: 2}
 )
 """How many have to wait for a run of some kind to put anybody together."""
+
+
+def require_enough(kind: RunKind, waiting: int) -> None:
+    """Refuse a run of fewer people than it takes to put anybody together."""
+    if waiting >= FEWEST[kind]:
+        return
+    code, detail = "nobody", "Nobody in this track waits to be matched."
+    if waiting:
+        code, detail = "one_alone", "One person in this track waits, and nobody to be matched with."
+    raise not_ready(code, detail)
 
 
 def next_status(status: RunStatus, action: RunAction) -> RunStatus:

@@ -485,6 +485,26 @@ def _unanswered() -> AnySelect:
     )
 
 
+@once
+def _placeless() -> AnySelect:
+    """Everybody in matching who came without a place, in whatever role."""
+    offered: AnySelect = (
+        select(literal_column("1"))
+        .select_from(SEAT)
+        .where(
+            SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+            SEAT.c.participant_id == PARTICIPANT.c.id,
+            SEAT.c.capacity > 0,
+        )
+        .correlate(PARTICIPANT)
+    )
+    return (
+        select(PARTICIPANT.c.id, literal_column("'no_places'").label("reason"))
+        .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING), ~offered.exists())
+        .order_by(PARTICIPANT.c.id)
+    )
+
+
 async def seat_counts(
     reader: Reader, *, organization_id: UUID, program_id: UUID
 ) -> list[Mapping[str, Any]]:
@@ -497,9 +517,13 @@ async def seat_counts(
 async def blocked(
     reader: Reader, *, organization_id: UUID, program_id: UUID
 ) -> list[Mapping[str, Any]]:
-    """Return who cannot be matched yet, and why; for two reasons twice."""
+    """Return who cannot be matched yet, and why; once for each reason."""
     named = {"organization_id": organization_id, "program_id": program_id}
-    return [*await reader.fetch(_blocked(), **named), *await reader.fetch(_unanswered(), **named)]
+    return [
+        row
+        for statement in (_blocked(), _unanswered(), _placeless())
+        for row in await reader.fetch(statement, **named)
+    ]
 
 
 async def count_by_status(

@@ -212,7 +212,8 @@ class PreferencesView(TypedDict):
 class BlockedView(TypedDict):
     """Why some participants cannot be matched yet.
 
-    `paused`, `no_preferences`, or `missing_answers` to a form published after they sent theirs.
+    `paused`, `no_preferences`, `missing_answers` to a form published after they sent theirs, or
+    `no_places`: their capacity is 0 wherever they take part.
     """
 
     reason: Annotated[str, Field(max_length=40, examples=["no_preferences"])]

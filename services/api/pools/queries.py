@@ -358,8 +358,15 @@ async def terms(reader: Reader, *, organization_id: UUID, track_id: UUID) -> dic
 
 
 async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
-    """Return who can be matched now, role by role; seats the run itself holds count as free."""
+    """Return who waits to be matched, role by role; seats the run itself holds count as free."""
     held = await _held_by(reader, of)
+    seats_here = await reader.fetch(
+        _seats(), organization_id=of.organization_id, track_id=of.track_id
+    )
+    # Who came without a place is full from the start, waits all the same, and is to be told why
+    # nothing follows; what people see of each other shows only who could be chosen.
+    empty = {one["participant_id"] for one in seats_here if not of.as_told}
+    empty -= {one["participant_id"] for one in seats_here if one["capacity"]}
     freed = {participant_id for participant_id, _role in held}
     taking_part = {
         row["id"]: row
@@ -369,18 +376,19 @@ async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
             program_id=of.program_id,
             states=list(of.states),
         )
-        if row["status"] != ParticipantStatus.AT_CAPACITY or row["id"] in freed
+        if row["status"] != ParticipantStatus.AT_CAPACITY or row["id"] in freed | empty
     }
     known = await _described(reader, of, taking_part, states=_MATCHABLE_PEOPLE)
     found: list[Mapping[str, Any]] = []
-    for seat in await reader.fetch(
-        _seats(), organization_id=of.organization_id, track_id=of.track_id
-    ):
+    for seat in seats_here:
         seats = seat["capacity"] - seat["load"]
         if not of.as_told:
             seats += held.get((seat["participant_id"], seat["role"]), 0) - seat["held"]
-        if seat["participant_id"] in known and seats > 0:
-            found.append({**known[seat["participant_id"]], "role": seat["role"], "seats": seats})
+        is_waiting = seats > 0 or seat["participant_id"] in empty
+        if seat["participant_id"] in known and is_waiting:
+            found.append(
+                {**known[seat["participant_id"]], "role": seat["role"], "seats": max(0, seats)}
+            )
     return found
 
 
@@ -758,8 +766,10 @@ async def _drawn_before(
                 ],
                 left={
                     names[who]
-                    for who in (UUID(one["participant_id"]) for one in row["unmatched"])
-                    if who in names
+                    for one in row["unmatched"]
+                    # Nobody sits out who has no place to be drawn for.
+                    if one["key"] != "unmatched.no_place"
+                    if (who := UUID(one["participant_id"])) in names
                 },
             )
             for row in draws

@@ -69,6 +69,31 @@ async def test_a_run_proposes_everybody_a_place_with_reasons(world: World, desk:
     assert fairness.json()["fairness"] == run["stats"]["fairness"]
 
 
+async def test_who_came_without_a_place_is_told_so(world: World, desk: Desk) -> None:
+    offer = await open_registration(world)
+    for role in ("mentor", "mentor", "mentee"):
+        await take_part(world, offer, role)
+    alone = await take_part(world, offer, "mentee", capacity=0)
+    await offer.act("close-registration")
+    await offer.act("start-matching")
+    pool = Pool(world, offer)
+
+    run = await pool.reviewed(desk)
+    readiness = await pool.coordinator.get(f"/v1/programs/{pool.offer.program['id']}/readiness")
+    forecast = await pool.coordinator.get(
+        f"/v1/programs/{pool.offer.program['id']}/capacity-forecast"
+    )
+
+    told = {one["participant_id"]: (one["key"], one["free"]) for one in run["unmatched"]}
+    assert (run["stats"]["people"], run["stats"]["matched"]) == (4, 2)
+    assert told[alone.participant["id"]] == ("unmatched.no_place", 0)
+    assert readiness.json()["blocked"] == [
+        {"reason": "no_places", "participant_ids": [alone.participant["id"]], "count": 1}
+    ]
+    assert (forecast.json()["mentees"], forecast.json()["unmatched_expected"]) == (1, 0)
+    await pool.publish(run)
+
+
 async def test_the_coordinators_and_the_starter_are_told_once(
     world: World, desk: Desk, work: Bench
 ) -> None:

@@ -61,7 +61,10 @@ async def test_a_run_is_refused_where_matching_is_not_ready(world: World) -> Non
     other = await pool.coordinator.post(pool.runs, json={"track_id": empty.offer.track["id"]})
 
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
-    assert nobody.json()["errors"][0]["code"] == "nobody"
+    assert (nobody.json()["errors"][0]["code"], nobody.json()["detail"]) == (
+        "one_alone",
+        "One person in this track waits, and nobody to be matched with.",
+    )
     assert {(one.status_code, one.json()["code"]) for one in (roulette, fill)} == {
         (409, "not_ready")
     }

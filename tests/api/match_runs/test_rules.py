@@ -44,3 +44,21 @@ def test_from_one_group_to_another_of_the_same_mentor_nobody_moves() -> None:
 def test_every_kind_of_run_has_a_mode_and_needs_somebody() -> None:
     assert {kind.value for kind in RunKind} == {mode.value for mode in rules.MODE_OF_KIND.values()}
     assert rules.FEWEST == {RunKind.POOL: 2, RunKind.FILL: 1, RunKind.ROULETTE: 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "waiting", "code"),
+    [
+        (RunKind.POOL, 0, "nobody"),
+        (RunKind.POOL, 1, "one_alone"),
+        (RunKind.ROULETTE, 1, "one_alone"),
+        (RunKind.FILL, 0, "nobody"),
+    ],
+)
+def test_too_few_are_counted_as_they_are(kind: RunKind, waiting: int, code: str) -> None:
+    rules.require_enough(kind, rules.FEWEST[kind])
+
+    with pytest.raises(ConflictError) as refused:
+        rules.require_enough(kind, waiting)
+
+    assert [one.code for one in refused.value.errors] == [code]
