@@ -173,7 +173,7 @@ async def _require_place(
         )
         < 1
     ):
-        raise mentorship_rules.full(track.max_members)
+        raise mentorship_rules.full(track.format, track.max_members)
 
 
 async def _require_seats(session: AsyncSession, track: Track, members: Members) -> None:

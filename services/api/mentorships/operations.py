@@ -36,6 +36,7 @@ from services.api.programs import operations as program_operations
 from services.api.programs import queries as programs
 from services.api.programs.operations import midnight
 from services.api.programs.rules import (
+    FORMATS,
     MENTEE_SIDE,
     MENTOR_SIDE,
     Format,
@@ -663,7 +664,8 @@ async def begin(
     track, program = await setting(session, mentorship)
     found = rules.gaps(mentorship.format, queries.roles_of(members), min_members=track.min_members)
     if found.below_minimum:
-        detail = f"It begins with at least {track.min_members} members."
+        counted = FORMATS[mentorship.format].counted
+        detail = f"It begins with at least {track.min_members} {counted}."
         raise ConflictError(
             detail, code="format_rule_broken", errors=[Violation("#", "size", detail)]
         )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
 from services.api.programs.rules import (
+    FORMATS,
     MENTEE_SIDE,
     MENTOR_SIDE,
     Format,
@@ -306,12 +307,13 @@ def check_room(
     """Refuse more members than a track's mentorships have."""
     size = size_of(format_, members)
     if size is None or size > max_members:
-        raise full(max_members)
+        raise full(format_, max_members)
 
 
-def full(max_members: int) -> ConflictError:
+def full(format_: Format, max_members: int) -> ConflictError:
     """Refuse one more in a mentorship that has as many as its track allows."""
-    return ConflictError(f"It has {max_members} members at most.", code="full")
+    detail = f"It has {max_members} {FORMATS[format_].counted} at most."
+    return ConflictError(detail, code="full")
 
 
 def check_joinable(status: MentorshipStatus) -> None:
@@ -374,7 +376,8 @@ def _broken_size(candidates: Sequence[Candidate], terms: Terms) -> list[Violatio
         return []
     if terms.min_members <= size <= terms.max_members:
         return []
-    detail = f"This track takes {terms.min_members} to {terms.max_members} members."
+    counted = FORMATS[terms.format].counted
+    detail = f"This track takes {terms.min_members} to {terms.max_members} {counted}."
     return [Violation("#/members", "size", detail)]
 
 

@@ -228,6 +228,7 @@ class FormatRules:
     usual_members: tuple[int, int]
     size_code: str
     seniority: frozenset[Seniority]
+    counted: str = "members"
     needs_agreement: bool = True
     least_gap: int = 0
     usual_gap_min: int | None = None
@@ -278,6 +279,7 @@ FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
             members=(2, 100),
             usual_members=(2, 8),
             size_code="size",
+            counted="mentees",
             seniority=frozenset({_N.NONE, _N.MENTOR_HIGHER}),
         ),
         Format.CIRCLE: FormatRules(
@@ -287,6 +289,7 @@ FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
             members=(3, 20),
             usual_members=(4, 8),
             size_code="size",
+            counted="members, who facilitates included",
             seniority=frozenset({_N.NONE}),
         ),
         Format.FLASH: FormatRules(
@@ -324,7 +327,7 @@ FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
         ),
     }
 )
-"""Domain section 9 as data. In a group, members are counted as mentees."""
+"""Domain section 9 as data. `members` of a group are its mentees; `counted` says so in words."""
 
 REGULAR_MINUTES = frozenset({30, 45, 60})
 POLICY_MODES = frozenset({_M.POOL, _M.FILL, _M.ROULETTE, _M.RANKED})
@@ -389,7 +392,7 @@ def _broken_size(shape: TrackShape, rules: FormatRules) -> list[Violation]:
         detail = f"The minimum, {shape.min_members}, exceeds the maximum, {shape.max_members}."
         return [Violation("#/min_members", rules.size_code, detail)]
     name = "max_members" if not fewest <= shape.max_members <= most else "min_members"
-    detail = f"The format {shape.format} has {fewest} to {most} members."
+    detail = f"The format {shape.format} has {fewest} to {most} {rules.counted}."
     return [Violation(f"#/{name}", rules.size_code, detail)]
 
 

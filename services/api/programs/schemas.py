@@ -200,7 +200,14 @@ class Readiness(TypedDict):
 Gap = Annotated[int, Whole(0, 50, 1)]
 Modes = Annotated[list[MatchMode], MinLen(1), MaxLen(7), Distinct()]
 Minutes = Annotated[int, Whole(15, 60, 45)]
-Members = Annotated[int, Whole(1, 100, 2)]
+Members = Annotated[
+    int,
+    Whole(1, 100, 2),
+    Field(
+        description="Of a group, how many mentees it has; elsewhere all members count, in a circle"
+        " with whoever facilitates."
+    ),
+]
 LengthDays = Annotated[int, Whole(28, 365, 180)]
 
 

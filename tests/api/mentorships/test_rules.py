@@ -318,6 +318,8 @@ def test_room_is_counted_in_people_as_the_format_counts(kind: Format) -> None:
     with pytest.raises(ConflictError) as refused:
         check_room(kind, members, max_members=size - 1)
     assert refused.value.code == "full"
+    counted = {Format.GROUP: "mentees", Format.CIRCLE: "members, who facilitates included"}
+    assert refused.value.detail == f"It has {size - 1} {counted[kind]} at most."
 
 
 def test_a_format_without_a_size_has_no_room() -> None:

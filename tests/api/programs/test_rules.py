@@ -115,6 +115,20 @@ def test_a_wrong_size_is_pointed_at_where_it_is_wrong(
     assert told in broken.detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Format.GROUP, "2 to 100 mentees."),
+        (Format.CIRCLE, "3 to 20 members, who facilitates included."),
+        (Format.OFFICE_HOURS, "2 to 51 members."),
+    ],
+)
+def test_a_refused_size_says_who_is_counted(kind: Format, told: str) -> None:
+    [broken] = broken_rules(usual(kind, max_members=101))
+
+    assert broken.detail == f"The format {kind} has {told}"
+
+
 def test_a_cohort_has_all_its_days_in_order() -> None:
     days = {
         "opens_on": date(2026, 1, 1),
