@@ -96,7 +96,9 @@ async def get_capacity_forecast(
     Counted are all who handed a registration in and were not turned down. Where a track has a
     policy, matching finds the most pairs its hard rules let be; elsewhere, and where matching
     cannot be asked in time, places are counted: `method` says which. Options are keys with their
-    numbers: `option.groups`, `option.recruit_mentors`, `option.recruit_mentees`.
+    numbers: `option.groups`, `option.recruit_facilitators`, `option.recruit_mentors`,
+    `option.recruit_mentees`, `option.recruit_peers`. Circles are counted by who facilitates and by
+    their sizes: mentors are members of them, so `unmatched_expected` counts those as well.
     """
     async with reading() as reader:
         await programs.get(reader, actor=actor, program_id=program_id)
@@ -188,8 +190,10 @@ async def _count_of(
     stock.solution = await _solved(problem, actor, client)
     if not stock.unmatched or stock.track["format"] not in rules.GROUPED:
         return
-    for size in rules.SIZES:
-        totals = (await _solved(rules.in_groups(problem, size), actor, client)).totals
+    fewest = stock.supply.groups.fewest if stock.supply.groups else None
+    for size in rules.sizes_of(stock.supply):
+        grouped = rules.in_groups(problem, size, fewest=fewest)
+        totals = (await _solved(grouped, actor, client)).totals
         left = stock.supply.mentees - totals.pairs
         stock.groups[size] = (totals.matches, left)
         if not left:
@@ -219,6 +223,7 @@ def _track(stock: Stock) -> TrackForecastView:
         track_id=ids.format_id("track", stock.track["id"]),
         format=stock.track["format"],
         method=stock.method,
+        facilitators=stock.supply.facilitators,
         mentors=stock.supply.mentors,
         mentor_seats=stock.supply.mentor_seats,
         mentees=stock.supply.mentees,
@@ -243,24 +248,40 @@ def _options(stock: Stock, topics: Sequence[Topic]) -> list[OptionView]:
     if supply.mentors and stock.track["format"] in rules.GROUPED:
         found = _group_options(stock, track_id)
     scarce = [one.name for one in topics if one.short][: rules.TOLD_TOPICS]
-    found.append(
-        _option(
-            track_id,
-            "option.recruit_mentors",
-            mentors=rules.recruits_needed(supply, unmatched),
-            seats_each=supply.seats_each,
-            unmatched=unmatched,
-            topics=scarce,
+    lack = rules.lacking(supply, unmatched)
+    if lack.facilitators:
+        found.append(
+            _option(
+                track_id,
+                "option.recruit_facilitators",
+                facilitators=lack.facilitators,
+                circles_each=supply.circles.led_each if supply.circles else 1,
+                unmatched=unmatched,
+            )
         )
-    )
+    if lack.mentors:
+        found.append(
+            _option(
+                track_id,
+                "option.recruit_mentors",
+                mentors=lack.mentors,
+                seats_each=supply.seats_each,
+                unmatched=unmatched,
+                topics=scarce,
+            )
+        )
+    if lack.mentees:
+        found.append(_option(track_id, "option.recruit_mentees", mentees=lack.mentees))
     return found
 
 
 def _group_options(stock: Stock, track_id: UUID) -> list[OptionView]:
     found = []
-    for size in rules.SIZES:
+    for size in rules.sizes_of(stock.supply):
         known = stock.groups.get(size)
         groups, left = known or rules.groups_by_seats(stock.supply, size)
+        if not groups:
+            continue
         found.append(
             _option(
                 track_id,

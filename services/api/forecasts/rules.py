@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -39,39 +39,177 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """Places of one track against places sought; among peers everybody is both."""
+    """Places of one track against places sought; among peers everybody is both.
+
+    `unmatched` is how many find nobody, were there no rules.
+    """
 
     mentors: int
     mentor_seats: int
     mentees: int
     seats_each: int
     is_peer: bool
+    unmatched: int
+    facilitators: int = 0
+    groups: "Groups | None" = None
+    circles: "Circles | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups by their places: one of fewer than `fewest` mentees is not held."""
+
+    seats: tuple[int, ...]
+    mentees: int
+    fewest: int
+    most: int
+
+    @property
+    def sizes(self) -> range:
+        """Return the sizes that such groups could have, a handful at most."""
+        least = max(SIZES.start, self.fewest)
+        return range(least, min(self.most, max(SIZES.stop - 1, least + 5)) + 1)
 
     @property
     def unmatched(self) -> int:
-        """Return how many find nobody, were there no rules."""
-        if self.is_peer:
-            return self.mentees % 2
-        return max(0, self.mentees - self.mentor_seats)
+        """Return how many mentees no group takes: so many are held as reach their minimum."""
+        places, largest = 0, sorted((one for one in self.seats if one >= self.fewest), reverse=True)
+        for number, seats in enumerate(largest, start=1):
+            if number * self.fewest <= self.mentees:
+                places += seats
+        return max(0, self.mentees - places)
+
+    def lacking(self, seats_each: int) -> "Lack":
+        """Return who would have to come for every mentee to be in a group, both together."""
+        usable = [one for one in self.seats if one >= self.fewest]
+        for more in range(self.fewest + 1):
+            mentees = self.mentees + more
+            mentors = math.ceil(max(0, mentees - sum(usable)) / seats_each)
+            tried = replace(self, mentees=mentees, seats=(*usable, *[seats_each] * mentors))
+            if not tried.unmatched:
+                return Lack(mentors=mentors, mentees=more)
+        return Lack(mentors=math.ceil(self.unmatched / seats_each))
+
+
+@dataclass(frozen=True, slots=True)
+class Circles:
+    """Circles by who could be in them: one facilitator each, a mentor and a mentee at least.
+
+    `led` is how many circles facilitators would lead; `fewest` and `most` count members of a
+    circle without whoever facilitates.
+    """
+
+    led: int
+    led_each: int
+    mentors: int
+    mentees: int
+    fewest: int
+    most: int
+
+    @property
+    def people(self) -> int:
+        """Return how many seek a circle."""
+        return self.mentors + self.mentees
+
+    @property
+    def held(self) -> int:
+        """Return how many circles there would be at most, and are as long as people are left."""
+        return min(self.led, self.mentors, self.mentees, self.people // self.fewest)
+
+    @property
+    def places(self) -> int:
+        """Return how many those circles take."""
+        return self.held * self.most
+
+    @property
+    def unmatched(self) -> int:
+        """Return how many no circle takes, mentors among them."""
+        return max(0, self.people - self.places)
+
+    def lacking(self) -> "Lack":
+        """Return who would have to come for everybody to be in a circle, all of them together."""
+        found = Lack()
+        while True:
+            whole = replace(
+                self,
+                mentors=self.mentors + found.mentors,
+                mentees=self.mentees + found.mentees,
+            )
+            number = math.ceil(whole.people / self.most)
+            short = max(0, number * self.fewest - whole.people)
+            mentors, mentees = max(0, number - whole.mentors), max(0, number - whole.mentees)
+            if not (short or mentors or mentees):
+                leads = max(0, number - self.led)
+                return replace(found, facilitators=math.ceil(leads / self.led_each))
+            # Whoever is missing as a mentor or a mentee fills a circle as well.
+            found = replace(
+                found,
+                mentors=found.mentors + mentors,
+                mentees=found.mentees + max(mentees, short - mentors),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """How many of each role are missing."""
+
+    facilitators: int = 0
+    mentors: int = 0
+    mentees: int = 0
 
 
 def supply_of(people: Sequence[Mapping[str, Any]], terms: Mapping[str, Any]) -> Supply:
     """Count places as matching does: a group has no more of them than the track lets in."""
-    most = terms["max_members"] if terms["format"] == Format.GROUP else None
+    if terms["format"] == Format.CIRCLE:
+        return _supply_of_circles(people, terms)
+    is_group = terms["format"] == Format.GROUP
     peers = [one for one in people if one["role"] == TrackRole.PEER]
     if peers:
-        return Supply(len(peers), len(peers), len(peers), 1, is_peer=True)
+        count = len(peers)
+        return Supply(count, count, count, 1, is_peer=True, unmatched=count % 2)
     seats = [
-        one["seats"] if most is None else min(one["seats"], most)
+        min(one["seats"], terms["max_members"]) if is_group else one["seats"]
         for one in people
         if one["role"] in MENTOR_SIDE
     ]
+    mentees = sum(one["seats"] for one in people if one["role"] in MENTEE_SIDE)
+    usual = max(1, math.floor(statistics.median(seats))) if seats else 1
+    if not is_group:
+        left = max(0, mentees - sum(seats))
+        return Supply(len(seats), sum(seats), mentees, usual, is_peer=False, unmatched=left)
+    groups = Groups(tuple(seats), mentees, terms["min_members"], terms["max_members"])
     return Supply(
         mentors=len(seats),
-        mentor_seats=sum(seats),
-        mentees=sum(one["seats"] for one in people if one["role"] in MENTEE_SIDE),
-        seats_each=max(1, math.floor(statistics.median(seats))) if seats else 1,
+        # Places of somebody who takes fewer than a group must have are none.
+        mentor_seats=sum(one for one in seats if one >= groups.fewest),
+        mentees=mentees,
+        seats_each=max(usual, groups.fewest),
         is_peer=False,
+        unmatched=groups.unmatched,
+        groups=groups,
+    )
+
+
+def _supply_of_circles(people: Sequence[Mapping[str, Any]], terms: Mapping[str, Any]) -> Supply:
+    """Count circles: mentors are members as mentees are, and whoever leads is counted in."""
+    leads = [one["seats"] for one in people if one["role"] == TrackRole.FACILITATOR]
+    circles = Circles(
+        led=sum(leads),
+        led_each=max(1, math.floor(statistics.median(leads))) if leads else 1,
+        mentors=sum(one["role"] in MENTOR_SIDE for one in people),
+        mentees=sum(one["role"] in MENTEE_SIDE for one in people),
+        fewest=max(2, terms["min_members"] - 1),
+        most=max(2, terms["max_members"] - 1),
+    )
+    return Supply(
+        mentors=circles.mentors,
+        mentor_seats=max(0, circles.places - circles.mentors),
+        mentees=circles.mentees,
+        seats_each=1,
+        is_peer=False,
+        unmatched=circles.unmatched,
+        facilitators=len(leads),
+        circles=circles,
     )
 
 
@@ -89,13 +227,18 @@ def counting(problem: Mapping[str, Any]) -> dict[str, Any]:
     return {**problem, "policy": policy, "locks": {"first": [], "second": []}}
 
 
-def in_groups(problem: Mapping[str, Any], size: int) -> dict[str, Any]:
+def sizes_of(supply: Supply) -> range:
+    """Return the sizes of groups that are worth a thought; a track of groups bounds its own."""
+    return SIZES if supply.groups is None else supply.groups.sizes
+
+
+def in_groups(problem: Mapping[str, Any], size: int, *, fewest: int | None) -> dict[str, Any]:
     """Return the same people with every mentor leading one group of this size."""
     places = problem["places"]
     return {
         **problem,
         "format": Format.GROUP.value,
-        "track": {**problem["track"], "min_members": None, "max_members": size},
+        "track": {**problem["track"], "min_members": fewest, "max_members": size},
         "places": {
             **places,
             "capacity": [
@@ -109,12 +252,18 @@ def in_groups(problem: Mapping[str, Any], size: int) -> dict[str, Any]:
 def groups_by_seats(supply: Supply, size: int) -> tuple[int, int]:
     """Return how many groups there would be, and how many people none of them has a place for."""
     groups = min(supply.mentors, math.ceil(supply.mentees / size))
-    return groups, max(0, supply.mentees - supply.mentors * size)
+    if supply.groups is not None:
+        groups = min(groups, supply.mentees // supply.groups.fewest)
+    return groups, max(0, supply.mentees - groups * size)
 
 
-def recruits_needed(supply: Supply, unmatched: int) -> int:
-    """Return how many more mentors with the usual number of places would do."""
-    return math.ceil(unmatched / supply.seats_each)
+def lacking(supply: Supply, unmatched: int) -> Lack:
+    """Return who would have to come for everybody to be placed; more may be alone by rules."""
+    if supply.circles is not None:
+        return supply.circles.lacking()
+    if supply.groups is not None and unmatched <= supply.unmatched:
+        return supply.groups.lacking(supply.seats_each)
+    return Lack(mentors=math.ceil(unmatched / supply.seats_each))
 
 
 @dataclass(frozen=True, slots=True)

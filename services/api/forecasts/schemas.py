@@ -49,10 +49,15 @@ class TrackForecastView(TypedDict):
             " `seats` counts places only."
         ),
     ]
+    facilitators: Count
     mentors: Count
-    mentor_seats: Count
+    mentor_seats: Annotated[
+        Count, Field(description="Places for mentees: in circles, those that mentors do not take.")
+    ]
     mentees: Count
-    unmatched_expected: Count
+    unmatched_expected: Annotated[
+        Count, Field(description="Who would find nobody: of circles, mentors as well as mentees.")
+    ]
     reasons: Annotated[list[UnmatchedReasonView], MaxLen(100)]
 
 

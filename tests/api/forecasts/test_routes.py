@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.apps import World
-from tests.support.match_runs import Pool, waiting
+from tests.support.match_runs import Pool, gathered, waiting
 from tests.support.matching_server import Matching
 from tests.support.participants import PREFERENCES, Somebody, register, submit
 from tests.support.programs import Offer, open_registration, post
@@ -157,3 +157,40 @@ async def test_an_analyst_reads_it_without_what_a_few_have_asked_for(world: Worl
     assert options(found, "recruit_mentors")[0]["topics"] == []
     assert (await world.org_admin.get(path)).status_code == 403
     assert (await pool.mentors[0].client.get(path)).status_code == 403
+
+
+async def test_circles_are_counted_by_who_leads_them_and_by_their_sizes(world: World) -> None:
+    roles = [*["facilitator"], *["mentor"] * 2, *["mentee"] * 5]
+    pool = await gathered(
+        world, *roles, format="circle", match_modes=["pool"], min_members=4, max_members=5
+    )
+
+    found = await forecast(pool.offer)
+
+    track = next(one for one in found["tracks"] if one["format"] == "circle")
+    assert (track["facilitators"], track["mentors"], track["mentees"]) == (1, 2, 5)
+    assert (track["mentor_seats"], track["unmatched_expected"]) == (2, 3)
+    assert options(found, "recruit_facilitators") == [
+        {"facilitators": 1, "circles_each": 1, "unmatched": 3}
+    ]
+    assert options(found, "recruit_mentors") == []
+
+
+async def test_a_group_below_its_minimum_is_no_way_out(world: World) -> None:
+    pool = await gathered(
+        world,
+        *["mentor", *["mentee"] * 3],
+        capacity=3,
+        format="group",
+        match_modes=["pool"],
+        min_members=5,
+        max_members=8,
+    )
+
+    found = await forecast(pool.offer)
+
+    track = next(one for one in found["tracks"] if one["format"] == "group")
+    assert (track["mentor_seats"], track["unmatched_expected"]) == (0, track["mentees"])
+    assert {one["key"] for one in track["reasons"]} == {"unmatched.group_too_small"}
+    assert options(found, "groups") == []
+    assert options(found, "recruit_mentors")[0]["seats_each"] == 5
