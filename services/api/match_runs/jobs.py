@@ -153,9 +153,9 @@ async def _work(desk: Desk, claimed: Claim) -> None:
     except UnavailableError:
         await _leave(desk, claimed, wait=WAITING, counts=False, phase="waiting_for_matching")
     except Exception as error:  # noqa: BLE001 - whatever it was, it is retried and then shown
-        code = error.code if isinstance(error, DomainError) else "internal_error"
-        logger.warning("run_failed", code=code, error_type=type(error).__name__)
-        await _retry(desk, claimed, code)
+        refusal = error if isinstance(error, DomainError) else DomainError()
+        logger.warning("run_failed", code=refusal.code, error_type=type(error).__name__)
+        await _retry(desk, claimed, refusal)
 
 
 async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
@@ -353,7 +353,7 @@ def _warnings(outcome: Outcome, task: FrozenTask) -> list[Reason]:
     return [*others, said] if lost else others
 
 
-async def _retry(desk: Desk, claimed: Claim, code: str) -> None:
+async def _retry(desk: Desk, claimed: Claim, refusal: DomainError) -> None:
     if claimed.attempts < MOST_ATTEMPTS:
         await _leave(desk, claimed, wait=RETRYING, counts=True, phase="retrying")
         return
@@ -363,7 +363,7 @@ async def _retry(desk: Desk, claimed: Claim, code: str) -> None:
         except LeaseLostError:
             return
         now = await _now(desk, session, claimed)
-        await operations.fail(session, run=run, code=code, now=now)
+        await operations.fail(session, run=run, code=refusal.code, errors=refusal.errors, now=now)
 
 
 async def _leave(desk: Desk, claimed: Claim, *, wait: Backoff, counts: bool, phase: str) -> None:

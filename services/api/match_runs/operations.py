@@ -26,7 +26,7 @@ from services.api.proposals import rules as proposal_rules
 from services.api.proposals.rules import OPEN, Draft, ProposalStatus
 from services.api.proposals.tables import Proposal, ProposalMember
 from shared import ids
-from shared.errors import ConflictError, NotFoundError, unknown_reference
+from shared.errors import ConflictError, NotFoundError, Violation, unknown_reference
 from shared.persistence.leases import Claim
 from shared.persistence.reads import Reader, SessionReader
 from shared.web.preconditions import accept_match
@@ -463,9 +463,17 @@ async def finish(
     advance_run(session, run, action, actor_id=None, now=now)
 
 
-async def fail(session: AsyncSession, *, run: MatchRun, code: str, now: datetime) -> None:
-    """Give a run up, and say why as a code."""
+async def fail(
+    session: AsyncSession,
+    *,
+    run: MatchRun,
+    code: str,
+    errors: Sequence[Violation] = (),
+    now: datetime,
+) -> None:
+    """Give a run up, and say why: as a code, and what was wrong where."""
     run.failure_code = code[:64]
+    run.failure_errors = [dict(one) for one in rules.failures_of(errors)]
     run.progress = {}
     _end_lease(run)
     advance_run(session, run, RunAction.FAIL, actor_id=None, now=now)

@@ -29,6 +29,7 @@ from services.api.match_runs.schemas import (
     AlternativeView,
     CertificateView,
     ExplanationView,
+    FailureView,
     FairnessView,
     MoveView,
     Pair,
@@ -100,6 +101,10 @@ def present_run(row: Mapping[str, Any], actor: Actor) -> RunView:
         unmatched_count=len(row["unmatched"]),
         proposals_by_status=row["proposals"] or {},
         failure_code=row["failure_code"],
+        failure_errors=[
+            FailureView(pointer=one["pointer"], code=one["code"], detail=one["detail"])
+            for one in row["failure_errors"]
+        ],
     )
 
 

@@ -1,14 +1,20 @@
 """States of runs, and what each kind needs (domain 5.3), as data."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 
 from services.api.access.rules import Declaration, Scope
+from services.api.pools.rules import OPAQUE_LENGTH
 from services.api.programs.rules import MatchMode
 from services.api.proposals.rules import not_ready
-from shared.errors import ConflictError
+from shared.errors import ConflictError, Violation
+
+MOST_FAILURES = 100
+OPAQUE = re.compile(rf"\b[0-9a-f]{{{OPAQUE_LENGTH}}}\b")
 
 
 class RunMode(StrEnum):
@@ -136,6 +142,18 @@ def _partners(pairs: Iterable[tuple[str, str]]) -> defaultdict[str, set[str]]:
         found[one].add(other)
         found[other].add(one)
     return found
+
+
+def failures_of(errors: Iterable[Violation]) -> list[dict[str, str]]:
+    """Return what was wrong with a run, as it is told: nobody is named, not even opaquely."""
+    return [
+        {
+            "pointer": one.pointer[:2000],
+            "code": one.code[:64],
+            "detail": OPAQUE.sub("somebody", one.detail)[:2000],
+        }
+        for one in islice(errors, MOST_FAILURES)
+    ]
 
 
 def require_pairs(*, is_solved: bool) -> None:

@@ -180,6 +180,21 @@ class UnmatchedView(TypedDict):
     params: Params
 
 
+class FailureView(TypedDict):
+    """One thing that was wrong with a run."""
+
+    pointer: Annotated[
+        str,
+        Field(
+            max_length=2000,
+            description="Where in what matching was given, as `#/policy` and what stands in it.",
+            examples=["#/policy/hard/0/params/attribute"],
+        ),
+    ]
+    code: Annotated[str, Field(max_length=64, examples=["unknown_attribute"])]
+    detail: Annotated[str, Field(max_length=2000)]
+
+
 class RunView(TypedDict):
     """One execution of matching over frozen inputs."""
 
@@ -208,6 +223,11 @@ class RunView(TypedDict):
     unmatched_count: Count
     proposals_by_status: Annotated[dict[str, Count], Field(max_length=10)]
     failure_code: Annotated[str, Field(max_length=64)] | None
+    failure_errors: Annotated[
+        list[FailureView],
+        MaxLen(100),
+        Field(description="What matching refused; nothing where it was not matching."),
+    ]
 
 
 class RunPage(TypedDict):

@@ -45,6 +45,7 @@ class MatchRun(Resource, table=True):
     certificate: dict[str, Any] = document(default_factory=dict)
     unmatched: list[dict[str, Any]] = document(default_factory=list)
     failure_code: str | None = column(String(64), default=None)
+    failure_errors: list[dict[str, Any]] = document(default_factory=list)
     started_by: UUID | None = reference(default=None)
     due_at: datetime = instant()
     leased_until: datetime | None = instant(default=None)

@@ -824,6 +824,31 @@ async def test_a_run_that_matching_refuses_fails_after_two_more_tries(
     assert rows[0][0] == {"starter": [str(ids.parse_id("person", pool.offer.coordinator_id))]}
 
 
+async def test_a_run_says_what_matching_refused(world: World, desk: Desk, work: Bench) -> None:
+    pool = await waiting(world)
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Of nobody",
+            "hard": [{"rule": "attribute_equal", "params": {"attribute": "shoe_size"}}],
+            "soft": [{"rule": "path_fit", "weight": 1}],
+        },
+    )
+    run = await pool.start(policy_id=policy["id"])
+
+    for _ in range(jobs.MOST_ATTEMPTS):
+        await turn(desk)
+        work.clock.pass_time(jobs.RETRYING.ceiling * 2)
+
+    failed = await pool.run_of(run)
+    assert (failed["status"], failed["failure_code"]) == ("failed", "invalid_request")
+    assert [(one["pointer"], one["code"]) for one in failed["failure_errors"]] == [
+        ("#/policy/hard/0/params/attribute", "unknown_attribute")
+    ]
+
+
 async def _spoil(work: Bench, claimed: Claim) -> None:
     """Freeze an input that no matching can take: somebody reports to a number."""
     await work.rows(

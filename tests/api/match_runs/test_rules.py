@@ -6,7 +6,7 @@ import pytest
 
 from services.api.match_runs import rules
 from services.api.match_runs.rules import RunAction, RunKind, RunStatus
-from shared.errors import ConflictError
+from shared.errors import ConflictError, Violation
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,11 @@ def test_too_few_are_counted_as_they_are(kind: RunKind, waiting: int, code: str)
         rules.require_enough(kind, waiting)
 
     assert [one.code for one in refused.value.errors] == [code]
+
+
+def test_what_was_wrong_with_a_run_names_nobody() -> None:
+    detail = f"The rule not_blocked keeps {'0a' * 12} and {'1b' * 12} apart."
+
+    [told] = rules.failures_of([Violation("#/there/id/0", "lock_breaks_rule", detail)])
+
+    assert told["detail"] == "The rule not_blocked keeps somebody and somebody apart."

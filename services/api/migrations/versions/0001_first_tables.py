@@ -1030,6 +1030,7 @@ def upgrade() -> None:
         sa.Column("certificate", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("unmatched", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("failure_code", sa.String(length=64), nullable=True),
+        sa.Column("failure_errors", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("started_by", sa.Uuid(), nullable=True),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True),
