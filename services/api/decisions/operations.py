@@ -263,6 +263,8 @@ async def reject(
 ) -> Proposal:
     """Turn a proposal down before anybody was told; its pair does not come again in a rerun."""
     proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
+    proposal_rules.next_status(proposal.status, ProposalAction.REJECT)
+    _require_decidable(await _run_of(session, proposal))
     proposal.decided_by = actor.person_id
     await proposals.move(
         session,

@@ -90,7 +90,8 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         status=status,
         allowed=access.offered(
             actor,
-            proposal_rules.allowed_actions(status),
+            # What was only simulated is there to be looked at.
+            [] if row["is_simulated"] else proposal_rules.allowed_actions(status),
             proposal_rules.NEEDS,
             facts | {Role.MEMBER} if is_asked else facts,
         ),

@@ -4,7 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, Uuid, and_, bindparam, cast, exists, func, or_, select
+from sqlalchemy import (
+    Boolean,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    cast,
+    column,
+    exists,
+    func,
+    or_,
+    select,
+    table,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -23,6 +36,8 @@ from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
 
 PROPOSAL = Proposal.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 MEMBER = ProposalMember.__table__  # type: ignore[attr-defined]  # as above
+# Runs lie above proposals in the stack, so their table is only named here.
+_RUN = table("match_run", *(column(name) for name in ("organization_id", "id", "mode")))
 
 _ME = bindparam("me", type_=Uuid)
 _TOLD = tuple(sorted(TOLD))
@@ -107,6 +122,15 @@ _PRESENT = (
     .scalar_subquery()
     .label("present")
 )
+_IS_SIMULATED = (
+    exists()
+    .where(
+        _RUN.c.organization_id == PROPOSAL.c.organization_id,
+        _RUN.c.id == PROPOSAL.c.run_id,
+        cast(_RUN.c.mode, Text) == "dry_run",
+    )
+    .label("is_simulated")
+)
 _FILTERS: Mapping[str, Any] = {
     "run_id": PROPOSAL.c.run_id == bindparam("run_id"),
     "status": cast(PROPOSAL.c.status, Text) == func.any(bindparam("status", type_=ARRAY(Text))),
@@ -114,7 +138,7 @@ _FILTERS: Mapping[str, Any] = {
 
 
 def _rows() -> AnySelect:
-    return select(*PROPOSAL.c, _MEMBERS, _PRESENT).where(
+    return select(*PROPOSAL.c, _MEMBERS, _PRESENT, _IS_SIMULATED).where(
         PROPOSAL.c.organization_id == bindparam("organization_id"), visible_to()
     )
 

@@ -299,14 +299,27 @@ async def test_the_same_input_gives_the_same_proposals(world: World, desk: Desk)
     assert pairs(await pool.proposals_of(first)) == pairs(await pool.proposals_of(second))
 
 
-async def test_what_was_only_simulated_is_not_approved(world: World, desk: Desk) -> None:
+async def test_what_was_only_simulated_is_not_decided_on(world: World, desk: Desk) -> None:
     pool = await waiting(world)
     run = await pool.reviewed(desk, mode="dry_run")
-    proposal = (await pool.proposals_of(run))[0]
+    proposal, other = await pool.proposals_of(run)
 
-    answer = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
+    answers = [
+        await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/{action}", json=body)
+        for action, body in (
+            ("approve", None),
+            ("reject", None),
+            ("lock", None),
+            ("swap", {"with_proposal_id": other["id"]}),
+        )
+    ]
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "invalid_transition")
+    assert proposal["allowed"] == []
+    assert [(one.status_code, one.json()["code"]) for one in answers] == [
+        (409, "invalid_transition")
+    ] * 4
+    [real, _] = await pool.proposals_of(await pool.reviewed(desk))
+    assert real["allowed"] == ["approve", "reject", "swap"]
 
 
 async def test_nobody_is_proposed_within_their_reporting_line(world: World, desk: Desk) -> None:
