@@ -177,8 +177,8 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
     if decided.taken.has(*pair):
         return WhatIf(possible=True, change=0.0)
     board = decided.board
-    if explanations.broken_of(board, *pair):
-        return WhatIf(possible=False)
+    if broken := explanations.broken_of(board, *pair):
+        return WhatIf(possible=False, reasons=broken)
     locks = board.problem.locks
     forced = Pairs(
         first=[*locks.first, board.first.ids[pair[0]]],
