@@ -203,6 +203,8 @@ _ROWS = (
     (409, "not_explainable", "No pair of this is explained",
      "Hiervon wird kein einzelnes Paar erklärt",
      "Show the parts of the proposal, and the reasons of those who were left."),
+    (409, "proposal_locked", "The proposal is locked", "Der Vorschlag ist gesperrt",
+     "Unlock it first."),
     (409, "stale_run", "The run is out of date", "Der Lauf ist veraltet",
      "Run again, then decide on the new proposals."),
     (409, "beyond_program", "It would outlast the program", "Es ginge über das Programm hinaus",

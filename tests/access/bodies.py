@@ -52,6 +52,7 @@ STAND_INS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "register_participant": {"program": "open_program", "track": "open_track"},
         "invite_participants": {"program": "open_program", "track": "open_track"},
+        "change_policy": {"match_policy": "unused_policy"},
     }
 )
 # Who asks where the first who may would be refused for another reason.

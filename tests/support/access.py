@@ -382,6 +382,11 @@ async def _ids(
     oauth_client = await post(
         world.org_admin, "/v1/oauth-clients", {"label": "a machine", "scopes": ["people:read"]}
     )
+    unused = await post(
+        coordinator,
+        "/v1/policies",
+        {"program_id": program, "name": "Unused", "soft": [{"rule": "path_fit", "weight": 1}]},
+    )
     imported = await _import(world)
     return {
         "organization": world.organization_id,
@@ -390,6 +395,7 @@ async def _ids(
         "track": offer.track["id"],
         "form": await _first(coordinator, f"/v1/programs/{program}/forms"),
         "match_policy": await _first(coordinator, f"/v1/policies?program_id={program}"),
+        "unused_policy": unused["id"],
         "agreement_template": await _first(
             coordinator, f"/v1/programs/{program}/agreement-templates"
         ),

@@ -52,9 +52,9 @@ class Pool:
             {"members": members(mentor, mentee)},
         )
 
-    async def act(self, proposal: dict[str, Any], action: str) -> dict[str, Any]:
+    async def act(self, proposal: dict[str, Any], action: str, **body: Any) -> dict[str, Any]:
         """Decide on a proposal."""
-        return await post(self.coordinator, f"/v1/proposals/{proposal['id']}/{action}", {})
+        return await post(self.coordinator, f"/v1/proposals/{proposal['id']}/{action}", body)
 
     async def run_of(self, run: dict[str, Any]) -> dict[str, Any]:
         """Return a run as it is now."""

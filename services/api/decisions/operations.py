@@ -296,6 +296,7 @@ async def swap(
     first, second = await _load_two(session, actor, proposal_id, other_id, if_match)
     track = await proposals.track_of(session, proposal=first[0])
     _require_decidable(await _run_of(session, first[0]))
+    rules.require_unlocked(first[0].is_locked, second[0].is_locked)
     if broken := [reason for one in judged for reason in one.broken]:
         raise rules.broken_policy(broken)
     new_members = rules.exchanged(_pairs(first[1]), _pairs(second[1]), role=role)
@@ -310,7 +311,6 @@ async def swap(
             actor_id=actor.person_id,
             now=now,
         )
-        proposal.is_locked = False
     present = {
         one.id: await proposals.present_in(session, proposal=one)
         # In a fixed order, as others may swap or publish at once.

@@ -91,7 +91,9 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         allowed=access.offered(
             actor,
             # What was only simulated is there to be looked at.
-            [] if row["is_simulated"] else proposal_rules.allowed_actions(status),
+            []
+            if row["is_simulated"]
+            else proposal_rules.allowed_actions(status, is_locked=row["is_locked"]),
             proposal_rules.NEEDS,
             facts | {Role.MEMBER} if is_asked else facts,
         ),

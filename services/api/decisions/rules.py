@@ -73,6 +73,23 @@ def _last_in(members: Members, role: TrackRole) -> tuple[UUID, TrackRole] | None
     return next((one for one in reversed(members) if one[1] is role), None)
 
 
+def require_unlocked(first: bool, second: bool) -> None:  # noqa: FBT001 - of either proposal
+    """Refuse to exchange members of proposals of which one is to stay as it is."""
+    pointers = [
+        pointer
+        for is_locked, pointer in ((first, "#"), (second, "#/with_proposal_id"))
+        if is_locked
+    ]
+    if pointers:
+        raise ConflictError(
+            "Its members are locked together.",
+            code="proposal_locked",
+            errors=[
+                Violation(one, "proposal_locked", "This proposal is locked.") for one in pointers
+            ],
+        )
+
+
 def rank_in(role: str) -> int:
     """Return where a role stands in a proposal: who leads, then who gives, then who seeks."""
     return 0 if role == TrackRole.FACILITATOR else 2 if role in MENTEE_SIDE else 1

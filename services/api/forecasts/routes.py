@@ -95,10 +95,11 @@ async def get_capacity_forecast(
 
     Counted are all who handed a registration in and were not turned down. Where a track has a
     policy, matching finds the most pairs its hard rules let be; elsewhere, and where matching
-    cannot be asked in time, places are counted: `method` says which. Options are keys with their
-    numbers: `option.groups`, `option.recruit_facilitators`, `option.recruit_mentors`,
-    `option.recruit_mentees`, `option.recruit_peers`. Circles are counted by who facilitates and by
-    their sizes: mentors are members of them, so `unmatched_expected` counts those as well.
+    cannot be asked in time or refuses the policy, places are counted: `method` says which. Options
+    are keys with their numbers: `option.groups`, `option.recruit_facilitators`,
+    `option.recruit_mentors`, `option.recruit_mentees`, `option.recruit_peers`. Circles are counted
+    by who facilitates and by their sizes: mentors are members of them, so `unmatched_expected`
+    counts those as well.
     """
     async with reading() as reader:
         await programs.get(reader, actor=actor, program_id=program_id)

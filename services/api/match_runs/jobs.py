@@ -31,7 +31,7 @@ from services.api.programs.rules import Format, MatchMode
 from services.api.proposals import rules as proposal_rules
 from services.api.proposals.rules import Draft
 from services.api.timers import queries as timers
-from shared.errors import DomainError, UnavailableError
+from shared.errors import DomainError, InvalidError, UnavailableError
 from shared.http import ServiceClient
 from shared.persistence import leases
 from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
@@ -152,10 +152,14 @@ async def _work(desk: Desk, claimed: Claim) -> None:
         logger.info("lease_lost", operation="match_runs", subject_id=str(claimed.id))
     except UnavailableError:
         await _leave(desk, claimed, wait=WAITING, counts=False, phase="waiting_for_matching")
+    except InvalidError as refusal:
+        # What matching refuses now, it refuses again.
+        logger.warning("run_refused", code=refusal.code)
+        await _give_up(desk, claimed, refusal)
     except Exception as error:  # noqa: BLE001 - whatever it was, it is retried and then shown
-        refusal = error if isinstance(error, DomainError) else DomainError()
-        logger.warning("run_failed", code=refusal.code, error_type=type(error).__name__)
-        await _retry(desk, claimed, refusal)
+        fault = error if isinstance(error, DomainError) else DomainError()
+        logger.warning("run_failed", code=fault.code, error_type=type(error).__name__)
+        await _retry(desk, claimed, fault)
 
 
 async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
@@ -356,7 +360,11 @@ def _warnings(outcome: Outcome, task: FrozenTask) -> list[Reason]:
 async def _retry(desk: Desk, claimed: Claim, refusal: DomainError) -> None:
     if claimed.attempts < MOST_ATTEMPTS:
         await _leave(desk, claimed, wait=RETRYING, counts=True, phase="retrying")
-        return
+    else:
+        await _give_up(desk, claimed, refusal)
+
+
+async def _give_up(desk: Desk, claimed: Claim, refusal: DomainError) -> None:
     async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
         try:
             run = await operations.lock_claimed(session, claimed)

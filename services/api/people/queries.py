@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text, bindparam, cast, func, or_, select, text
+from sqlalchemy import Text, Uuid, bindparam, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -114,6 +114,25 @@ async def get(reader: Reader, *, organization_id: UUID, person_id: UUID) -> Mapp
     if row is None:
         raise NotFoundError
     return row
+
+
+@once
+def _known() -> AnySelect:
+    return select(TABLE.c.id).where(
+        visible_to(), TABLE.c.id == func.any(bindparam("person_ids", type_=ARRAY(Uuid)))
+    )
+
+
+async def known(
+    reader: Reader, *, organization_id: UUID, person_ids: Collection[UUID]
+) -> set[UUID]:
+    """Return those of some ids that somebody of the organization has."""
+    if not person_ids:
+        return set()
+    rows = await reader.fetch(
+        _known(), organization_id=organization_id, person_ids=sorted(person_ids)
+    )
+    return {row["id"] for row in rows}
 
 
 async def list_page(

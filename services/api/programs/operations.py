@@ -31,6 +31,7 @@ from services.api.programs.tables import AgreementTemplate, Form, MatchPolicy, P
 from services.api.timers import operations as timers
 from shared import ids
 from shared.errors import ConflictError, InvalidError, NotFoundError, Violation, unknown_reference
+from shared.persistence.reads import Reader, SessionReader
 from shared.web.preconditions import accept_match, require_match
 
 EVENT_OF_ACTION: Mapping[ProgramAction, str] = {
@@ -564,13 +565,14 @@ async def add_policy(
     except NotFoundError:
         raise unknown_reference("#/program_id") from None
     _check_rules(values)
+    await _require_known(session, actor, values)
     policy = MatchPolicy(
         organization_id=actor.organization_id,
         id=policy_id or ids.new_id(),
         created_at=now,
         updated_at=now,
         program_id=program.id,
-        **values,
+        **_stored(values),
     )
     session.add(policy)
     return policy
@@ -594,7 +596,8 @@ async def change_policy(
     if policy.frozen:
         raise ConflictError("A run has used this policy; add a new one.", code="policy_frozen")
     _check_rules(changes)
-    for name, value in changes.items():
+    await _require_known(session, actor, changes)
+    for name, value in _stored(changes).items():
         setattr(policy, name, value)
     policy.policy_version += 1
     policy.touch(now)
@@ -610,6 +613,37 @@ async def freeze_policy(
     )
     policy.frozen = True
     return policy
+
+
+async def require_people_of_tests(
+    reader: Reader, *, organization_id: UUID, tests: Sequence[Mapping[str, Any]], pointer: str
+) -> None:
+    """Refuse tests of a policy that name somebody who is not in the organization."""
+    named = {one for test in tests for one in test["people"]}
+    unknown = named - await people.known(reader, organization_id=organization_id, person_ids=named)
+    for index, test in enumerate(tests):
+        for place, one in enumerate(test["people"]):
+            if one in unknown:
+                raise unknown_reference(f"{pointer}/{index}/people/{place}")
+
+
+async def _require_known(session: AsyncSession, actor: Actor, values: Mapping[str, Any]) -> None:
+    await require_people_of_tests(
+        SessionReader(session),
+        organization_id=actor.organization_id,
+        tests=values.get("tests", ()),
+        pointer="#/tests",
+    )
+
+
+def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a policy as its row holds them: JSON knows no ids but as text."""
+    if "tests" not in values:
+        return dict(values)
+    tests = [
+        {**one, "people": [str(person) for person in one["people"]]} for one in values["tests"]
+    ]
+    return {**values, "tests": tests}
 
 
 def _check_rules(values: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from services.api.programs.schemas import (
     PolicyId,
     PolicyPage,
     PolicyPatch,
+    PolicyTestView,
     PolicyView,
     ProgramCreate,
     ProgramId,
@@ -158,6 +159,14 @@ def present_policy(row: Mapping[str, Any]) -> PolicyView:
         text_model=row["text_model"],
         seed=row["seed"],
         limits=row["limits"],
+        tests=[
+            PolicyTestView(
+                name=one["name"],
+                people=[ids.format_id("person", person) for person in one["people"]],
+                expect=one["expect"],
+            )
+            for one in rules.tests_of(row)
+        ],
         frozen=row["frozen"],
     )
 

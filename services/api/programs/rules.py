@@ -6,6 +6,7 @@ from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
 from shared.errors import ConflictError, Violation
@@ -452,6 +453,13 @@ def broken_policy(values: Mapping[str, Any]) -> list[Violation]:
         for part, words in known.items()
         for index, one in enumerate(values.get(part) or ())
         for violation in faults_of_rule(f"#/{part}/{index}", one["rule"], one["params"], words)
+    ]
+
+
+def tests_of(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the tests of a stored policy, whose row holds ids as text."""
+    return [
+        {**one, "people": [UUID(person) for person in one["people"]]} for one in policy["tests"]
     ]
 
 

@@ -464,6 +464,33 @@ class PolicyLimits(Body):
     )
 
 
+Percent = Annotated[int, Whole(0, 100, 60)]
+
+
+class Expectation(Body):
+    """What should hold of two people."""
+
+    allowed: bool | None = None
+    matched: bool | None = None
+    score_at_least: Percent | None = None
+    score_at_most: Percent | None = None
+
+
+class PolicyTest(Body):
+    """One expectation about two people, to be looked at whenever the policy changes."""
+
+    name: Annotated[str, Line(120, "A French speaker is not matched blindly.")]
+    people: Annotated[list[PersonId], MinLen(2), MaxLen(2)]
+    expect: Expectation
+
+
+PolicyTests = Annotated[
+    list[PolicyTest],
+    MaxLen(100),
+    Field(description="What a policy check on a track tries; runs do not look at it."),
+]
+
+
 class PolicyCreate(Body):
     """How a program's matching weighs, and what it forbids."""
 
@@ -478,6 +505,7 @@ class PolicyCreate(Body):
     text_model: TextModel = "words"
     seed: Seed = 1
     limits: PolicyLimits = Field(default_factory=PolicyLimits)
+    tests: PolicyTests = Field(default_factory=list)
 
 
 class PolicyPatch(Body):
@@ -492,12 +520,21 @@ class PolicyPatch(Body):
     text_model: TextModel = UNSET
     seed: Seed = UNSET
     limits: PolicyLimits = UNSET
+    tests: PolicyTests = UNSET
 
 
 class PoliciesQuery(Page):
     """Filters of policies."""
 
     program_id: Annotated[ProgramId, Field(description="Policies of this program.")]
+
+
+class PolicyTestView(TypedDict):
+    """One expectation about two people."""
+
+    name: Name
+    people: Annotated[list[Annotated[str, PublicId("person")]], MinLen(2), MaxLen(2)]
+    expect: Expectation
 
 
 class PolicyView(TypedDict):
@@ -518,6 +555,7 @@ class PolicyView(TypedDict):
     text_model: TextModel
     seed: Seed
     limits: PolicyLimits
+    tests: Annotated[list[PolicyTestView], MaxLen(100)]
     frozen: bool
 
 

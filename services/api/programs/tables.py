@@ -93,6 +93,7 @@ class MatchPolicy(Resource, table=True):
     text_model: str = column(String(8), default="words")
     seed: int = column(default=1)
     limits: dict[str, Any] = document(default_factory=dict)
+    tests: list[dict[str, Any]] = document(default_factory=list)
     frozen: bool = column(default=False)
 
 

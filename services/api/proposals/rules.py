@@ -106,9 +106,14 @@ def next_status(status: ProposalStatus, action: ProposalAction) -> ProposalStatu
         ) from None
 
 
-def allowed_actions(status: ProposalStatus) -> list[ProposalAction]:
-    """Return what somebody may ask for next."""
-    return [action for state, action in TRANSITIONS if state is status and action not in AUTOMATIC]
+def allowed_actions(status: ProposalStatus, *, is_locked: bool = False) -> list[ProposalAction]:
+    """Return what somebody may ask for next: who is locked together changes no places."""
+    kept = {ProposalAction.SWAP} if is_locked else set()
+    return [
+        action
+        for state, action in TRANSITIONS
+        if state is status and action not in AUTOMATIC | kept
+    ]
 
 
 def require_matching(status: ProgramStatus) -> None:

@@ -23,11 +23,12 @@ from services.api.dependencies import (
     calling_door,
 )
 from services.api.match_runs.schemas import CertificateView, ReasonView
-from services.api.participants import queries as participants
 from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask, PoolOf
+from services.api.programs import operations as program_operations
 from services.api.programs import queries as programs
+from services.api.programs import rules as program_rules
 from services.api.programs.tables import MatchPolicy, Track
 from services.api.resources import Resources
 from services.api.simulations import rules
@@ -78,22 +79,24 @@ async def check_policy(
     """Judge a policy document: unknown words, contradictions, weights that cannot matter.
 
     With a track it is tried on the people who could be matched there now, and its own tests are
-    run. Every finding is a key with params and points into your document, or into the stored
-    policy as if it were there. Nothing is stored.
+    run; without one they are not, and a finding says so. Every finding is a key with params and
+    points into your document, or into the stored policy as if it were there. Nothing is stored.
     """
     task = None
     async with reading() as reader:
         track = None if body.track_id is None else await _track(reader, actor, body.track_id)
         if track is None and not actor.coordinates_anything():
             raise ForbiddenError
-        policy = dict(await _policy(reader, actor, body, track))
+        policy = await _policy(reader, actor, body, track)
         if track is not None:
             rules.require_solved(track["format"])
             task = await _live(reader, actor, resources, track, policy, now=now)
             rules.require_bounded(task.problem, "#/track_id")
-        policy["tests"] = await _tests(reader, actor, policy.get("tests", ()), task)
     synonyms = task.problem["policy"]["synonyms"] if task else []
-    judged = {**pool_rules.policy_of(policy, synonyms=synonyms), "tests": policy["tests"]}
+    judged = {
+        **pool_rules.policy_of(policy, synonyms=synonyms),
+        "tests": _asked(policy["tests"], actor, resources),
+    }
     try:
         async with asyncio.timeout(rules.SECONDS):
             answer = await matching.check_policy(
@@ -105,8 +108,7 @@ async def check_policy(
             )
     except TimeoutError:
         raise rules.took_too_long() from None
-    names = task.names if task else {}
-    return responses.one(_checked(answer, policy, names))
+    return responses.one(_checked(answer, policy))
 
 
 async def _track(reader: Reader, actor: Actor, track_id: UUID) -> Mapping[str, Any]:
@@ -134,44 +136,24 @@ async def _live(
     )
 
 
-async def _tests(
-    reader: Reader, actor: Actor, tests: Sequence[Mapping[str, Any]], task: FrozenTask | None
+def _asked(
+    tests: Sequence[Mapping[str, Any]], actor: Actor, resources: Resources
 ) -> list[dict[str, Any]]:
-    """Return the tests under the names matching knows; whoever is in no pool keeps their own."""
-    if tests and task is None:
-        detail = "Tests are about people: name the track they are in."
-        raise InvalidError(errors=[Violation("#/track_id", "missing", detail)])
-    opaque = {one: name for name, one in task.participants.items()} if task else {}
-    found = []
-    for index, test in enumerate(tests):
-        for place, one in enumerate(test["people"]):
-            if one not in opaque and not await _is_known(reader, actor, one):
-                raise unknown_reference(f"#/policy/tests/{index}/people/{place}")
-        found.append(
-            {
-                "name": test["name"],
-                "people": [opaque.get(one, str(one)) for one in test["people"]],
-                "expect": {
-                    name: value for name, value in test["expect"].items() if value is not None
-                },
-            }
-        )
-    return found
+    """Return tests as matching is asked them: under the names by which it knows people."""
+    key = pool_rules.organization_secret(resources.cursor_secret, actor.organization_id)
+    return [
+        {
+            "name": test["name"],
+            "people": [pool_rules.opaque_id(key, one) for one in test["people"]],
+            "expect": {name: value for name, value in test["expect"].items() if value is not None},
+        }
+        for test in tests
+    ]
 
 
-async def _is_known(reader: Reader, actor: Actor, participant_id: UUID) -> bool:
-    try:
-        await participants.get(reader, actor=actor, participant_id=participant_id)
-    except NotFoundError:
-        return False
-    return True
-
-
-def _checked(
-    answer: PolicyCheckAnswer, policy: Mapping[str, Any], names: Mapping[str, str]
-) -> PolicyCheckView:
+def _checked(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> PolicyCheckView:
     count = len(policy["hard"])
-    findings = rules.findings(answer, policy, names)
+    findings = rules.findings(answer, policy)
     return PolicyCheckView(
         valid=all(one.kind != "fault" for one in findings),
         findings=[
@@ -286,7 +268,14 @@ async def _policy(
         detail = "Name a stored policy or give one, not both."
         raise InvalidError(errors=[Violation("#/policy", "exclusive", detail)])
     if body.policy is not None:
-        return body.policy.model_dump()
+        given = body.policy.model_dump()
+        await program_operations.require_people_of_tests(
+            reader,
+            organization_id=actor.organization_id,
+            tests=given.get("tests", ()),
+            pointer="#/policy/tests",
+        )
+        return given
     try:
         found = await _policy_of(reader, actor, body.policy_id)
     except NotFoundError:
@@ -295,7 +284,7 @@ async def _policy(
         raise unknown_reference("#/policy_id")
     if not access.holds("policy.try", actor.facts(program_id=found["program_id"])):
         raise unknown_reference("#/policy_id")
-    return found
+    return {**found, "tests": program_rules.tests_of(found)}
 
 
 async def _policy_of(

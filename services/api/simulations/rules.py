@@ -7,6 +7,7 @@ from typing import Any
 
 from services.api.pools import rules as pools
 from services.api.programs.rules import Format, TrackRole
+from shared import ids
 from shared.errors import ConflictError, InvalidError, Violation
 from shared.schemas.matching import Match, PolicyCheckAnswer, Reason
 
@@ -170,9 +171,7 @@ class Finding:
     pointer: str
 
 
-def findings(
-    answer: PolicyCheckAnswer, policy: Mapping[str, Any], names: Mapping[str, str]
-) -> list[Finding]:
+def findings(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> list[Finding]:
     """Return everything matching said about a policy, in the order of the document's parts."""
     return [
         *(Finding("fault", None, f"fault.{one.code}", {}, one.pointer) for one in answer.faults),
@@ -189,7 +188,7 @@ def findings(
             if not one["weight"]
         ),
         *_without_effect(answer, policy),
-        *_failed_tests(answer, policy, names),
+        *_failed_tests(answer, policy),
     ]
 
 
@@ -229,9 +228,9 @@ def _without_effect(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> Ite
             yield Finding("doubt", one.rule, "doubt.forbids_nothing", {}, place)
 
 
-def _failed_tests(
-    answer: PolicyCheckAnswer, policy: Mapping[str, Any], names: Mapping[str, str]
-) -> Iterator[Finding]:
+def _failed_tests(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> Iterator[Finding]:
+    if policy["tests"] and answer.pairs is None:
+        yield Finding("doubt", None, "doubt.tests_not_run", {}, "#/policy/tests")
     for index, (asked, one) in enumerate(zip(policy["tests"], answer.tests, strict=False)):
         if one.passed:
             continue
@@ -239,7 +238,7 @@ def _failed_tests(
         key = "test.not_in_pool" if is_absent else "test.failed"
         params = {
             "name": one.name,
-            "people": [names.get(name, name) for name in asked["people"]],
+            "people": [ids.format_id("person", one) for one in asked["people"]],
             "expected": asked["expect"],
             "found": {} if is_absent else one.found,
         }

@@ -12,7 +12,7 @@ from services.api.match_runs.schemas import (
     ReasonView,
     Word,
 )
-from services.api.participants.schemas import Count, Key, ParticipantId
+from services.api.participants.schemas import Count, Key
 from services.api.programs.rules import TrackRole
 from services.api.programs.schemas import (
     Floor,
@@ -20,6 +20,7 @@ from services.api.programs.schemas import (
     Objective,
     PolicyId,
     PolicyLimits,
+    PolicyTests,
     Seed,
     SoftRules,
     StayBonus,
@@ -31,7 +32,6 @@ from shared.schemas.base import Body, Json, Line, PublicId, Whole
 
 RuleName = Annotated[str, Line(40, "shared_language")]
 RuleParams = Annotated[dict[Key, Json], Field(max_length=20)]
-Percent = Annotated[int, Whole(0, 100, 60)]
 Pointer = Annotated[str, Field(max_length=200, examples=["#/policy/soft/1"])]
 
 
@@ -50,23 +50,6 @@ class DraftSoftRule(Body):
     params: RuleParams = Field(default_factory=dict)
 
 
-class Expectation(Body):
-    """What should hold of two people."""
-
-    allowed: bool | None = None
-    matched: bool | None = None
-    score_at_least: Percent | None = None
-    score_at_most: Percent | None = None
-
-
-class PolicyTest(Body):
-    """One expectation about two participants of the track."""
-
-    name: Annotated[str, Line(120, "A French speaker is not matched blindly.")]
-    people: Annotated[list[ParticipantId], MinLen(2), MaxLen(2)]
-    expect: Expectation
-
-
 class PolicyDraft(Body):
     """A policy as a document, with its own tests."""
 
@@ -78,7 +61,7 @@ class PolicyDraft(Body):
     text_model: TextModel = "words"
     seed: Seed = 1
     limits: PolicyLimits = Field(default_factory=PolicyLimits)
-    tests: Annotated[list[PolicyTest], MaxLen(100)] = Field(default_factory=list)
+    tests: PolicyTests = Field(default_factory=list)
 
 
 class PolicyCheck(Body):

@@ -338,6 +338,26 @@ async def test_a_swap_with_itself_or_with_nothing_is_refused(world: World) -> No
     assert stranger.status_code == 403
 
 
+async def test_who_is_locked_together_changes_no_places(world: World) -> None:
+    pool = await waiting(world)
+    first = await pool.compose(pool.mentors[0], pool.mentees[0])
+    second = await pool.compose(pool.mentors[1], pool.mentees[1])
+    locked = await pool.act(second, "lock")
+
+    refused = await pool.coordinator.post(
+        f"/v1/proposals/{first['id']}/swap", json={"with_proposal_id": second["id"]}
+    )
+
+    assert (first["allowed"], locked["allowed"]) == (
+        ["approve", "reject", "swap"],
+        ["approve", "reject"],
+    )
+    assert (refused.status_code, refused.json()["code"]) == (409, "proposal_locked")
+    assert [one["pointer"] for one in refused.json()["errors"]] == ["#/with_proposal_id"]
+    await pool.act(second, "unlock")
+    await pool.act(first, "swap", with_proposal_id=second["id"])
+
+
 async def test_a_proposal_is_locked_and_unlocked_while_it_is_open(world: World) -> None:
     pool = await waiting(world)
     proposal = await pool.compose(pool.mentors[0], pool.mentees[0])

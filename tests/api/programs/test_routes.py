@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.apps import World
+from tests.support.apps import World, found_world
 from tests.support.programs import DAYS, draft, open_registration
 
 
@@ -204,6 +204,47 @@ async def test_a_policy_may_name_the_values_it_takes(world: World) -> None:
 
     assert made.status_code == 201
     assert made.json()["hard"] == [rule]
+
+
+async def test_a_policy_keeps_its_tests(world: World) -> None:
+    offer = await draft(world)
+    one, other = await world.add_person(), await world.add_person()
+    test = {
+        "name": "apart",
+        "people": [one["id"], other["id"]],
+        "expect": {
+            "allowed": False,
+            "matched": None,
+            "score_at_least": None,
+            "score_at_most": None,
+        },
+    }
+    body = {
+        "program_id": offer.program["id"],
+        "name": "Tested",
+        "soft": [{"rule": "path_fit", "weight": 1}],
+        "tests": [{**test, "expect": {"allowed": False}}],
+    }
+    foreign = (await found_world(world.app)).org_admin_id
+
+    made = await offer.coordinator.post("/v1/policies", json=body)
+    merge = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+    path = made.headers["Location"]
+    renamed = await offer.coordinator.patch(
+        path, json={"tests": [{**test, "name": "still apart"}]}, headers=merge
+    )
+    refused = await offer.coordinator.patch(
+        path, json={"tests": [{**test, "people": [one["id"], foreign]}]}, headers=merge
+    )
+
+    assert made.json()["tests"] == [test]
+    assert renamed.json()["tests"] == [{**test, "name": "still apart"}]
+    assert refused.json()["errors"][0] | {"detail": ""} == {
+        "pointer": "#/tests/0/people/1",
+        "code": "unknown_reference",
+        "detail": "",
+    }
+    assert (await offer.coordinator.get(path)).json()["tests"] == renamed.json()["tests"]
 
 
 async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.api.simulations import rules
-from tests.support.apps import World
+from tests.support.apps import World, found_world
 from tests.support.match_runs import Pool, waiting
 from tests.support.matching_server import Matching
 from tests.support.participants import PREFERENCES, Somebody
@@ -162,7 +162,7 @@ async def test_what_contradicts_itself_or_cannot_matter_is_found_on_the_pool(wor
 async def test_a_policy_is_tried_with_the_skills_of_the_organization(world: World) -> None:
     pool = await waiting(world, mentors=1, mentees=1)
     skill = {"key": "coding", "label": {"en": "Coding"}, "synonyms": ["Python", "Leadership"]}
-    people = [pool.mentors[0].participant["id"], pool.mentees[0].participant["id"]]
+    people = [pool.mentors[0].participant["person_id"], pool.mentees[0].participant["person_id"]]
     policy = {
         "soft": [{"rule": "offers_wants", "weight": 1}],
         "tests": [{"name": "one skill", "people": people, "expect": {"score_at_least": 100}}],
@@ -188,10 +188,10 @@ async def test_a_policy_runs_its_own_tests(world: World) -> None:
     await pool.act(proposal, "approve")
 
     def test(name: str, who: Somebody, **expect: Any) -> dict[str, Any]:
-        people = [mentor.participant["id"], who.participant["id"]]
+        people = [mentor.participant["person_id"], who.participant["person_id"]]
         return {"name": name, "people": people, "expect": expect}
 
-    policy = {
+    policy: dict[str, Any] = {
         "hard": [{"rule": "shared_language"}],
         **PLAIN,
         "tests": [
@@ -209,22 +209,44 @@ async def test_a_policy_runs_its_own_tests(world: World) -> None:
         ("test.failed", "#/policy/tests/1"),
         ("test.not_in_pool", "#/policy/tests/2"),
     ]
-    assert failed[0]["params"]["people"] == [mentor.participant["id"], mentee.participant["id"]]
+    assert failed[0]["params"]["people"] == policy["tests"][1]["people"]
     assert failed[0]["params"]["found"]["allowed"] is False
 
 
 async def test_tests_need_people_who_are_known(world: World) -> None:
-    pool, elsewhere = await waiting(world), await waiting(world, mentors=1, mentees=0)
-    people = [pool.mentors[0].participant["id"], elsewhere.mentors[0].participant["id"]]
+    pool, elsewhere = await waiting(world), await found_world(world.app)
+    people = [pool.mentors[0].participant["person_id"], elsewhere.org_admin_id]
     policy = {**PLAIN, "tests": [{"name": "abroad", "people": people, "expect": {}}]}
 
-    nowhere = await pool.coordinator.post("/v1/policy-checks", json={"policy": policy})
-    abroad = await pool.coordinator.post(
-        "/v1/policy-checks", json={"track_id": pool.offer.track["id"], "policy": policy}
+    abroad = await pool.coordinator.post("/v1/policy-checks", json={"policy": policy})
+
+    assert (abroad.status_code, abroad.json()["errors"][0]["code"]) == (400, "unknown_reference")
+    assert abroad.json()["errors"][0]["pointer"] == "#/policy/tests/0/people/1"
+
+
+async def test_the_tests_of_a_stored_policy_are_run_on_a_track(world: World) -> None:
+    pool = await waiting(world)
+    people = [who.participant["person_id"] for who in (pool.mentors[0], pool.mentees[0])]
+    made = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Tested",
+            **PLAIN,
+            "tests": [{"name": "apart", "people": people, "expect": {"allowed": False}}],
+        },
+    )
+    body = {"policy_id": made["id"]}
+
+    alone = await post(pool.coordinator, "/v1/policy-checks", body)
+    on_track = await post(
+        pool.coordinator, "/v1/policy-checks", {**body, "track_id": pool.offer.track["id"]}
     )
 
-    assert nowhere.json()["errors"][0]["pointer"] == "#/track_id"
-    assert abroad.json()["errors"][0]["pointer"] == "#/policy/tests/0/people/1"
+    assert ("doubt", "doubt.tests_not_run", "#/policy/tests") in told(alone)
+    assert ("test", "test.failed", "#/policy/tests/0") in told(on_track)
+    assert [one["passed"] for one in on_track["tests"]] == [False]
 
 
 async def test_a_stored_policy_is_judged_too(world: World) -> None:

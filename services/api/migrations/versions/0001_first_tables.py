@@ -657,6 +657,7 @@ def upgrade() -> None:
         sa.Column("text_model", sa.String(length=8), nullable=False),
         sa.Column("seed", sa.Integer(), nullable=False),
         sa.Column("limits", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("tests", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("frozen", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id", "program_id"],
