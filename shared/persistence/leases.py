@@ -5,18 +5,21 @@ organizations and never content; the work then happens in the row's own organiza
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
+    DateTime,
     FromClause,
     Select,
     Table,
     Update,
     and_,
+    bindparam,
     func,
     or_,
     select,
@@ -25,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.clock import Clock
 from shared.persistence.sessions import Sessions
@@ -77,24 +81,69 @@ class Claim:
 type Note = Callable[[AsyncConnection, Sequence[Claim]], Awaitable[None]]
 """What else is written in the transaction that claims rows."""
 
+NOW = bindparam("now", type_=DateTime(timezone=True))
+"""The real time at which rows are looked for: conditions name it instead of a moment."""
 
-def free(table: Table, now: datetime) -> ColumnElement[bool]:
+
+def free(table: Table, now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     """Return the condition that nobody holds a live lease on the row."""
     return or_(table.c.leased_until.is_(None), table.c.leased_until <= now)
 
 
-def _candidates(
-    queue: Queue, source: FromClause, due: ColumnElement[bool], *, limit: int
-) -> Select[UUID, UUID]:
-    return _locked(queue, source, due).limit(limit)
+@dataclass(slots=True, eq=False)
+class Search:
+    """Which rows of a queue are claimed, up to `limit` that are free and meet `due`.
+
+    `due` may name columns of `joined`, `NOW`, and parameters that each claim gives. With
+    `organizations`, a table that has a row for each of them, they take turns: the longest backlog
+    of one keeps no other waiting. The statements are built once, as idle workers look often.
+    """
+
+    queue: Queue
+    due: ColumnElement[bool]
+    limit: int
+    joined: FromClause | None = None
+    organizations: Table | None = None
+    candidates: Select[UUID, UUID] = field(init=False, repr=False)
+    taking: ReturningUpdate[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Build the statements that look for rows and take one."""
+        table = self.queue.table
+        source = table if self.joined is None else self.joined
+        ready = and_(self.due, free(table, NOW), table.c.attempts < self.queue.max_attempts)
+        locked = _locked(self.queue, source, ready)
+        self.candidates = (
+            locked.limit(self.limit)
+            if self.organizations is None
+            else locked.where(
+                tuple_(table.c.organization_id, self.queue.id).in_(
+                    _in_turn(self.queue, source, ready, self.organizations, limit=self.limit)
+                )
+            )
+        )
+        self.taking = (
+            update(table)
+            .where(
+                table.c.organization_id == bindparam("of_organization"),
+                self.queue.id == bindparam("of_row"),
+            )
+            .values(
+                leased_until=bindparam("until"),
+                lease_token=bindparam("token"),
+                # Counted at the claim: a row that kills its worker must still run out of attempts.
+                attempts=table.c.attempts + 1,
+            )
+            .returning(table.c.attempts)
+        )
 
 
 def _in_turn(
     queue: Queue,
     source: FromClause,
     due: ColumnElement[bool],
-    *,
     organizations: Table,
+    *,
     limit: int,
 ) -> Select[UUID, UUID]:
     """Return the first due row of every organization, then the second of each, and so on."""
@@ -109,14 +158,13 @@ def _in_turn(
         .correlate(each)
         .lateral("of_each")
     )
-    chosen = (
+    return (
         select(each.c.organization_id, of_each.c.id)
         .select_from(each.join(of_each, true()))
         .order_by(of_each.c.turn, of_each.c.id)
         .limit(limit)
         .correlate(None)
     )
-    return _locked(queue, source, due).where(tuple_(table.c.organization_id, queue.id).in_(chosen))
 
 
 def _locked(queue: Queue, source: FromClause, due: ColumnElement[bool]) -> Select[UUID, UUID]:
@@ -132,44 +180,27 @@ def _locked(queue: Queue, source: FromClause, due: ColumnElement[bool]) -> Selec
 
 async def claim(
     engine: AsyncEngine,
-    queue: Queue,
+    search: Search,
     *,
-    due: ColumnElement[bool],
     now: datetime,
-    limit: int,
-    joined: FromClause | None = None,
-    organizations: Table | None = None,
     note: Note | None = None,
+    **values: object,
 ) -> Sequence[Claim]:
-    """Take up to `limit` rows that are free and meet `due`, which may name columns of `joined`.
-
-    `now` is the real time, which leases run on. With `organizations`, a table that has a row for
-    each of them, they take turns: the longest backlog of one keeps no other waiting.
-    """
-    table = queue.table
-    source = table if joined is None else joined
-    ready = and_(due, free(table, now), table.c.attempts < queue.max_attempts)
-    candidates = (
-        _candidates(queue, source, ready, limit=limit)
-        if organizations is None
-        else _in_turn(queue, source, ready, organizations=organizations, limit=limit)
-    )
+    """Take what a search finds at the real time `now`; `values` are what its condition names."""
+    until = now + timedelta(seconds=search.queue.lease_seconds)
     async with engine.begin() as connection:
-        rows = (await connection.execute(candidates)).all()
+        rows = (await connection.execute(search.candidates, {"now": now, **values})).all()
         claims = []
         for organization_id, row_id in rows:
             token = uuid4()
-            # Counted at the claim: a row that kills its worker must still run out of attempts.
-            result = await connection.execute(
-                _of(queue, organization_id, row_id)
-                .values(
-                    leased_until=now + timedelta(seconds=queue.lease_seconds),
-                    lease_token=token,
-                    attempts=table.c.attempts + 1,
-                )
-                .returning(table.c.attempts)
-            )
-            claims.append(Claim(organization_id, row_id, token, result.scalar_one()))
+            taken = {
+                "of_organization": organization_id,
+                "of_row": row_id,
+                "until": until,
+                "token": token,
+            }
+            attempts = (await connection.execute(search.taking, taken)).scalar_one()
+            claims.append(Claim(organization_id, row_id, token, attempts))
         if note is not None and claims:
             await note(connection, claims)
         return claims

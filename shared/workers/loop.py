@@ -5,7 +5,8 @@ A loop stops gracefully: on the stop signal it claims nothing more and finishes 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
@@ -26,7 +27,6 @@ class Job:
     name: str
     turn: Turn
     idle_seconds: float = IDLE_SECONDS
-    nudge: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def run(job: Job, stop: asyncio.Event) -> None:
@@ -37,11 +37,11 @@ async def run(job: Job, stop: asyncio.Event) -> None:
             worked = await job.turn()
         except Exception as error:  # noqa: BLE001 - a job outlives every fault of one turn
             logger.warning("turn_failed", operation=job.name, error_type=type(error).__name__)
-            await _pause(stop, job, FAILURE_SECONDS)
+            await _pause(stop, FAILURE_SECONDS)
             continue
         empty_turns = 0 if worked else empty_turns + 1
         if not worked:
-            await _pause(stop, job, job.idle_seconds * min(empty_turns, LONGEST_IDLE))
+            await _pause(stop, job.idle_seconds * min(empty_turns, LONGEST_IDLE))
 
 
 async def run_all(jobs: list[Job], stop: asyncio.Event) -> None:
@@ -51,9 +51,7 @@ async def run_all(jobs: list[Job], stop: asyncio.Event) -> None:
             group.create_task(run(job, stop), name=job.name)
 
 
-async def _pause(stop: asyncio.Event, job: Job, seconds: float) -> None:
-    waiters = [asyncio.create_task(stop.wait()), asyncio.create_task(job.nudge.wait())]
-    await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    job.nudge.clear()
-    for waiter in waiters:
-        waiter.cancel()
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

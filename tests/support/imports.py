@@ -7,7 +7,7 @@ import httpx
 from services.api.integrations.imports import jobs
 from shared import ids
 from shared.persistence import leases
-from shared.persistence.leases import Claim, JobDatabase
+from shared.persistence.leases import Claim, JobDatabase, Search
 from tests.support.apps import World
 from tests.support.programs import post
 
@@ -83,13 +83,8 @@ class Importing:
     async def claim(self, run_id: str) -> Claim:
         """Take a run as a worker does, without working on it."""
         table = jobs.QUEUE.table.c
-        (claimed,) = await leases.claim(
-            self.database.claims,
-            jobs.QUEUE,
-            due=table.id == ids.parse_id("sync_run", run_id),
-            now=self.database.clock(),
-            limit=1,
-        )
+        search = Search(jobs.QUEUE, table.id == ids.parse_id("sync_run", run_id), limit=1)
+        (claimed,) = await leases.claim(self.database.claims, search, now=self.database.clock())
         return claimed
 
     async def run(self, run_id: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from services.api.events.tables import OutboxMessage
 from services.api.timers import queries as timers
 from services.api.timers.tables import OrganizationClock
 from shared.persistence import leases
-from shared.persistence.leases import Claim, JobDatabase, Queue
+from shared.persistence.leases import Claim, JobDatabase, Queue, Search
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.workers.backoff import Backoff
@@ -30,28 +30,7 @@ type Consumers = Mapping[str, Sequence[Consumer]]
 """Who reacts to a type of event, in this order and in one transaction."""
 
 
-async def consume(
-    database: JobDatabase, consumers: Consumers, *, organization_id: UUID | None = None
-) -> int:
-    """Apply facts nobody has reacted to yet, and return how many that were.
-
-    A sandbox whose clock is moving is left to whoever moves it, who names it.
-    """
-    claims = await leases.claim(
-        database.claims,
-        QUEUE,
-        due=_ready(organization_id),
-        joined=OUTBOX.join(CLOCKS, OUTBOX.c.organization_id == CLOCKS.c.organization_id),
-        now=database.clock(),
-        limit=BATCH,
-        organizations=CLOCKS if organization_id is None else None,
-    )
-    return await work_off(
-        database, QUEUE, claims, partial(_apply, database, consumers), backoff=BACKOFF
-    )
-
-
-def _ready(organization_id: UUID | None) -> ColumnElement[bool]:
+def _ready() -> ColumnElement[bool]:
     older = OUTBOX.alias("older")
     # An aggregate's later facts wait for its earlier ones, until those are given up.
     waits = select(older.c.id).where(
@@ -61,12 +40,42 @@ def _ready(organization_id: UUID | None) -> ColumnElement[bool]:
         older.c.consumed_at.is_(None),
         older.c.attempts < QUEUE.max_attempts,
     )
-    whose = (
-        CLOCKS.c.advance_to.is_(None)
+    return and_(OUTBOX.c.consumed_at.is_(None), ~waits.exists())
+
+
+WITH_CLOCK = OUTBOX.join(CLOCKS, OUTBOX.c.organization_id == CLOCKS.c.organization_id)
+READY = Search(
+    QUEUE,
+    and_(_ready(), CLOCKS.c.advance_to.is_(None)),
+    limit=BATCH,
+    joined=WITH_CLOCK,
+    organizations=CLOCKS,
+)
+READY_IN = Search(
+    QUEUE,
+    and_(_ready(), CLOCKS.c.organization_id == bindparam("organization_id")),
+    limit=BATCH,
+    joined=WITH_CLOCK,
+)
+"""What is ready in one organization, whose clock may be moving."""
+
+
+async def consume(
+    database: JobDatabase, consumers: Consumers, *, organization_id: UUID | None = None
+) -> int:
+    """Apply facts nobody has reacted to yet, and return how many that were.
+
+    A sandbox whose clock is moving is left to whoever moves it, who names it.
+    """
+    now = database.clock()
+    claims = (
+        await leases.claim(database.claims, READY, now=now)
         if organization_id is None
-        else CLOCKS.c.organization_id == organization_id
+        else await leases.claim(database.claims, READY_IN, now=now, organization_id=organization_id)
     )
-    return and_(OUTBOX.c.consumed_at.is_(None), ~waits.exists(), whose)
+    return await work_off(
+        database, QUEUE, claims, partial(_apply, database, consumers), backoff=BACKOFF
+    )
 
 
 async def _apply(database: JobDatabase, consumers: Consumers, claimed: Claim) -> None:

@@ -8,11 +8,12 @@ between leaves rows that are sent again, and notifications knows them by their i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access import codes
@@ -22,7 +23,7 @@ from services.api.feed import queries, rules
 from services.api.timers.jobs import organizations
 from shared.errors import UnavailableError
 from shared.http import ServiceClient
-from shared.persistence.leases import JobDatabase
+from shared.persistence.leases import NOW, JobDatabase
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.schemas.events import (
@@ -102,21 +103,28 @@ async def _serve(work: Relay, hold: Hold, organization_id: UUID | None) -> int:
     return sent
 
 
-async def take(database: JobDatabase, *, organization_id: UUID | None = None) -> Hold | None:
-    """Become the relay of one bucket in which something waits."""
-    now = database.clock()
+@cache
+def _free(*, is_whole: bool) -> Select[int]:
+    """Return the search for a bucket with work: built once, as idle relays look often."""
+    whose = () if is_whole else (OUTBOX.c.organization_id == bindparam("whose"),)
     waits = select(OUTBOX.c.id).where(
-        OUTBOX.c.bucket == LEASES.c.bucket, OUTBOX.c.sent_at.is_(None), *_whose(organization_id)
+        OUTBOX.c.bucket == LEASES.c.bucket, OUTBOX.c.sent_at.is_(None), *whose
     )
-    free = (
+    return (
         select(LEASES.c.bucket)
-        .where(or_(LEASES.c.lease_token.is_(None), LEASES.c.leased_until <= now), waits.exists())
+        .where(or_(LEASES.c.lease_token.is_(None), LEASES.c.leased_until <= NOW), waits.exists())
         .order_by(LEASES.c.leased_until.asc().nulls_first())
         .limit(1)
         .with_for_update(skip_locked=True)
     )
+
+
+async def take(database: JobDatabase, *, organization_id: UUID | None = None) -> Hold | None:
+    """Become the relay of one bucket in which something waits."""
+    now = database.clock()
+    values = {"now": now} if organization_id is None else {"now": now, "whose": organization_id}
     async with database.claims.begin() as connection:
-        bucket = await connection.scalar(free)
+        bucket = await connection.scalar(_free(is_whole=organization_id is None), values)
         if bucket is None:
             return None
         hold = Hold(bucket, uuid4())

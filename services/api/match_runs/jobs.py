@@ -34,7 +34,7 @@ from services.api.timers import queries as timers
 from shared.errors import DomainError, InvalidError, UnavailableError
 from shared.http import ServiceClient
 from shared.persistence import leases
-from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
+from shared.persistence.leases import ENDLESS, NOW, Claim, JobDatabase, Queue, Search
 from shared.persistence.reads import SessionReader
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
@@ -58,6 +58,14 @@ from shared.workers.backoff import Backoff
 
 # A run that keeps killing its worker is claimed once more, to be given up in sight of everybody.
 QUEUE = Queue(queries.RUN, lease_seconds=30, max_attempts=ENDLESS)
+DUE = Search(
+    QUEUE,
+    and_(
+        or_(*(queries.RUN.c.status == status for status in sorted(rules.UNFINISHED))),
+        queries.RUN.c.due_at <= NOW,
+    ),
+    limit=1,
+)
 MOST_ATTEMPTS = 3
 RETRYING = Backoff(first=1, ceiling=60)
 WAITING = Backoff(first=1, ceiling=60)
@@ -130,13 +138,7 @@ def _common(found: Solution | Circles | Draw) -> dict[str, Any]:
 
 async def turn(desk: Desk) -> int:
     """Work on one run that is due; return how many there were."""
-    now = desk.database.clock()
-    table = queries.RUN.c
-    due = and_(
-        or_(*(table.status == status for status in sorted(rules.UNFINISHED))),
-        table.due_at <= now,
-    )
-    claims = await leases.claim(desk.database.claims, QUEUE, due=due, now=now, limit=1)
+    claims = await leases.claim(desk.database.claims, DUE, now=desk.database.clock())
     for claimed in claims:
         await _work(desk, claimed)
     return len(claims)

@@ -21,7 +21,7 @@ from services.api.timers import jobs as timers
 from services.api.timers.jobs import TimerHandlers
 from shared.http import ServiceClient
 from shared.persistence import leases
-from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
+from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue, Search
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.schemas.notifications import ClockMove
@@ -34,6 +34,11 @@ QUEUE = Queue(
     max_attempts=ENDLESS,
     key="organization_id",
     order=("organization_id",),
+)
+DUE = Search(
+    QUEUE,
+    or_(queries.CLOCKS.c.advance_to.is_not(None), queries.CLOCKS.c.reset_at.is_not(None)),
+    limit=1,
 )
 TIMERS, OUTBOX = timers.QUEUE.table, events.QUEUE.table
 BACKOFF = Backoff(first=1, ceiling=30)
@@ -64,14 +69,8 @@ class Stand:
 
 async def turn(desk: Desk) -> int:
     """Work on one sandbox; return how many there were."""
-    database, clocks = desk.database, queries.CLOCKS.c
-    claims = await leases.claim(
-        database.claims,
-        QUEUE,
-        due=or_(clocks.advance_to.is_not(None), clocks.reset_at.is_not(None)),
-        now=database.clock(),
-        limit=1,
-    )
+    database = desk.database
+    claims = await leases.claim(database.claims, DUE, now=database.clock())
     return await work_off(database, QUEUE, claims, partial(_work, desk), backoff=BACKOFF)
 
 

@@ -5,14 +5,14 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import and_, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.timers import queries
 from services.api.timers.tables import OrganizationClock, Timer
 from shared.persistence import leases
-from shared.persistence.leases import Claim, JobDatabase, Queue
+from shared.persistence.leases import NOW, Claim, JobDatabase, Queue, Search
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.workers.backoff import Backoff
@@ -23,6 +23,24 @@ CLOCKS = OrganizationClock.__table__  # type: ignore[attr-defined]  # as above
 QUEUE = Queue(TIMERS, lease_seconds=30, max_attempts=7)
 BACKOFF = Backoff(first=0.5, ceiling=60)
 BATCH = 20
+
+WITH_CLOCK = TIMERS.join(CLOCKS, TIMERS.c.organization_id == CLOCKS.c.organization_id)
+_OFFSET = func.make_interval(0, 0, 0, 0, 0, 0, CLOCKS.c.offset_seconds)
+_DUE = and_(TIMERS.c.done_at.is_(None), TIMERS.c.due_at <= NOW + _OFFSET)
+DUE = Search(
+    QUEUE,
+    and_(_DUE, CLOCKS.c.advance_to.is_(None)),
+    limit=BATCH,
+    joined=WITH_CLOCK,
+    organizations=CLOCKS,
+)
+DUE_IN = Search(
+    QUEUE,
+    and_(_DUE, CLOCKS.c.organization_id == bindparam("organization_id")),
+    limit=BATCH,
+    joined=WITH_CLOCK,
+)
+"""What is due in one organization, whose clock may be moving."""
 
 type OnTimer = Callable[..., Awaitable[None]]
 type TimerHandlers = Mapping[str, OnTimer]
@@ -37,28 +55,14 @@ async def fire_due(
     A sandbox whose clock is moving is left to whoever moves it, who names it.
     """
     now = database.clock()
-    claims = await leases.claim(
-        database.claims,
-        QUEUE,
-        due=_due(now, organization_id),
-        joined=TIMERS.join(CLOCKS, TIMERS.c.organization_id == CLOCKS.c.organization_id),
-        now=now,
-        limit=BATCH,
-        organizations=CLOCKS if organization_id is None else None,
+    claims = (
+        await leases.claim(database.claims, DUE, now=now)
+        if organization_id is None
+        else await leases.claim(database.claims, DUE_IN, now=now, organization_id=organization_id)
     )
     return await work_off(
         database, QUEUE, claims, partial(_fire, database, handlers), backoff=BACKOFF
     )
-
-
-def _due(now: datetime, organization_id: UUID | None) -> ColumnElement[bool]:
-    offset = func.make_interval(0, 0, 0, 0, 0, 0, CLOCKS.c.offset_seconds)
-    whose = (
-        CLOCKS.c.advance_to.is_(None)
-        if organization_id is None
-        else CLOCKS.c.organization_id == organization_id
-    )
-    return and_(TIMERS.c.done_at.is_(None), TIMERS.c.due_at <= now + offset, whose)
 
 
 async def _fire(database: JobDatabase, handlers: TimerHandlers, claimed: Claim) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, insert, tuple_, update
+from sqlalchemy import insert, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,11 +31,10 @@ from services.notifications.deliveries.rules import (
 from services.notifications.deliveries.tables import Attempt
 from services.notifications.resources import Resources
 from shared.persistence import leases
-from shared.persistence.leases import Claim
+from shared.persistence.leases import Claim, Search
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 
-BATCH = 100
 RENEW_SECONDS = queries.LEASE_SECONDS / 3
 # How long a sandbox waits for rows that a worker holds just now.
 PATIENCE = timedelta(seconds=20)
@@ -61,8 +60,7 @@ class Turn:
 
 async def deliver(resources: Resources, stop: asyncio.Event) -> int:
     """Send what is due now in any organization."""
-    now = resources.clock()
-    claims = await _claim(resources, queries.due(now), joined=True)
+    claims = await _claim(resources, queries.DUE)
 
     def clock_of(parcel: Parcel) -> datetime:
         offset = timedelta(seconds=parcel.organization.clock_offset_seconds)
@@ -79,10 +77,11 @@ async def run_until(resources: Resources, *, organization_id: UUID, until: datet
     for, so that everything due has happened when this returns.
     """
     worked, give_up_at = 0, resources.clock() + PATIENCE
-    condition = queries.due_in(organization_id, until)
     turn = Turn(resources, lambda parcel: parcel.delivery.due_at, asyncio.Event())
     while resources.clock() < give_up_at:
-        claims = await _claim(resources, condition, joined=False)
+        claims = await _claim(
+            resources, queries.DUE_IN, organization_id=organization_id, due_until=until
+        )
         await _work(turn, claims)
         worked += len(claims)
         if claims:
@@ -126,25 +125,14 @@ async def bury(resources: Resources) -> int:
     return 0
 
 
-async def _claim(
-    resources: Resources, due: ColumnElement[bool], *, joined: bool
-) -> Sequence[Claim]:
+async def _claim(resources: Resources, search: Search, **values: object) -> Sequence[Claim]:
     now = resources.clock()
 
     async def start_attempts(connection: AsyncConnection, claims: Sequence[Claim]) -> None:
         await _mark_unknown(connection, [(one.organization_id, one.id) for one in claims], now)
         await connection.execute(insert(ATTEMPT), [_attempt(one, now) for one in claims])
 
-    return await leases.claim(
-        resources.claiming,
-        QUEUE,
-        due=due,
-        now=now,
-        limit=BATCH,
-        joined=queries.WITH_CLOCK if joined else None,
-        organizations=queries.ORGANIZATIONS if joined else None,
-        note=start_attempts,
-    )
+    return await leases.claim(resources.claiming, search, now=now, note=start_attempts, **values)
 
 
 def _attempt(claimed: Claim, now: datetime) -> dict[str, Any]:

@@ -8,14 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
     Text,
     and_,
     bindparam,
     cast,
     exists,
     func,
-    literal,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,7 +29,7 @@ from services.notifications.deliveries.tables import (
     Organization,
     Recipient,
 )
-from shared.persistence.leases import Queue
+from shared.persistence.leases import NOW, Queue, Search
 from shared.persistence.reads import AnySelect, Reader, once
 
 LEASE_SECONDS = 15.0
@@ -42,21 +40,27 @@ ORGANIZATIONS = Organization.__table__  # type: ignore[attr-defined]  # as above
 
 QUEUE = Queue(TABLE, lease_seconds=LEASE_SECONDS, max_attempts=MAX_ATTEMPTS)
 
-WITH_CLOCK: FromClause = TABLE.join(
-    ORGANIZATIONS, TABLE.c.organization_id == ORGANIZATIONS.c.organization_id
-)
+BATCH = 100
 _PENDING = TABLE.c.state == DeliveryState.PENDING
-
-
-def due(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a delivery is due on its organization's clock."""
-    offset = func.make_interval(0, 0, 0, 0, 0, 0, ORGANIZATIONS.c.clock_offset_seconds)
-    return and_(_PENDING, TABLE.c.due_at <= literal(now) + offset)
-
-
-def due_in(organization_id: UUID, until: datetime) -> ColumnElement[bool]:
-    """Return the condition that a delivery of one organization is due by an instant."""
-    return and_(TABLE.c.organization_id == organization_id, _PENDING, TABLE.c.due_at <= until)
+_OFFSET = func.make_interval(0, 0, 0, 0, 0, 0, ORGANIZATIONS.c.clock_offset_seconds)
+DUE = Search(
+    QUEUE,
+    and_(_PENDING, TABLE.c.due_at <= NOW + _OFFSET),
+    limit=BATCH,
+    joined=TABLE.join(ORGANIZATIONS, TABLE.c.organization_id == ORGANIZATIONS.c.organization_id),
+    organizations=ORGANIZATIONS,
+)
+"""What is due on the clock of its organization."""
+DUE_IN = Search(
+    QUEUE,
+    and_(
+        TABLE.c.organization_id == bindparam("organization_id"),
+        _PENDING,
+        TABLE.c.due_at <= bindparam("due_until"),
+    ),
+    limit=BATCH,
+)
+"""What one organization has due by an instant of its clock."""
 
 
 @dataclass(frozen=True, slots=True)

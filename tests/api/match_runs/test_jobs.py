@@ -9,9 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import and_
 
-from services.api.match_runs import jobs, operations, queries
+from services.api.match_runs import jobs, operations
 from services.api.match_runs.jobs import QUEUE, Desk, turn
 from services.api.match_runs.operations import LeaseLostError
 from services.api.participants import jobs as participants
@@ -42,9 +41,8 @@ def pairs(proposals: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 async def claim(desk: Desk) -> Claim:
     """Take the one run that is due."""
-    now = desk.database.clock()
-    due = and_(queries.RUN.c.status.in_(["queued", "running"]), queries.RUN.c.due_at <= now)
-    found = await leases.claim(desk.database.claims, QUEUE, due=due, now=now, limit=5)
+    search = replace(jobs.DUE, limit=5)
+    found = await leases.claim(desk.database.claims, search, now=desk.database.clock())
     assert len(found) == 1
     return found[0]
 

@@ -189,14 +189,10 @@ async def test_a_long_backlog_of_one_organization_keeps_no_other_waiting(
             )
 
     theirs = TIMERS.c.organization_id.in_([at_work.organization_id, waiting])
-    claims = await leases.claim(
-        database.claims,
-        QUEUE,
-        due=and_(TIMERS.c.done_at.is_(None), theirs),
-        now=database.clock(),
-        limit=10,
-        organizations=CLOCKS,
+    search = leases.Search(
+        QUEUE, and_(TIMERS.c.done_at.is_(None), theirs), limit=10, organizations=CLOCKS
     )
+    claims = await leases.claim(database.claims, search, now=database.clock())
 
     claimed = Counter(one.organization_id for one in claims)
     assert claimed == {at_work.organization_id: 8, waiting: 2}

@@ -71,8 +71,9 @@ async def make_due(place: Place) -> None:
 
 async def claim_own(place: Place) -> leases.Claim:
     """Claim this organization's delivery as a worker does."""
-    due = queries.due_in(place.id, datetime.now(UTC))
-    (claimed,) = await jobs._claim(place.resources, due, joined=False)
+    (claimed,) = await jobs._claim(
+        place.resources, queries.DUE_IN, organization_id=place.id, due_until=datetime.now(UTC)
+    )
     return claimed
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import or_
+from sqlalchemy import and_, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.integrations.imports import operations, queries, rules
@@ -17,13 +17,21 @@ from services.api.integrations.imports.operations import LeaseLostError, Source
 from services.api.integrations.imports.rules import RunStatus
 from services.api.timers import queries as timers
 from shared.persistence import leases
-from shared.persistence.leases import ENDLESS, Claim, JobDatabase, Queue
+from shared.persistence.leases import ENDLESS, NOW, Claim, JobDatabase, Queue, Search
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.workers.backoff import Backoff
 
 # A run that keeps killing its worker is claimed once more, to be given up in sight of everybody.
 QUEUE = Queue(queries.RUN, lease_seconds=30, max_attempts=ENDLESS)
+DUE = Search(
+    QUEUE,
+    and_(
+        or_(*(queries.RUN.c.status == status for status in rules.WORKED_ON)),
+        queries.RUN.c.due_at <= NOW,
+    ),
+    limit=1,
+)
 MOST_ATTEMPTS = 5
 RETRYING = Backoff(first=1, ceiling=60)
 WAITING = timedelta(seconds=1)
@@ -33,10 +41,7 @@ logger = structlog.get_logger()
 
 async def turn(database: JobDatabase) -> int:
     """Work on one sync run that is due; return how many there were."""
-    now = database.clock()
-    table = queries.RUN.c
-    due = or_(*(table.status == status for status in rules.WORKED_ON)) & (table.due_at <= now)
-    claims = await leases.claim(database.claims, QUEUE, due=due, now=now, limit=1)
+    claims = await leases.claim(database.claims, DUE, now=database.clock())
     for claimed in claims:
         await _work(database, claimed)
     return len(claims)
