@@ -21,7 +21,7 @@ SENIOR_WORDS = (
     "sr",
     "architect",
 )
-MENTOR_SHARE, MENTEE_SHARE = 0.2, 0.3
+MENTOR_SHARE, MENTEE_SHARE = 0.12, 0.18
 CAPACITY_OF_LEADERS, CAPACITY_OF_OTHERS = 2, 1
 USUAL_WISHES = ("Leadership", "Career planning", "Public speaking", "Giving feedback")
 

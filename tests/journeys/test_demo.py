@@ -84,7 +84,7 @@ def test_plays_a_program_from_people_to_meetings(report: dict[str, Any]) -> None
     assert report["rows_read"] == SOME_ROWS
     assert report["rows_refused"] == []
     assert report["managers_resolved"] == SOME_ROWS - 1  # the director among them has none
-    assert report["mentorships"] > 12
+    assert report["mentorships"] > 9
     assert report["meetings"] == report["mentorships"]
     # Two attendees each, and both again for the meeting that moved and the one called off.
     assert report["mails_with_calendar"] == 2 * report["meetings"] + 4
