@@ -50,7 +50,9 @@ _RUN = table(
     *(column(name) for name in ("organization_id", "id", "track_id", "kind", "status", "mode")),
     *(column("created_at"), column("unmatched", JSONB)),
 )
-_PAST = table("past_pair", column("organization_id"), column("pair_hash"))
+_PAST = table(
+    "past_pair", *(column(name) for name in ("organization_id", "first_hash", "second_hash"))
+)
 VECTOR = TextVector.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 TRACK = Track.__table__  # type: ignore[attr-defined]  # SQLModel hides it from the checker
 
@@ -262,7 +264,9 @@ def _simulated() -> AnySelect:
 
 @once
 def _past_pairs() -> AnySelect:
-    return select(_PAST.c.pair_hash).where(_PAST.c.organization_id == _ORGANIZATION)
+    return select(_PAST.c.first_hash, _PAST.c.second_hash).where(
+        _PAST.c.organization_id == _ORGANIZATION
+    )
 
 
 _NOTHING_SAID: Mapping[str, Any] = dict.fromkeys(
@@ -605,10 +609,13 @@ async def _history(
 ) -> tuple[list[list[str]], list[list[str]]]:
     """Return who was together before and who is now, as pairs of opaque ids."""
     pairs = await _together(reader, of, known)
-    rows = await reader.fetch(_past_pairs(), organization_id=of.organization_id)
-    # Hashes outlive the mentorships themselves; only those that no mentorship explains are sought.
-    hashes = {row["pair_hash"] for row in rows} - {rules.pair_hash(key, *pair) for pair in pairs}
-    past = set(pairs) | rules.pairs_of_hashes(known, hashes, key)
+    # Hashes outlive the mentorships themselves.
+    people = {rules.past_hash(key, one): one for one in known}
+    past = set(pairs)
+    for row in await reader.fetch(_past_pairs(), organization_id=of.organization_id):
+        first, second = people.get(row["first_hash"]), people.get(row["second_hash"])
+        if first is not None and second is not None:
+            past.add((min(first, second), max(first, second)))
 
     def opaque(pair: tuple[UUID, UUID]) -> list[str]:
         return sorted(rules.opaque_id(key, one) for one in pair)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from functools import cached_property
 from itertools import chain, combinations, product, starmap
 from types import MappingProxyType
 from typing import Any
@@ -91,7 +92,7 @@ class There:
     leads: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrozenTask:
     """What matching was or is to solve, and whom the opaque ids in it mean.
 
@@ -110,9 +111,9 @@ class FrozenTask:
         """Whether it is solved by scores of pairs, so that each pair can be explained."""
         return self.by is not MatchMode.ROULETTE and self.problem["format"] in SOLVED
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str]:
-        """Return the public id behind each opaque one."""
+        """Return the public id behind each opaque one; thousands of pairs are told by it."""
         known = {name: one.participant_id for name, one in self.there.items()}
         known |= self.participants
         return {name: ids.format_id("participant", one) for name, one in known.items()}
@@ -219,19 +220,9 @@ def opaque_id(key: bytes, person_id: UUID) -> str:
     return hmac.digest(key, person_id.bytes, hashlib.sha256).hex()[:OPAQUE_LENGTH]
 
 
-def pair_hash(key: bytes, first: UUID, second: UUID) -> str:
-    """Return the keyed hash of two people, whichever comes first."""
-    low, high = sorted((first, second))
-    return hmac.digest(key, b"pair" + low.bytes + high.bytes, hashlib.sha256).hex()
-
-
-def pairs_of_hashes(
-    people: Sequence[UUID], hashes: Collection[str], key: bytes
-) -> set[tuple[UUID, UUID]]:
-    """Return the pairs of people that the hashes stand for."""
-    if not hashes:
-        return set()
-    return {pair for pair in combinations(sorted(people), 2) if pair_hash(key, *pair) in hashes}
+def past_hash(key: bytes, person_id: UUID) -> str:
+    """Return the keyed hash under which it is kept whom somebody was matched with."""
+    return hmac.digest(key, b"past" + person_id.bytes, hashlib.sha256).hex()
 
 
 def digest(value: Any) -> str:

@@ -434,10 +434,12 @@ async def _remember_pairs(
     for pair in pool_rules.pairs_across(everybody):
         if new.isdisjoint(pair):
             continue
+        first, second = sorted(pool_rules.past_hash(key, one) for one in pair)
         await session.merge(
             PastPair(
                 organization_id=proposal.organization_id,
-                pair_hash=pool_rules.pair_hash(key, *pair),
+                first_hash=first,
+                second_hash=second,
                 at=now,
             )
         )

@@ -78,10 +78,11 @@ class ProposalMember(ApiTable, table=True):
 
 
 class PastPair(ApiTable, table=True):
-    """That two people were matched once: a keyed hash, no names, kept after erasure."""
+    """That two people were matched once: their keyed hashes, no names, kept after erasure."""
 
     __tablename__ = "past_pair"
 
     organization_id: UUID = organization_key()
-    pair_hash: str = column(String(64), primary_key=True)
+    first_hash: str = column(String(64), primary_key=True)
+    second_hash: str = column(String(64), primary_key=True)
     at: datetime = instant()

@@ -108,12 +108,13 @@ def test_opaque_ids_are_stable_and_differ_between_organizations() -> None:
     assert person.hex not in rules.opaque_id(KEY, person)
 
 
-def test_a_past_pair_is_found_by_its_hash_whoever_comes_first() -> None:
-    ann, ben, cem = (UUID(int=number) for number in (1, 2, 3))
-    known = {rules.pair_hash(KEY, ben, ann)}
+def test_the_past_hash_of_a_person_is_no_name_that_matching_knows_them_by() -> None:
+    person = UUID(int=7)
+    other_key = rules.organization_secret(b"secret", UUID(int=2))
 
-    assert rules.pairs_of_hashes([cem, ben, ann], known, KEY) == {(ann, ben)}
-    assert rules.pairs_of_hashes([cem, ben, ann], set(), KEY) == set()
+    assert rules.past_hash(KEY, person) == rules.past_hash(KEY, person)
+    assert rules.past_hash(KEY, person) != rules.past_hash(other_key, person)
+    assert not rules.past_hash(KEY, person).startswith(rules.opaque_id(KEY, person))
 
 
 def test_a_line_above_ends_where_it_began() -> None:

@@ -218,9 +218,12 @@ def upgrade() -> None:
     op.create_table(
         "past_pair",
         sa.Column("organization_id", sa.Uuid(), nullable=False),
-        sa.Column("pair_hash", sa.String(length=64), nullable=False),
+        sa.Column("first_hash", sa.String(length=64), nullable=False),
+        sa.Column("second_hash", sa.String(length=64), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "pair_hash", name=op.f("pk_past_pair")),
+        sa.PrimaryKeyConstraint(
+            "organization_id", "first_hash", "second_hash", name=op.f("pk_past_pair")
+        ),
     )
     op.create_table(
         "person",
