@@ -172,9 +172,13 @@ async def read(desk: Desk, claimed: Claim) -> FrozenTask | None:
         if claimed.attempts > MOST_ATTEMPTS:
             await operations.fail(session, run=run, code="worker_lost", now=now)
             return None
-        await operations.begin(session, run=run, secret=desk.secret, now=now)
+        operations.begin(session, run=run, now=now)
+        of, is_frozen = operations.pool_of(run), run.input_hash is not None
+    async with transaction(desk.database.sessions, Tenant(claimed.organization_id)) as session:
+        if not is_frozen:
+            await operations.freeze(session, claimed=claimed, of=of, secret=desk.secret, now=now)
         return await operations.frozen_task(
-            SessionReader(session), organization_id=run.organization_id, run_id=run.id
+            SessionReader(session), organization_id=claimed.organization_id, run_id=claimed.id
         )
 
 

@@ -405,14 +405,20 @@ async def lock_claimed(session: AsyncSession, claimed: Claim) -> MatchRun:
     return run
 
 
-async def begin(session: AsyncSession, *, run: MatchRun, secret: bytes, now: datetime) -> None:
-    """Freeze what a run works on, the first time it is worked on."""
+def begin(session: AsyncSession, *, run: MatchRun, now: datetime) -> None:
+    """Say that a run is worked on, the first time it is."""
     if run.status is RunStatus.QUEUED:
         advance_run(session, run, RunAction.CLAIM, actor_id=None, now=now)
-    if run.input_hash is None:
-        snapshot = await pools.read(SessionReader(session), of=pool_of(run), secret=secret)
-        run.snapshot = {"as_of": now.date().isoformat(), **snapshot}
-        run.input_hash = pool_rules.digest(snapshot["input"])
+
+
+async def freeze(
+    session: AsyncSession, *, claimed: Claim, of: PoolOf, secret: bytes, now: datetime
+) -> None:
+    """Keep what a run works on; nobody who discards it waits until its people have been read."""
+    snapshot = await pools.read(SessionReader(session), of=of, secret=secret)
+    run = await lock_claimed(session, claimed)
+    run.snapshot = {"as_of": now.date().isoformat(), **snapshot}
+    run.input_hash = pool_rules.digest(snapshot["input"])
 
 
 async def frozen_task(reader: Reader, *, organization_id: UUID, run_id: UUID) -> FrozenTask:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -15,6 +16,7 @@ from services.api.match_runs.jobs import QUEUE, Desk, turn
 from services.api.match_runs.operations import LeaseLostError
 from services.api.participants import jobs as participants
 from services.api.participants.tables import TextVector
+from services.local import postgres
 from services.matching import text
 from shared import ids
 from shared.persistence import leases
@@ -23,6 +25,7 @@ from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from shared.schemas.matching import ProgressLine
 from tests.support.apps import World
+from tests.support.database import Databases
 from tests.support.match_runs import Pool, waiting
 from tests.support.matching_server import Matching
 from tests.support.participants import PREFERENCES, Somebody, take_part
@@ -831,7 +834,7 @@ async def test_a_run_that_goes_wrong_fails_after_two_more_tries(
         states.append((await pool.run_of(run))["status"])
         work.clock.pass_time(jobs.RETRYING.ceiling * 2)
 
-    assert states == ["queued", "failed", "failed"]
+    assert states == ["running", "failed", "failed"]
     failed = await pool.run_of(run)
     assert failed["failure_code"] is not None
     rows = await work.rows(
@@ -986,6 +989,34 @@ async def test_a_run_that_waits_is_cancelled_and_makes_room_for_another(
     )
     assert await turn(desk) == 0
     assert (await pool.reviewed(desk))["status"] == "review"
+
+
+async def test_a_run_is_cancelled_while_its_people_are_being_read(
+    world: World, desk: Desk, databases: Databases
+) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    other = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
+    try:
+        async with other.transaction():
+            await other.execute("LOCK TABLE past_pair IN ACCESS EXCLUSIVE MODE")
+            reading = asyncio.create_task(turn(desk))
+            await is_in(pool, run, "running")
+            discarded = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+            was_reading = not reading.done()
+        await reading
+    finally:
+        await other.close()
+
+    assert was_reading
+    assert discarded["status"] == (await pool.run_of(run))["status"] == "discarded"
+
+
+async def is_in(pool: Pool, run: dict[str, Any], status: str) -> None:
+    """Look at a run until it is in this state."""
+    async with asyncio.timeout(20):
+        while (await pool.run_of(run))["status"] != status:  # noqa: ASYNC110 - a worker tells nobody
+            await asyncio.sleep(0)
 
 
 async def test_a_run_that_is_cancelled_stops_matching_within_two_seconds(
