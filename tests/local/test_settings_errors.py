@@ -1,10 +1,17 @@
 """Wrong settings are named, one line each, before anything starts; their values never are."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner
+
+from services import cli
 
 ROOT = Path(__file__).parents[2]
 KEY = "A" * 43
@@ -13,9 +20,27 @@ ADDRESS = "should be an address such as postgresql://role:password@host:5432/nam
 WRONG = {"MENTORING_KEY_ENCRYPTION_KEY": "short-one", "MENTORING_API_DATABASE_URL": "nonsense-url"}
 
 
-def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run one command that is told nothing but these variables."""
-    return subprocess.run(  # noqa: S603 - our own command
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*command: str, **variables: str) -> Ended:
+    """Run one command that is told nothing but these variables, without waiting for imports."""
+    with patch.dict(os.environ, variables, clear=True):
+        result = CliRunner().invoke(cli.app, command)
+    # Whatever else it raised would have been a traceback in a process of its own.
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
+def run_by_itself(*command: str, **variables: str) -> Ended:
+    """Run one command in a process of its own, as an operator does."""
+    ended = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "services.cli", *command],
         cwd=ROOT,
         env=variables,
@@ -24,11 +49,17 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "migrate"])
-def test_every_wrong_variable_has_one_line_without_its_value(command: str) -> None:
-    ended = run(command, "api", **WRONG, MENTORING_RATE_LIMIT="-5")
+@pytest.mark.parametrize(
+    ("runs", "command"),
+    [(run_by_itself, "serve"), (run, "serve"), (run, "worker"), (run, "migrate")],
+)
+def test_every_wrong_variable_has_one_line_without_its_value(
+    runs: Callable[..., Ended], command: str
+) -> None:
+    ended = runs(command, "api", **WRONG, MENTORING_RATE_LIMIT="-5")
 
     assert ended.returncode == WRONG_SETTINGS
     assert sorted(ended.stderr.splitlines()) == [
@@ -75,7 +106,8 @@ def test_migrations_need_one_address_and_name_it() -> None:
 
 
 def test_a_worker_names_the_addresses_it_needs() -> None:
-    ended = run(
+    # By itself: it begins to work before it finds that they are missing.
+    ended = run_by_itself(
         "worker",
         "api",
         MENTORING_API_DATABASE_URL="postgresql://role:hidden@127.0.0.1:1/api",
