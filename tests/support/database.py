@@ -1,17 +1,19 @@
 """One PostgreSQL server for a test run, and one migrated copy of each database per worker."""
 
+import asyncio
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import asyncpg
 
+from services.api.migrations import __main__ as of_the_api
 from services.local import postgres, roles
+from services.notifications.migrations import __main__ as of_notifications
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,20 +39,15 @@ async def migrated(state: Path) -> AsyncIterator[Databases]:
     async with postgres.running(state, is_throwaway=True) as server:
         databases = Databases(server.port, server.password, passwords)
         await roles.prepare(databases.url(postgres.SUPERUSER, "postgres"), passwords)
-        migrate(databases)
+        await asyncio.to_thread(migrate, databases)
         yield databases
 
 
 def migrate(databases: Databases) -> None:
-    """Run the shipped migration commands."""
-    for service in ("api", "notifications"):
-        variable = f"MENTORING_{service.upper()}_MIGRATOR_DATABASE_URL"
-        subprocess.run(  # noqa: S603 - our own module
-            [sys.executable, "-m", f"services.{service}.migrations"],
-            check=True,
-            cwd=ROOT,
-            env={**os.environ, variable: databases.url("migrator", service)},
-        )
+    """Run the shipped programs; what they import was imported here already."""
+    for program, service in ((of_the_api, "api"), (of_notifications, "notifications")):
+        with patch.dict(os.environ, {program.URL: databases.url("migrator", service)}):
+            program.main([])
 
 
 async def truncate(databases: Databases, database: str) -> None:
