@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import pytest
 
-from tests.support.apps import World, api_settings, found_world, running_api
+from tests.support.apps import World, api_settings
 from tests.support.database import Databases
 from tests.support.processes import API, Server, environment, running
 
@@ -22,14 +22,11 @@ BEGUN = (
 FILE = b"x" * 3 * 1024 * 1024
 
 
-@asynccontextmanager
-async def served(databases: Databases) -> AsyncIterator[tuple[Server, World]]:
-    """Start the api, with an organization in it."""
-    settings = api_settings(databases)
-    async with running_api(settings) as api:
-        world = await found_world(api)
-        async with running(API, environment(settings)) as server:
-            yield server, world
+@pytest.fixture(scope="module")
+async def server(databases: Databases) -> AsyncIterator[Server]:
+    """Start the api once; whoever was slow before has hung up."""
+    async with running(API, environment(api_settings(databases))) as started:
+        yield started
 
 
 @asynccontextmanager
@@ -59,30 +56,29 @@ async def half_sent(server: Server, path: str, announced: int, token: str) -> As
     ],
 )
 async def test_slow_senders_take_nothing_from_anybody(
-    databases: Databases, path: str, announced: int, *, is_known: bool
+    server: Server, world: World, path: str, announced: int, *, is_known: bool
 ) -> None:
-    async with served(databases) as (server, world):
-        headers = {"Authorization": world.org_admin.headers["Authorization"]}
-        token = headers["Authorization"].removeprefix("Bearer ") if is_known else ""
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as http:
-            # From here on the token is believed.
-            assert (await http.get("/v1/me", headers=headers)).status_code == 200
-            async with half_sent(server, path, announced, token):
-                seen = Counter[tuple[str, int]]()
-                for number in range(HONEST):
-                    read = await http.get("/v1/people", headers=headers)
-                    seen["read", read.status_code] += 1
-                    body = {
-                        "email": f"p{number}@example.org",
-                        "given_name": "Given",
-                        "family_name": "Family",
-                    }
-                    made = await http.post("/v1/people", json=body, headers=headers)
-                    seen["made", made.status_code] += 1
-                    form = {"grant_type": "refresh_token", "client_id": "nobody"}
-                    refused = await http.post("/oauth/token", data=form)
-                    seen["asked for a token", refused.status_code] += 1
-                large = await http.post("/v1/imports", files={"file": FILE}, headers=headers)
+    headers = {"Authorization": world.org_admin.headers["Authorization"]}
+    token = headers["Authorization"].removeprefix("Bearer ") if is_known else ""
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=30) as http:
+        # From here on the token is believed.
+        assert (await http.get("/v1/me", headers=headers)).status_code == 200
+        async with half_sent(server, path, announced, token):
+            seen = Counter[tuple[str, int]]()
+            for number in range(HONEST):
+                read = await http.get("/v1/people", headers=headers)
+                seen["read", read.status_code] += 1
+                body = {
+                    "email": f"p{number}@example.org",
+                    "given_name": "Given",
+                    "family_name": "Family",
+                }
+                made = await http.post("/v1/people", json=body, headers=headers)
+                seen["made", made.status_code] += 1
+                form = {"grant_type": "refresh_token", "client_id": "nobody"}
+                refused = await http.post("/oauth/token", data=form)
+                seen["asked for a token", refused.status_code] += 1
+            large = await http.post("/v1/imports", files={"file": FILE}, headers=headers)
 
     assert seen == {
         ("read", 200): HONEST,
