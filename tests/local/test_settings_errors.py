@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import uvicorn
 from typer.testing import CliRunner
 
 from services import cli
@@ -31,7 +32,11 @@ class Ended:
 
 def run(*command: str, **variables: str) -> Ended:
     """Run one command that is told nothing but these variables, without waiting for imports."""
-    with patch.dict(os.environ, variables, clear=True):
+    with (
+        patch.dict(os.environ, variables, clear=True),
+        # Without its database the api would serve on and on.
+        patch.object(uvicorn.Server, "run", side_effect=AssertionError("it started")),
+    ):
         result = CliRunner().invoke(cli.app, command)
     # Whatever else it raised would have been a traceback in a process of its own.
     assert result.exception is None or isinstance(result.exception, SystemExit)
