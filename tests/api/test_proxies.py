@@ -8,6 +8,7 @@ from unittest.mock import patch
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from services import cli
 from tests.support.apps import api_settings, document
@@ -43,6 +44,7 @@ async def in_process(told: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient
     config: uvicorn.Config = run.call_args.args[0].config
     config.load()
     api = config.app
+    assert isinstance(api, FastAPI)
     api.state.public.openapi_schema = document()
     transport = httpx.ASGITransport(config.loaded_app, client=("127.0.0.1", 1))
     async with (
