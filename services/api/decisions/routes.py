@@ -73,6 +73,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
     status = ProposalStatus(row["status"])
     facts = actor.facts(program_id=row["program_id"])
     decides = access.holds("proposal.list", facts)
+    score, parts = proposal_rules.shown(row["score"] or 0, row["parts"], decides=decides)
     is_asked = any(
         one["is_asked"] and UUID(str(one["person_id"])) == actor.person_id for one in row["members"]
     )
@@ -83,10 +84,10 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         updated_at=row["updated_at"],
         program_id=ids.format_id("program", row["program_id"]),
         track_id=ids.format_id("track", row["track_id"]),
-        run_id=ids.format_optional("match_run", row["run_id"]) if decides else None,
+        run_id=ids.format_optional("match_run", row["run_id"]),
         members=[_member(one, actor, decides=decides) for one in _in_order(row["members"])],
-        score=row["score"],
-        parts=[_part(one) for one in proposal_rules.shown(row["parts"], decides=decides)],
+        score=None if row["score"] is None else round(score),
+        parts=[_part(one) for one in parts],
         status=status,
         allowed=access.offered(
             actor,
@@ -376,7 +377,11 @@ async def _task_by_hand(
     openapi_extra=allow("proposal.read", READ),
 )
 async def get_proposal(*, proposal_id: ProposalId, actor: ActorDep, reader: ReaderDep) -> Response:
-    """Return a proposal; members see theirs from the moment they are asked."""
+    """Return a proposal; members see theirs from the moment they are asked.
+
+    Their score and points are those of the criteria they may see: nobody learns from them whom
+    others favor.
+    """
     row = await queries.get(reader, actor=actor, proposal_id=proposal_id)
     return responses.one(present_proposal(row, actor), version=row["version"])
 

@@ -290,9 +290,11 @@ async def explain_pair(
 ) -> Response:
     """Say why a run put two participants together, rule by rule, or why it did not.
 
-    Members may ask about their own pair once they have been asked whether they agree; what
-    could have been instead is for coordinators. Circles are chosen as a whole and draws by chance,
-    so their pairs answer 409 `not_explainable`. Who joins a group is a pair with its mentor.
+    Members may ask about their own pair once they have been asked whether they agree: their
+    proposal names its run. They are shown score and points of the criteria they may see, as if
+    there were no others; what could have been instead is for coordinators. Circles are chosen as
+    a whole and draws by chance, so their pairs answer 409 `not_explainable`. Who joins a group is
+    a pair with its mentor.
 
     With `what_if` coordinators are told what would change if these two had to be together: the
     total, exactly, and who would move from whom to whom. Members are not; for them it does nothing.
@@ -361,13 +363,14 @@ def _explanation(
     decides: bool,
 ) -> ExplanationView:
     shown = pool_rules.revealed(found.model_dump(mode="json"), names)
+    score, parts = proposal_rules.shown(shown["score"], shown["parts"], decides=decides)
     return ExplanationView(
         match_run_id=ids.format_id("match_run", run_id),
         participant_ids=[ids.format_id("participant", one) for one in pair],
         is_matched=shown["matched"],
         is_allowed=shown["allowed"],
-        score=shown["score"],
-        parts=[_part(one) for one in proposal_rules.shown(shown["parts"], decides=decides)],
+        score=score,
+        parts=[_part(one) for one in parts],
         broken=[_reason(one) for one in shown["broken"]],
         why_not=[_reason(one) for one in shown["why_not"]] if decides else [],
         alternatives=[_alternative(one) for one in shown["alternatives"]] if decides else [],

@@ -158,7 +158,7 @@ def _proposal() -> AnySelect:
 
 @once
 def _told_together() -> AnySelect:
-    """Return a told proposal of a run that puts two participants together and has the reader.
+    """Return a told proposal of a run that puts two participants together, one of them the reader.
 
     Who joins a group is put together with its mentor.
     """
@@ -184,6 +184,13 @@ def _told_together() -> AnySelect:
         PROPOSAL.c.run_id == bindparam("run_id"),
         is_of("first_id"),
         is_of("second_id"),
+        # Everybody of a group is told of it, and nobody what two others of it share.
+        exists().where(
+            MEMBER.c.organization_id == PROPOSAL.c.organization_id,
+            MEMBER.c.proposal_id == PROPOSAL.c.id,
+            MEMBER.c.person_id == _ME,
+            MEMBER.c.participant_id.in_([bindparam("first_id"), bindparam("second_id")]),
+        ),
         _mine(),
     )
 
@@ -234,7 +241,7 @@ async def list_visible(
 async def was_told_of_pair(
     reader: Reader, *, actor: Actor, run_id: UUID, pair: tuple[UUID, UUID]
 ) -> bool:
-    """Tell whether the run put these two together and the reader was asked about it."""
+    """Tell whether the run put these two together and the reader, one of them, was asked."""
     sight = sight_of(actor)
     row = await reader.fetch_one(
         _told_together(),

@@ -147,16 +147,27 @@ def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
     return (", ".join(words) or otherwise)[:LONGEST_GROUND]
 
 
-def shown(parts: Sequence[Mapping[str, Any]], *, decides: bool) -> list[Mapping[str, Any]]:
-    """Return the parts that may be shown: whom somebody favors is their own secret.
+def shown(
+    score: float, parts: Sequence[Mapping[str, Any]], *, decides: bool
+) -> tuple[float, list[Mapping[str, Any]]]:
+    """Return the score and parts that may be shown: whom somebody favors is their own secret.
 
-    Its effect is for those who decide, as a member could tell from it who marked whom.
+    Its effect is for those who decide. A member could tell from it who marked whom, and from what
+    is left of a whole as well, so theirs are as if nothing else had been weighed.
     """
-    return [
-        {**one, "params": {}} if one["rule"] == SHORTLISTED else one
-        for one in parts
-        if decides or one["rule"] != SHORTLISTED
+    if decides:
+        return score, [
+            {**one, "params": {}} if one["rule"] == SHORTLISTED else one for one in parts
+        ]
+    told = [one for one in parts if one["rule"] != SHORTLISTED]
+    if len(told) == len(parts):
+        return score, told
+    weights = sum(one["weight"] for one in told)
+    told = [
+        {**one, "points": round(100 * one["value"] * one["weight"] / max(1, weights), 2)}
+        for one in told
     ]
+    return round(sum(one["points"] for one in told), 2), told
 
 
 def is_asked(role: TrackRole, sides: ConsentSides) -> bool:

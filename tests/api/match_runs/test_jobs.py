@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from shared.persistence.tenancy import Tenant
 from shared.schemas.matching import ProgressLine
 from tests.support.apps import World
 from tests.support.database import Databases
-from tests.support.match_runs import Pool, waiting
+from tests.support.match_runs import Pool, gathered, waiting
 from tests.support.matching_server import Matching
 from tests.support.participants import PREFERENCES, Somebody, take_part
 from tests.support.pools import peers, until
@@ -952,7 +953,7 @@ async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk:
     await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
     asked = (await wish[0].client.get(f"/v1/proposals/{found['id']}")).json()
     assert {one["rule"] for one in asked["parts"]} == {"path_fit"}
-    assert asked["score"] == found["score"]
+    assert asked["score"] == round(parts["path_fit"]["value"] * 100)
     explained = await wish[0].client.get(
         f"/v1/match-runs/{run['id']}/explanations",
         params={"pair": ",".join(one.participant["id"] for one in wish)},
@@ -962,6 +963,122 @@ async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk:
         answered = await post(one.client, f"/v1/proposals/{found['id']}/consent", {})
     mentorship = await wish[0].client.get(f"/v1/mentorships/{answered['mentorship_id']}")
     assert "shortlisted" not in mentorship.text
+
+
+async def test_what_members_are_told_does_not_depend_on_whom_others_marked(
+    world: World, desk: Desk
+) -> None:
+    marked = await _told_of_a_pair(world, desk, by=["mentor"])
+    both = await _told_of_a_pair(world, desk, by=["mentor", "mentee"])
+    neither = await _told_of_a_pair(world, desk, by=[])
+
+    assert marked.members == both.members == neither.members
+    assert '"run_id":"an id"' in marked.members[0]
+    assert neither.score < marked.score < both.score
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What members read of a pair, word for word but for ids and times, and its whole score."""
+
+    members: list[str]
+    score: int
+
+
+async def _told_of_a_pair(world: World, desk: Desk, *, by: list[str]) -> _Told:
+    """Match one mentor and one mentee of whom some marked the other, and ask both of it."""
+    pool = await waiting(world, mentors=1, mentees=1)
+    pair = {"mentor": pool.mentors[0], "mentee": pool.mentees[0]}
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Wishes",
+            "soft": [
+                *({"rule": "offers_wants", "weight": 50}, {"rule": "path_fit", "weight": 30}),
+                *({"rule": "style_fit", "weight": 20}, {"rule": "shortlisted", "weight": 20}),
+            ],
+        },
+    )
+    for one in by:
+        other = pair["mentee" if one == "mentor" else "mentor"]
+        await _mark(pair[one], other, "favorite")
+    run = await pool.reviewed(desk, policy_id=policy["id"])
+    await pool.publish(run)
+    [proposal] = await pool.proposals_of(run)
+    people = ",".join(one.participant["id"] for one in pair.values())
+    paths = (
+        f"/v1/proposals/{proposal['id']}",
+        "/v1/me/proposals",
+        f"/v1/match-runs/{run['id']}/explanations?pair={people}&what_if=true",
+    )
+    answers = [await one.client.get(path) for path in paths for one in pair.values()]
+    assert {one.status_code for one in answers} == {200}
+    told = [re.sub(r"\b[a-z]{3,4}_[0-9a-z]{26}\b", "an id", one.text) for one in answers]
+    return _Told(
+        [re.sub(r"\d{4}-\d\d-\d\dT[^\"]*", "a time", one) for one in told], proposal["score"]
+    )
+
+
+async def test_a_run_that_members_know_opens_nothing_but_their_own_explanation(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    run = await pool.reviewed(desk)
+    await pool.publish(run)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    [own] = (await mentor.client.get("/v1/me/proposals")).json()["items"]
+    path = f"/v1/match-runs/{own['run_id']}"
+
+    explained = await mentor.client.get(
+        f"{path}/explanations",
+        params={"pair": ",".join(one["participant_id"] for one in own["members"])},
+    )
+    others = [
+        one["participant_id"]
+        for proposal in await pool.proposals_of(run)
+        for one in proposal["members"]
+        if proposal["id"] != own["id"]
+    ]
+    foreign = await mentor.client.get(f"{path}/explanations", params={"pair": ",".join(others)})
+    reads = [
+        await one.client.get(f"{path}{what}")
+        for one in (mentor, mentee)
+        for what in ("", "/fairness", "/proposals")
+    ]
+    compared = await mentor.client.post(
+        "/v1/match-run-diffs", json={"base_run_id": run["id"], "other_run_id": run["id"]}
+    )
+
+    assert own["run_id"] == run["id"]
+    assert (explained.status_code, explained.json()["is_matched"]) == (200, True)
+    assert {one.status_code for one in [foreign, compared, *reads]} <= {403, 404}
+
+
+async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, desk: Desk) -> None:
+    pool = await gathered(
+        world,
+        *("mentor", "mentee", "mentee"),
+        capacity=2,
+        format="group",
+        match_modes=["pool"],
+        min_members=2,
+        max_members=3,
+    )
+    run = await pool.reviewed(desk)
+    await pool.publish(run)
+    mentor, [mentee, other] = pool.mentors[0], pool.mentees
+
+    async def explained(to: Somebody, about: Somebody) -> int:
+        answer = await to.client.get(
+            f"/v1/match-runs/{run['id']}/explanations",
+            params={"pair": f"{mentor.participant['id']},{about.participant['id']}"},
+        )
+        return answer.status_code
+
+    assert [await explained(mentor, mentee), await explained(mentor, other)] == [200, 200]
+    assert [await explained(mentee, mentee), await explained(mentee, other)] == [200, 404]
 
 
 async def test_a_mark_made_after_a_run_makes_it_stale(world: World, desk: Desk) -> None:

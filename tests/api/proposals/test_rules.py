@@ -1,6 +1,7 @@
 """States of proposals, who is asked, and what circles share."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,34 @@ def test_a_proposal_moves_only_as_its_table_says(
         rules.next_status(status, action)
     assert refused.value.code == "invalid_transition"
     assert list(refused.value.allowed) == rules.allowed_actions(status)
+
+
+def part(rule: str, weight: int, value: float, points: float) -> dict[str, Any]:
+    return {
+        "rule": rule,
+        "key": f"because.{rule}",
+        "params": {"pairs": 1},
+        "points": points,
+        "weight": weight,
+        "value": value,
+    }
+
+
+def test_without_favorites_a_member_is_shown_what_the_others_alone_would_give() -> None:
+    others = [part("path_fit", 30, 1.0, 25.0), part("style_fit", 50, 0.5, 20.83)]
+    shared = part("common_ground", 0, 1.0, 0.0)
+    favored = part("shortlisted", 20, 0.7, 11.67)
+
+    score, parts = rules.shown(57.5, [*others, favored, shared], decides=False)
+    alone = rules.shown(0.0, [favored], decides=False)
+
+    assert [(one["rule"], one["points"]) for one in parts] == [
+        *(("path_fit", 37.5), ("style_fit", 31.25), ("common_ground", 0.0)),
+    ]
+    assert score == 68.75
+    assert alone == (0, [])
+    assert rules.shown(45.83, others, decides=False) == (45.83, others)
+    assert rules.shown(57.5, [favored], decides=True) == (57.5, [{**favored, "params": {}}])
 
 
 def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
