@@ -278,7 +278,9 @@ def _tested(decided: Decision, test: PolicyTest) -> CheckedTest:
     board = decided.board
     place = _place_of(board, one, other) or _place_of(board, other, one)
     if place is None:
-        return CheckedTest(name=test.name, passed=False, found={"problem": "unknown_reference"})
+        are_here = all(who in board.first.place or who in board.second.place for who in test.people)
+        problem = "not_across" if are_here else "not_in_pool"
+        return CheckedTest(name=test.name, passed=False, found={"problem": problem})
     pair = np.array(place[:1]), np.array(place[1:])
     found = {
         "allowed": bool(board.allowed(*pair)[0]),

@@ -357,6 +357,7 @@ async def test_a_policy_is_judged_on_its_own_and_on_a_pool(http: httpx.AsyncClie
                 "expect": {"score_at_least": 101},
             },
             {"name": "who?", "people": ["mentor-0", "nobody"], "expect": {"allowed": True}},
+            {"name": "both?", "people": ["mentor-0", "mentor-1"], "expect": {"allowed": False}},
             {"name": "what?", "people": ["mentor-0", "mentee-0"], "expect": {"happy": True}},
         ],
     }
@@ -369,7 +370,10 @@ async def test_a_policy_is_judged_on_its_own_and_on_a_pool(http: httpx.AsyncClie
     ).json()
 
     assert [one["key"] for one in alone["warnings"]] == ["doubt.contradiction"]
-    assert [one["passed"] for one in on_pool["tests"]] == [True, False, False, False]
+    assert [one["passed"] for one in on_pool["tests"]] == [True, False, False, False, False]
+    assert [one["found"].get("problem") for one in on_pool["tests"]] == [
+        *(None, None, "not_in_pool", "not_across", "unknown_expectation"),
+    ]
     assert on_pool["allowed_pairs"] == on_pool["pairs"] == 9
     assert (broken["valid"], broken["faults"][0]["code"]) == (False, "unknown_rule")
 

@@ -565,7 +565,7 @@ async def add_policy(
     except NotFoundError:
         raise unknown_reference("#/program_id") from None
     _check_rules(values)
-    await _require_known(session, actor, values)
+    await _require_tests(session, actor, values)
     policy = MatchPolicy(
         organization_id=actor.organization_id,
         id=policy_id or ids.new_id(),
@@ -587,19 +587,24 @@ async def change_policy(
     if_match: str | None,
     now: datetime,
 ) -> MatchPolicy:
-    """Change a policy that no run has used yet."""
+    """Change a policy; of one that a run has used, only what runs do not go by."""
     policy = await queries.lock_part(
         session, MatchPolicy, organization_id=actor.organization_id, part_id=policy_id
     )
     await _load(session, actor, policy.program_id, "policy.change")
     require_match(if_match, version=policy.version)
-    if policy.frozen:
-        raise ConflictError("A run has used this policy; add a new one.", code="policy_frozen")
+    touches_rules = bool(changes.keys() - rules.BESIDE_THE_RULES)
+    if policy.frozen and touches_rules:
+        raise ConflictError(
+            "A run has used this policy, so only its name and tests change; add a new one.",
+            code="policy_frozen",
+        )
     _check_rules(changes)
-    await _require_known(session, actor, changes)
+    await _require_tests(session, actor, changes)
     for name, value in _stored(changes).items():
         setattr(policy, name, value)
-    policy.policy_version += 1
+    if touches_rules:
+        policy.policy_version += 1
     policy.touch(now)
     return policy
 
@@ -615,10 +620,12 @@ async def freeze_policy(
     return policy
 
 
-async def require_people_of_tests(
+async def require_sound_tests(
     reader: Reader, *, organization_id: UUID, tests: Sequence[Mapping[str, Any]], pointer: str
 ) -> None:
-    """Refuse tests of a policy that name somebody who is not in the organization."""
+    """Refuse tests of a policy that say nothing, or name somebody not of the organization."""
+    if broken := rules.broken_tests(tests, pointer):
+        raise InvalidError(errors=broken)
     named = {one for test in tests for one in test["people"]}
     unknown = named - await people.known(reader, organization_id=organization_id, person_ids=named)
     for index, test in enumerate(tests):
@@ -627,8 +634,8 @@ async def require_people_of_tests(
                 raise unknown_reference(f"{pointer}/{index}/people/{place}")
 
 
-async def _require_known(session: AsyncSession, actor: Actor, values: Mapping[str, Any]) -> None:
-    await require_people_of_tests(
+async def _require_tests(session: AsyncSession, actor: Actor, values: Mapping[str, Any]) -> None:
+    await require_sound_tests(
         SessionReader(session),
         organization_id=actor.organization_id,
         tests=values.get("tests", ()),

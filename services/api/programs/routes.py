@@ -700,7 +700,10 @@ async def change_policy(
     body: Annotated[PolicyPatch, Body(media_type=MERGE_PATCH)],
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Change a match policy until a run has used it."""
+    """Change a match policy; once a run has used it, its `name` and `tests` only.
+
+    Those say nothing of how people are matched, so they do not raise `policy_version`.
+    """
     policy = await operations.change_policy(
         session,
         actor=actor,

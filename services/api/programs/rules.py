@@ -1,6 +1,6 @@
 """States of a program, and what each format of a track allows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -332,6 +332,8 @@ FORMATS: Mapping[Format, FormatRules] = MappingProxyType(
 
 REGULAR_MINUTES = frozenset({30, 45, 60})
 POLICY_MODES = frozenset({_M.POOL, _M.FILL, _M.ROULETTE, _M.RANKED})
+BESIDE_THE_RULES = frozenset({"name", "tests"})
+"""Parts of a policy that no run goes by, so that they may change while runs use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +456,25 @@ def broken_policy(values: Mapping[str, Any]) -> list[Violation]:
         for index, one in enumerate(values.get(part) or ())
         for violation in faults_of_rule(f"#/{part}/{index}", one["rule"], one["params"], words)
     ]
+
+
+def broken_tests(tests: Sequence[Mapping[str, Any]], pointer: str) -> list[Violation]:
+    """Return the tests of a policy that expect nothing, or what no pair meets, or share a name."""
+    found, names = list[Violation](), set[str]()
+    for index, one in enumerate(tests):
+        place, expect = f"{pointer}/{index}", one["expect"]
+        least, most = expect.get("score_at_least"), expect.get("score_at_most")
+        if one["name"] in names:
+            found.append(Violation(f"{place}/name", "not_unique", "Each name stands once."))
+        if all(value is None for value in expect.values()):
+            found.append(Violation(f"{place}/expect", "missing", "A test expects something."))
+        if least is not None and most is not None and least > most:
+            detail = "No score is at least this and at most that."
+            found.append(
+                Violation(f"{place}/expect/score_at_least", "minimum_above_maximum", detail)
+            )
+        names.add(one["name"])
+    return found
 
 
 def tests_of(policy: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 from uuid import UUID
 
 from annotated_types import GroupedMetadata, MaxLen, MinLen
-from pydantic import AfterValidator, Field, JsonValue, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -468,7 +468,9 @@ Percent = Annotated[int, Whole(0, 100, 60)]
 
 
 class Expectation(Body):
-    """What should hold of two people."""
+    """What should hold of two people: one thing at least."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra={"minProperties": 1})
 
     allowed: bool | None = None
     matched: bool | None = None
@@ -480,14 +482,19 @@ class PolicyTest(Body):
     """One expectation about two people, to be looked at whenever the policy changes."""
 
     name: Annotated[str, Line(120, "A French speaker is not matched blindly.")]
-    people: Annotated[list[PersonId], MinLen(2), MaxLen(2)]
+    people: Annotated[list[PersonId], MinLen(2), MaxLen(2), Distinct()]
     expect: Expectation
 
 
 PolicyTests = Annotated[
     list[PolicyTest],
     MaxLen(100),
-    Field(description="What a policy check on a track tries; runs do not look at it."),
+    Field(
+        description=(
+            "What a policy check on a track tries, each under a name of its own; runs do not look "
+            "at it."
+        )
+    ),
 ]
 
 
@@ -509,7 +516,7 @@ class PolicyCreate(Body):
 
 
 class PolicyPatch(Body):
-    """Fields to change, until a run has used the policy."""
+    """Fields to change; once a run has used the policy, `name` and `tests` only."""
 
     name: Name = UNSET
     hard: HardRules = UNSET
@@ -546,7 +553,9 @@ class PolicyView(TypedDict):
     updated_at: Timestamp
     program_id: Annotated[str, PublicId("program")]
     name: Name
-    policy_version: Version
+    policy_version: Annotated[
+        Version, Field(description="Counts what a run goes by: `name` and `tests` do not raise it.")
+    ]
     hard: HardRules
     soft: SoftRules
     objective: Objective

@@ -180,7 +180,7 @@ def _checked(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> PolicyChec
             for one in answer.effects
         ],
         tests=[
-            CheckedTestView(name=one.name, passed=one.passed, found=one.found)
+            CheckedTestView(name=one.name, passed=one.passed, found=dict(rules.found_of(one)))
             for one in answer.tests
         ],
     )
@@ -269,7 +269,7 @@ async def _policy(
         raise InvalidError(errors=[Violation("#/policy", "exclusive", detail)])
     if body.policy is not None:
         given = body.policy.model_dump()
-        await program_operations.require_people_of_tests(
+        await program_operations.require_sound_tests(
             reader,
             organization_id=actor.organization_id,
             tests=given.get("tests", ()),

@@ -9,7 +9,7 @@ from services.api.pools import rules as pools
 from services.api.programs.rules import Format, TrackRole
 from shared import ids
 from shared.errors import ConflictError, InvalidError, Violation
-from shared.schemas.matching import Match, PolicyCheckAnswer, Reason
+from shared.schemas.matching import CheckedTest, Match, PolicyCheckAnswer, Reason
 
 MOST_PAIRS = pools.MOST_PAIRS
 SECONDS = 7.5
@@ -234,12 +234,16 @@ def _failed_tests(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> Itera
     for index, (asked, one) in enumerate(zip(policy["tests"], answer.tests, strict=False)):
         if one.passed:
             continue
-        is_absent = one.found.get("problem") == "unknown_reference"
-        key = "test.not_in_pool" if is_absent else "test.failed"
         params = {
             "name": one.name,
             "people": [ids.format_id("person", one) for one in asked["people"]],
             "expected": asked["expect"],
-            "found": {} if is_absent else one.found,
+            "found": found_of(one),
         }
+        key = f"test.{one.found.get('problem', 'failed')}"
         yield Finding("test", None, key, params, f"#/policy/tests/{index}")
+
+
+def found_of(test: CheckedTest) -> Mapping[str, Any]:
+    """Return how two people of a test are; nothing where they are no pair that could be matched."""
+    return {} if "problem" in test.found else test.found

@@ -96,7 +96,15 @@ class CheckedTestView(TypedDict):
 
     name: Annotated[str, Field(max_length=120)]
     passed: bool
-    found: Params
+    found: Annotated[
+        Params,
+        Field(
+            description=(
+                "`allowed`, `matched` and `score` of the two; nothing where they are no pair here, "
+                "as a finding says."
+            )
+        ),
+    ]
 
 
 class PolicyCheckView(TypedDict):

@@ -1,9 +1,13 @@
 """Programs over HTTP: drafting, publishing, and who may know of what."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from tests.support.apps import World, found_world
-from tests.support.programs import DAYS, draft, open_registration
+from tests.support.match_runs import waiting
+from tests.support.programs import DAYS, draft, open_registration, post
 
 
 async def test_a_program_goes_from_draft_to_open_registration(world: World) -> None:
@@ -245,6 +249,80 @@ async def test_a_policy_keeps_its_tests(world: World) -> None:
         "detail": "",
     }
     assert (await offer.coordinator.get(path)).json()["tests"] == renamed.json()["tests"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "place"),
+    [
+        ({"expect": {}}, "missing", "/expect"),
+        ({"expect": {"allowed": None}}, "missing", "/expect"),
+        (
+            {"expect": {"score_at_least": 80, "score_at_most": 10}},
+            "minimum_above_maximum",
+            "/expect/score_at_least",
+        ),
+        ({"people": "oneself"}, "not_unique", "/people"),
+        ({"name": "apart"}, "not_unique", "/name"),
+    ],
+)
+async def test_a_test_of_a_policy_can_pass_and_can_fail(
+    world: World, changes: dict[str, Any], code: str, place: str
+) -> None:
+    offer = await draft(world)
+    one, other = await world.add_person(), await world.add_person()
+    first = {
+        "name": "apart",
+        "people": [one["id"], other["id"]],
+        "expect": {"score_at_least": 10, "score_at_most": 10},
+    }
+    second = {**first, "name": "another", **changes}
+    if changes.get("people") == "oneself":
+        second["people"] = [one["id"], one["id"]]
+    body = {
+        "program_id": offer.program["id"],
+        "name": "Tested",
+        "soft": [{"rule": "path_fit", "weight": 1}],
+    }
+    made = await post(offer.coordinator, "/v1/policies", {**body, "tests": [first]})
+    both = {"tests": [first, second]}
+
+    added = await offer.coordinator.post("/v1/policies", json={**body, **both})
+    changed = await offer.coordinator.patch(
+        f"/v1/policies/{made['id']}",
+        json=both,
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    tried = await offer.coordinator.post(
+        "/v1/policy-checks", json={"policy": {"soft": body["soft"], **both}}
+    )
+
+    for answer, root in ((added, "#"), (changed, "#"), (tried, "#/policy")):
+        assert answer.status_code == 400, answer.text
+        [told] = answer.json()["errors"]
+        assert (told["code"], told["pointer"]) == (code, f"{root}/tests/1{place}")
+
+
+async def test_of_a_policy_in_use_name_and_tests_change_and_rules_do_not(world: World) -> None:
+    pool = await waiting(world)
+    run = await pool.start()
+    people = [one.participant["person_id"] for one in (pool.mentors[0], pool.mentees[0])]
+    tests = [{"name": "apart", "people": people, "expect": {"allowed": False}}]
+    path = f"/v1/policies/{run['policy_id']}"
+    before = (await pool.coordinator.get(path)).json()
+
+    async def patch(**changes: Any) -> httpx.Response:
+        merge = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+        return await pool.coordinator.patch(path, json=changes, headers=merge)
+
+    beside = await patch(name="In use", tests=tests)
+    refused = await patch(tests=[], seed=7)
+    after = (await pool.coordinator.get(path)).json()
+
+    assert beside.status_code == 200, beside.text
+    assert (refused.status_code, refused.json()["code"]) == (409, "policy_frozen")
+    assert (after["name"], len(after["tests"]), after["seed"]) == ("In use", 1, before["seed"])
+    assert after["version"] == before["version"] + 1
+    assert after["policy_version"] == before["policy_version"] == run["policy_version"]
 
 
 async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) -> None:

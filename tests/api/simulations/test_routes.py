@@ -181,10 +181,11 @@ async def test_a_policy_is_tried_with_the_skills_of_the_organization(world: Worl
 
 
 async def test_a_policy_runs_its_own_tests(world: World) -> None:
-    pool = await waiting(world, mentees=3)
+    pool = await waiting(world, mentors=3, mentees=3)
     mentor, mentee, full = pool.mentors[0], pool.mentees[0], pool.mentees[2]
+    beside = pool.mentors[1]
     await speaks(mentee, "fr")
-    proposal = await pool.compose(pool.mentors[1], full)
+    proposal = await pool.compose(pool.mentors[2], full)
     await pool.act(proposal, "approve")
 
     def test(name: str, who: Somebody, **expect: Any) -> dict[str, Any]:
@@ -198,17 +199,21 @@ async def test_a_policy_runs_its_own_tests(world: World) -> None:
             test("apart", mentee, allowed=False),
             test("together", mentee, allowed=True),
             test("full", full, allowed=True),
+            test("of one side", beside, allowed=False),
         ],
     }
 
     answer = await check(pool, policy)
 
-    assert [one["passed"] for one in answer["tests"]] == [True, False, False]
+    assert [one["passed"] for one in answer["tests"]] == [True, False, False, False]
+    assert [bool(one["found"]) for one in answer["tests"]] == [True, True, False, False]
     failed = [one for one in answer["findings"] if one["kind"] == "test"]
     assert [(one["key"], one["pointer"]) for one in failed] == [
         ("test.failed", "#/policy/tests/1"),
         ("test.not_in_pool", "#/policy/tests/2"),
+        ("test.not_across", "#/policy/tests/3"),
     ]
+    assert [one["params"]["found"] for one in failed[1:]] == [{}, {}]
     assert failed[0]["params"]["people"] == policy["tests"][1]["people"]
     assert failed[0]["params"]["found"]["allowed"] is False
 
@@ -216,12 +221,16 @@ async def test_a_policy_runs_its_own_tests(world: World) -> None:
 async def test_tests_need_people_who_are_known(world: World) -> None:
     pool, elsewhere = await waiting(world), await found_world(world.app)
     people = [pool.mentors[0].participant["person_id"], elsewhere.org_admin_id]
-    policy = {**PLAIN, "tests": [{"name": "abroad", "people": people, "expect": {}}]}
+    policy = {**PLAIN, "tests": [{"name": "abroad", "people": people, "expect": {"matched": True}}]}
+    alone = {**policy, "tests": [{**policy["tests"][0], "people": people[:1] * 2}]}
 
     abroad = await pool.coordinator.post("/v1/policy-checks", json={"policy": policy})
+    oneself = await pool.coordinator.post("/v1/policy-checks", json={"policy": alone})
 
     assert (abroad.status_code, abroad.json()["errors"][0]["code"]) == (400, "unknown_reference")
     assert abroad.json()["errors"][0]["pointer"] == "#/policy/tests/0/people/1"
+    assert (oneself.status_code, oneself.json()["errors"][0]["code"]) == (400, "not_unique")
+    assert oneself.json()["errors"][0]["pointer"] == "#/policy/tests/0/people"
 
 
 async def test_the_tests_of_a_stored_policy_are_run_on_a_track(world: World) -> None:
