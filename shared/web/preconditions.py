@@ -19,6 +19,21 @@ def require_match(if_match: str | None, *, version: int) -> None:
     accept_match(if_match, version=version)
 
 
+def require_match_or_new(
+    if_match: str | None, if_none_match: str | None, *, version: int | None
+) -> None:
+    """Refuse to put what may not be there yet, without a version, unless its author says so."""
+    if version is None and if_none_match is not None:
+        return
+    if if_match is None:
+        raise PreconditionError(
+            "Say what you saw: send the ETag you read as If-Match, or `If-None-Match: *` if there"
+            " was nothing yet.",
+            code="precondition_required",
+        )
+    accept_match(if_match, version=version or 0)
+
+
 def accept_match(if_match: str | None, *, version: int) -> None:
     """Refuse a stale version where naming one is optional."""
     named = tags_of(if_match)

@@ -30,7 +30,7 @@ from services.api.programs.tables import Program
 from services.api.timers import operations as timers
 from shared import ids
 from shared.errors import ConflictError, InvalidError, NotFoundError, Violation, unknown_reference
-from shared.web.preconditions import accept_match, require_match
+from shared.web.preconditions import accept_match, require_match, require_match_or_new
 
 EVENT_OF_STATUS: Mapping[ParticipantStatus, str] = {
     ParticipantStatus.INVITED: "participant.invited",
@@ -318,9 +318,8 @@ async def put_preferences(
     )
     key = (participant.organization_id, participant.id)
     found = await session.get(MatchPreference, key, with_for_update=True)
+    require_match_or_new(if_match, if_none_match, version=found.version if found else None)
     if found is None:
-        if if_none_match is None:
-            require_match(if_match, version=0)
         preference = MatchPreference(
             organization_id=participant.organization_id,
             participant_id=participant.id,
@@ -329,7 +328,6 @@ async def put_preferences(
         )
         session.add(preference)
     else:
-        require_match(if_match, version=found.version)
         preference = found
         for name, value in values.items():
             setattr(preference, name, value)

@@ -15,7 +15,7 @@ from services.api.shortlists.rules import Mark
 from services.api.shortlists.tables import ShortlistEntry
 from shared.errors import NotFoundError
 from shared.persistence.reads import SessionReader
-from shared.web.preconditions import require_match
+from shared.web.preconditions import require_match, require_match_or_new
 
 
 async def put(
@@ -49,12 +49,10 @@ async def put(
         other_id=other_id,
     )
     is_new = entry is None
+    require_match_or_new(if_match, if_none_match, version=entry.version if entry else None)
     if entry is None:
-        if if_none_match is None:
-            require_match(if_match, version=0)
         entry = await _add(session, participant, other_id, mark, now=now)
     else:
-        require_match(if_match, version=entry.version)
         entry.mark = mark
         entry.version += 1
         entry.updated_at = now

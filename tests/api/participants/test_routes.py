@@ -269,6 +269,7 @@ async def test_preferences_are_for_oneself_and_coordinators(world: World) -> Non
     assert own.json()["offers_skills"] == ["Python"]
     assert stale.status_code == 412
     assert again.status_code == 428
+    assert "If-None-Match: *" in again.json()["detail"]
     assert (changed.status_code, changed.headers["ETag"]) == (200, '"2"')
     assert (await offer.coordinator.get(path)).status_code == 200
     assert (await mentee.client.get(path)).status_code == 403

@@ -52,6 +52,22 @@ async def test_a_mark_is_made_changed_read_and_taken_back(world: World) -> None:
     assert await marked(mentee) == []
 
 
+async def test_a_mark_without_a_precondition_learns_of_both(world: World) -> None:
+    pool = await waiting(world)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    path = f"{mentee.path}/shortlist/{mentor.participant['id']}"
+
+    first = await mentee.client.put(path, json={"mark": "favorite"})
+    made = await mark(mentee, mentor, "favorite")
+    later = await mentee.client.put(path, json={"mark": "ignore"})
+
+    assert made.status_code == 201
+    for answer in (first, later):
+        assert (answer.status_code, answer.json()["code"]) == (428, "precondition_required")
+        assert "If-Match" in answer.json()["detail"]
+        assert "If-None-Match: *" in answer.json()["detail"]
+
+
 async def test_nobody_else_reads_or_writes_it(world: World) -> None:
     pool = await waiting(world)
     mentor, mentee = pool.mentors[0], pool.mentees[0]
