@@ -857,6 +857,11 @@ async def test_a_run_says_what_matching_refused(world: World, desk: Desk) -> Non
         },
     )
     run = await pool.start(policy_id=policy["id"])
+    checked = await post(
+        pool.coordinator,
+        "/v1/policy-checks",
+        {"policy_id": policy["id"], "track_id": pool.offer.track["id"]},
+    )
 
     # It would be refused again, so it is not tried again.
     await turn(desk)
@@ -866,6 +871,7 @@ async def test_a_run_says_what_matching_refused(world: World, desk: Desk) -> Non
     assert [(one["pointer"], one["code"]) for one in failed["failure_errors"]] == [
         ("#/policy/hard/0/params/attribute", "unknown_attribute")
     ]
+    assert (checked["valid"], checked["findings"][0]["key"]) == (False, "fault.unknown_attribute")
 
 
 async def test_a_run_that_kills_its_workers_is_given_up_in_sight(

@@ -70,6 +70,21 @@ async def test_the_same_input_gives_no_difference(world: World, desk: Desk) -> N
     assert diff["base"]["match_run_id"] == base["id"]
 
 
+async def test_what_was_found_is_compared_and_not_what_was_decided(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    base = await pool.reviewed(desk)
+    for proposal in await pool.proposals_of(base):
+        await pool.act(proposal, "reject")
+    # Neither does another run know of it: only a rerun keeps apart who was turned down.
+    other = await pool.reviewed(desk)
+
+    diff = await compared(pool, base, other)
+
+    assert (diff["pairs"]["kept_count"], diff["people"]) == (2, [])
+
+
 async def test_a_stricter_policy_loses_a_pair_and_says_by_which_rule(
     world: World, desk: Desk
 ) -> None:
