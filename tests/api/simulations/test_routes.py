@@ -221,8 +221,9 @@ async def test_a_policy_runs_its_own_tests(world: World) -> None:
 async def test_tests_need_people_who_are_known(world: World) -> None:
     pool, elsewhere = await waiting(world), await found_world(world.app)
     people = [pool.mentors[0].participant["person_id"], elsewhere.org_admin_id]
-    policy = {**PLAIN, "tests": [{"name": "abroad", "people": people, "expect": {"matched": True}}]}
-    alone = {**policy, "tests": [{**policy["tests"][0], "people": people[:1] * 2}]}
+    test = {"name": "abroad", "people": people, "expect": {"matched": True}}
+    policy = {**PLAIN, "tests": [test]}
+    alone = {**PLAIN, "tests": [{**test, "people": people[:1] * 2}]}
 
     abroad = await pool.coordinator.post("/v1/policy-checks", json={"policy": policy})
     oneself = await pool.coordinator.post("/v1/policy-checks", json={"policy": alone})
