@@ -40,6 +40,11 @@ class Open:
         """The score that the policy wants of every pair, in the integers of scores."""
         return self.board.problem.policy.floor * 100
 
+    def has_room(self, first: Places, second: Places) -> Mask:
+        """Return of which pairs both have a place that no lock has taken."""
+        found: Mask = (self.first[first] > 0) & (self.second[second] > 0)
+        return found
+
     def staying(self) -> tuple[Places, Places, Ints]:
         """Return the pairs that are together and may stay so, with their scores."""
         able = self.current.without(self.locked)

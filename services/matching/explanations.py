@@ -353,13 +353,11 @@ def _facilitators(board: Board) -> list[Unmatched]:
 # A pair that is not there.
 
 
-def why_not(decision: Decision, first: int, second: int, broken: list[Reason]) -> list[Reason]:
-    """Return why two people are not together: the rules, or who was placed instead."""
+def why_not(decision: Decision, first: int, second: int) -> list[Reason]:
+    """Return why two people are not together: it cannot be, or who was placed instead."""
     if decision.taken.has(first, second):
         return []
-    if broken:
-        return broken
-    found = [
+    found = why_impossible(decision, first, second) or [
         *_placed_instead(decision, first, second, is_first=True),
         *_placed_instead(decision, first, second, is_first=False),
     ]
@@ -376,19 +374,22 @@ def why_impossible(decision: Decision, first: int, second: int) -> list[Reason]:
             (board.second, left.second, second),
         )
         if free[place] <= 0
-        for key in ("what_if.places_locked" if side.capacity[place] else "why_not.no_place",)
+        for key in ("why_not.places_locked" if side.capacity[place] else "why_not.no_place",)
     ]
 
 
 def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bool) -> list[Reason]:
-    board, taken = decision.board, decision.taken
+    """Say whom somebody has instead who would be the first to give way, where all places are taken.
+
+    Who is locked with them gives way to nobody.
+    """
+    board, taken = decision.board, decision.taken.without(decision.open.locked)
     side, others = (board.first, board.second) if is_first else (board.second, board.first)
+    free = decision.open.first if is_first else decision.open.second
     place = first if is_first else second
     held = taken.of_first(first) if is_first else taken.of_second(second)
-    if len(held) < side.capacity[place]:
+    if len(held) < free[place]:
         return []
-    if not len(held):
-        return [Reason(rule="capacity", key="why_not.no_place", params={"who": side.ids[place]})]
     same = np.full(len(held), place)
     scores = board.scores(*((same, held) if is_first else (held, same)))
     order = sorted(
@@ -397,16 +398,21 @@ def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bo
     )
     score, worst = order[0]
     own = int(board.scores(np.array([first]), np.array([second]))[0])
+    # Below zero where the objective gave points up here for more of them, or a pair, elsewhere.
     params = {"who": side.ids[place], "instead": others.ids[worst], "points": (score - own) / 100}
     return [Reason(rule="capacity", key="why_not.placed_instead", params=params)]
 
 
 def alternatives_of(decision: Decision, second: int, *, limit: int) -> list[Alternative]:
-    """Return whom else somebody of the second side could have, by what it would cost at least."""
+    """Return whom else somebody of the second side could have, by what it would cost at least.
+
+    That is nobody while all places of either of the two are locked, or none.
+    """
     board = decision.board
     first = np.arange(board.shape[0])
     same = np.full(len(first), second)
     is_open = board.allowed(first, same) & ~decision.taken.holds(first, same)
+    is_open &= decision.open.has_room(first, same)
     first, same = first[is_open], same[is_open]
     costs = decision.costs(first, same)
     if costs is None:

@@ -160,12 +160,13 @@ def _explanation(
     what_if: WhatIf | None,
 ) -> Explanation:
     is_matched = decided.taken.has(*pair)
-    costs = decided.costs(np.array(pair[:1]), np.array(pair[1:]))
-    is_open = costs is not None and scored.allowed and not is_matched
+    there = np.array(pair[:1]), np.array(pair[1:])
+    costs, has_room = decided.costs(*there), bool(decided.open.has_room(*there)[0])
+    is_open = costs is not None and scored.allowed and has_room and not is_matched
     return Explanation(
         **dict(scored),
         matched=is_matched,
-        why_not=explanations.why_not(decided, *pair, scored.broken),
+        why_not=explanations.why_not(decided, *pair),
         costs_at_least=decided.in_points(int(costs[0])) if is_open and costs is not None else None,
         alternatives=explanations.alternatives_of(decided, pair[1], limit=limit),
         what_if=what_if,
@@ -176,19 +177,15 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
     """Solve again with the pair locked, and say what that changes."""
     if decided.taken.has(*pair):
         return WhatIf(possible=True, change=0.0)
+    if reasons := explanations.why_impossible(decided, *pair):
+        return WhatIf(possible=False, reasons=reasons)
     board = decided.board
-    if broken := explanations.broken_of(board, *pair):
-        return WhatIf(possible=False, reasons=broken)
     locks = board.problem.locks
     forced = Pairs(
         first=[*locks.first, board.first.ids[pair[0]]],
         second=[*locks.second, board.second.ids[pair[1]]],
     )
     other = replace(board, problem=board.problem.model_copy(update={"locks": forced}))
-    try:
-        solver.check_locks(other, forced)
-    except InvalidError:
-        return WhatIf(possible=False, reasons=explanations.why_impossible(decided, *pair))
     instead = _solve(other, step=step)
     return WhatIf(
         possible=True,

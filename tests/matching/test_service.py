@@ -284,11 +284,75 @@ async def test_a_pair_for_which_no_place_is_left_says_whose(http: httpx.AsyncCli
 
     told = [[(one["key"], one["params"]) for one in two["what_if"]["reasons"]] for two in answer]
     assert told == [
-        [("what_if.places_locked", {"who": "mentor-0"})],
+        [("why_not.places_locked", {"who": "mentor-0"})],
         [
             ("why_not.no_place", {"who": "mentor-1"}),
-            ("what_if.places_locked", {"who": "mentee-0"}),
+            ("why_not.places_locked", {"who": "mentee-0"}),
         ],
+    ]
+    assert [two["why_not"] for two in answer] == [two["what_if"]["reasons"] for two in answer]
+    assert [two["costs_at_least"] for two in answer] == [None, None]
+
+
+@pytest.mark.parametrize("locked", ["mentee-0", "mentee-1", "mentee-2"])
+async def test_who_is_locked_gives_way_to_nobody(http: httpx.AsyncClient, locked: str) -> None:
+    locks = {"first": ["mentor-0"], "second": [locked]}
+    values = problem(mentors=1, mentees=3, seats=[2], locks=locks)
+    solution = lines(await post(http, SOLUTIONS, values))[-1]["solution"]
+    chosen = {one["members"][1]["id"] for one in solution["matches"]}
+    (left,) = (one["id"] for one in solution["unmatched"])
+    body = {"problem": values, "pairs": {"first": ["mentor-0"], "second": [left]}}
+
+    (told,) = (await post(http, "/v1/explanations", body)).json()["explanations"]
+
+    assert [{one["params"]["instead"]} for one in told["why_not"]] == [chosen - {locked}]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_whoever_is_locked_the_loss_is_never_less_than_said(
+    http: httpx.AsyncClient, seed: int
+) -> None:
+    locks = {"first": ["mentor-0", "mentor-1"], "second": ["mentee-0", "mentee-1"]}
+    values = problem(
+        mentors=4, mentees=5, seats=[2, 1, 1, 1], seed=seed, objective="best_total", locks=locks
+    )
+    everybody = [(f"mentor-{one}", f"mentee-{other}") for one in range(4) for other in range(5)]
+    body = {
+        "problem": values,
+        "pairs": {"first": [one for one, _ in everybody], "second": [two for _, two in everybody]},
+        "with_what_if": True,
+    }
+
+    told = (await post(http, "/v1/explanations", body)).json()["explanations"]
+
+    loss = {
+        (one["first"], one["second"]): -one["what_if"]["change"]
+        for one in told
+        if one["what_if"]["possible"] and not one["matched"]
+    }
+    bounds = {
+        (one["first"], one["second"]): one["costs_at_least"]
+        for pair in told
+        for one in pair["alternatives"]
+    }
+    assert bounds.keys() == loss.keys()
+    assert all(0 <= bound <= loss[pair] + 0.005 for pair, bound in bounds.items())
+
+
+async def test_a_pair_that_was_given_up_for_one_more_says_for_how_few_points(
+    http: httpx.AsyncClient,
+) -> None:
+    values = problem(mentors=2, mentees=2, blocks={"first": ["mentor-1"], "second": ["mentee-1"]})
+    rule = {"rule": "attribute_equal", "params": {"attribute": "department"}, "weight": 1}
+    values["policy"]["soft"] = [rule]
+    values["participants"]["department"] = ["law", "sales", "law", "data"]
+    body = {"problem": values, "pairs": {"first": ["mentor-0"], "second": ["mentee-0"]}}
+
+    (told,) = (await post(http, "/v1/explanations", body)).json()["explanations"]
+
+    assert [(one["key"], one["params"]) for one in told["why_not"]] == [
+        ("why_not.placed_instead", {"who": who, "instead": instead, "points": -100.0})
+        for who, instead in (("mentor-0", "mentee-1"), ("mentee-0", "mentor-1"))
     ]
 
 

@@ -286,7 +286,7 @@ class WhatIfView(TypedDict):
         Field(
             description=(
                 "Why it is not possible: hard rules, or whose places are none "
-                "(`why_not.no_place`) or all locked (`what_if.places_locked`)."
+                "(`why_not.no_place`) or all locked (`why_not.places_locked`)."
             )
         ),
     ]

@@ -648,8 +648,9 @@ async def test_a_pair_that_cannot_be_forced_says_why(world: World, desk: Desk) -
     told = answer.json()["what_if"]
     assert (told["is_possible"], told["change"], told["moves"]) == (False, None, [])
     assert [(one["key"], one["params"]) for one in told["reasons"]] == [
-        ("what_if.places_locked", {"who": mentor})
+        ("why_not.places_locked", {"who": mentor})
     ]
+    assert answer.json()["why_not"] == told["reasons"]
 
 
 async def test_two_of_one_side_are_no_pair_to_explain(world: World, desk: Desk) -> None:

@@ -122,6 +122,26 @@ async def test_somebody_matched_at_last_reads_why_not_before(world: World, desk:
     assert {one["rule"] for one in people[lonely.participant["id"]]["why"]} == {"shared_language"}
 
 
+async def test_who_was_parted_by_a_lock_reads_whose_places_it_took(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    base = await found(desk, pool)
+    proposal, other_proposal = await pool.proposals_of(base)
+    (mentor, _), (_, mentee) = (
+        [one["participant_id"] for one in two["members"]] for two in (proposal, other_proposal)
+    )
+    known = {one.participant["id"]: one for one in pool.everybody}
+    await pool.act(await pool.compose(known[mentor], known[mentee]), "lock")
+    other = await found(desk, pool)
+
+    people = {one["participant_id"]: one for one in (await compared(pool, base, other))["people"]}
+
+    assert [(one["key"], one["params"]) for one in people[mentor]["why"]] == [
+        ("why_not.places_locked", {"who": mentor})
+    ]
+
+
 async def test_who_left_and_who_came_is_told(world: World, desk: Desk) -> None:
     pool = await waiting(world, mentors=2, mentees=1)
     staying, coming = pool.mentors
