@@ -154,40 +154,45 @@ def _starts(rows: Ints, count: int) -> Ints:
 
 
 def kept_apart(board: Board, places: Places, *, is_first: bool) -> Ints:
-    """Count for each hard rule how many it keeps from each of these people [rules, people].
+    """Count for each hard rule how many with a place it keeps from these people [rules, people].
 
-    A word may stand there several times, and what is told is the word: whom an earlier rule of it
-    keeps apart is not counted again.
+    Whom several rules keep apart counts for each. A word may stand there several times, and what is
+    told is the word: whom an earlier rule of it keeps apart is not counted again. Nobody is one of
+    those others to themselves, unless for the rule that says so.
     """
-    everybody = np.arange(board.shape[1] if is_first else board.shape[0])
+    side, across = (board.first, board.second) if is_first else (board.second, board.first)
+    others = np.flatnonzero(across.capacity > 0)
+    who, whom = np.array(side.rows)[places], np.array(across.rows)[others]
     found = np.zeros((len(board.hard), len(places)), dtype=np.int64)
     times = Counter(one.rule for one in board.hard)
     for some in slices(len(places), ROWS):
         here, size = places[some], some.stop - some.start
-        sides = (here, everybody) if is_first else (everybody, here)
-        sizes = (size, len(everybody)) if is_first else (len(everybody), size)
+        sides = (here, others) if is_first else (others, here)
+        sizes = (size, len(others)) if is_first else (len(others), size)
+        is_other = np.not_equal.outer(who[some], whom)
         told: dict[str, Mask] = {}
         for counts, one in zip(found, board.hard, strict=True):
             values = one.apart.take(*sides).block(*(slice(0, count) for count in sizes))
-            block: Mask = values.astype(bool, copy=False)
+            block: Mask = (values if is_first else values.T).astype(bool, copy=False)
+            if one.rule != "not_oneself":
+                block = block & is_other
             if times[one.rule] > 1:
                 before = told.get(one.rule, np.zeros_like(block))
                 told[one.rule], block = before | block, block & ~before
-            counts[some] = block.sum(axis=1 if is_first else 0)
+            counts[some] = block.sum(axis=1)
     return found
 
 
 def count_allowed(blocks: Blocks, has_room: Mask, *, is_first: bool) -> Ints:
-    """Count for each of one side whom no rule keeps from them [people, all and those with room]."""
+    """Count for each of one side those with room whom no rule keeps from them."""
     height, width = blocks.shape
-    found = np.zeros((height if is_first else width, 2), dtype=np.int64)
+    found = np.zeros(height if is_first else width, dtype=np.int64)
     for rows in slices(height, ROWS):
         for columns in slices(width, COLUMNS):
             is_allowed = blocks.block(rows, columns) != APART
             own, across = (rows, columns) if is_first else (columns, rows)
             of_each = is_allowed if is_first else is_allowed.T
-            found[own, 0] += of_each.sum(axis=1)
-            found[own, 1] += of_each[:, has_room[across]].sum(axis=1)
+            found[own] += of_each[:, has_room[across]].sum(axis=1)
     return found
 
 

@@ -253,8 +253,8 @@ def _alone(decision: Decision, *, is_first: bool) -> list[Unmatched]:
 def _why_alone(decision: Decision, alone: Places, *, is_first: bool) -> list[Reason]:
     board = decision.board
     side, others = (board.first, board.second) if is_first else (board.second, board.first)
-    with_room = np.flatnonzero(others.capacity > 0)
-    if not len(with_room) or (board.is_peer and len(side.ids) == 1):
+    # The only one of equals with a place has nobody either.
+    if (others.capacity > 0).sum() <= board.is_peer:
         return [
             Reason(rule="capacity", key="unmatched.nobody_there")
             if side.capacity[place]
@@ -262,7 +262,7 @@ def _why_alone(decision: Decision, alone: Places, *, is_first: bool) -> list[Rea
             for place in alone.tolist()
         ]
     allowed = _count_allowed(board, alone, is_first=is_first)
-    kept = np.flatnonzero(allowed[:, 0] == 0)
+    kept = np.flatnonzero(allowed == 0)
     apart = candidates.kept_apart(board, alone[kept], is_first=is_first)
     rules = {int(at): apart[:, column] for column, at in enumerate(kept)}
     closed = _closed_minimum(decision, alone, is_first=is_first)
@@ -276,7 +276,7 @@ def _why_alone(decision: Decision, alone: Places, *, is_first: bool) -> list[Rea
             params = {"minimum": int(closed[at])}
             reasons.append(Reason(rule="minimum", key="unmatched.group_too_small", params=params))
         else:
-            params = {"allowed": int(allowed[at, 1])}
+            params = {"allowed": int(allowed[at])}
             reasons.append(Reason(rule="capacity", key="unmatched.places_taken", params=params))
     return reasons
 
@@ -297,7 +297,7 @@ def _closed_minimum(decision: Decision, alone: Places, *, is_first: bool) -> Pla
     blocks = board.blocks().take(np.arange(board.shape[0]), alone)
 
     def allowed(some: Mask) -> Mask:
-        return candidates.count_allowed(blocks, some, is_first=False)[:, 1] > 0
+        return candidates.count_allowed(blocks, some, is_first=False) > 0
 
     is_held = allowed((board.first.capacity > 0) & ~closed)
     # The smallest is what it would have taken, so it is written last.
@@ -307,7 +307,7 @@ def _closed_minimum(decision: Decision, alone: Places, *, is_first: bool) -> Pla
 
 
 def _count_allowed(board: Board, places: Places, *, is_first: bool) -> Places:
-    """Count for each of some people whom no rule keeps from them: all, and those with room."""
+    """Count for each of some people those with room whom no rule keeps from them."""
     others = board.second if is_first else board.first
     everybody = np.arange(len(others.ids))
     has_room = others.capacity > 0
@@ -327,6 +327,9 @@ def told_of(board: Board, counts: Places) -> dict[str, int]:
     for one, count in zip(board.hard, counts.tolist(), strict=True):
         if count:
             told[one.rule] = told.get(one.rule, 0) + count
+    if len(told) > 1:
+        # That nobody meets themselves is a reason only while there is nobody else.
+        told.pop("not_oneself", None)
     return told
 
 

@@ -41,7 +41,7 @@ def of_side(board: Board, why: Ints, *, is_first: bool) -> list[Unmatched]:
     side, others = (board.first, board.second) if is_first else (board.second, board.first)
     alone = np.flatnonzero(why != Why.PLACED)
     apart = candidates.kept_apart(board, alone, is_first=is_first)
-    nobody_there = not (others.capacity > 0).any() or (board.is_peer and len(side.ids) == 1)
+    nobody_there = (others.capacity > 0).sum() <= board.is_peer
     found = []
     for at, place in enumerate(alone.tolist()):
         reason = said(Why(int(why[place])))

@@ -420,6 +420,51 @@ def test_people_in_both_roles_are_not_matched_with_themselves() -> None:
     assert pairs(solve(values)) == [("mentor-0", "mentor-1"), ("mentor-1", "mentor-0")]
 
 
+def test_who_could_only_meet_themselves_is_kept_apart_by_that_alone() -> None:
+    values = problem(mentors=2, mentees=0)
+    values["places"] = {
+        "participant": [0, 1, 0],
+        "role": ["mentor", "mentor", "mentee"],
+        "capacity": [1, 0, 1],
+    }
+
+    solution = solve(values)
+
+    told = {(one.id, one.role): (one.reason.key, one.reason.params) for one in solution.unmatched}
+    kept = "unmatched.kept_apart", {"pairs": {"not_oneself": 1}}
+    assert told == {
+        ("mentor-0", "mentor"): kept,
+        ("mentor-0", "mentee"): kept,
+        ("mentor-1", "mentor"): ("unmatched.no_place", {}),
+    }
+
+
+def test_no_rule_keeps_somebody_from_more_than_there_are() -> None:
+    values = peers(7)
+    values["participants"]["grade_rank"] = [5] * 7
+    values["participants"]["reporting_line"] = [["mentor-1"], *[[]] * 6]
+    values["policy"]["hard"] = [{"rule": "seniority", "params": {"gap_min": 1}}]
+
+    solution = solve(values)
+
+    told = {one.id: one.reason.params["pairs"] for one in solution.unmatched}
+    in_line = {"seniority": 6, "reporting_line_distance": 1}
+    assert told == {f"mentor-{n}": in_line if n < 2 else {"seniority": 6} for n in range(7)}
+    assert {one.reason.rule for one in solution.unmatched} == {"seniority"}
+
+
+def test_a_peer_among_others_without_a_place_has_nobody() -> None:
+    values = peers(3)
+    values["places"]["capacity"] = [1, 0, 0]
+
+    solution = solve(values)
+
+    assert [one.reason.key for one in solution.unmatched] == [
+        "unmatched.nobody_there",
+        *["unmatched.no_place"] * 2,
+    ]
+
+
 def test_a_peer_has_one_partner_and_is_told() -> None:
     values = peers(3)
     values["places"]["capacity"] = [2, 2, 2]

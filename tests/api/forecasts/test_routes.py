@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.api.match_runs.jobs import Desk
 from tests.support.apps import World
 from tests.support.match_runs import Pool, gathered, waiting
 from tests.support.matching_server import Matching
@@ -94,6 +95,40 @@ async def test_a_rule_leaves_people_alone_beside_free_places(world: World) -> No
     ]
     assert [one["unmatched"] for one in options(found, "groups")] == [1] * 7
     assert options(found, "recruit_mentors")[0]["mentors"] == 1
+
+
+async def test_who_could_only_meet_themselves_is_told_the_same_before_and_after_a_run(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=2, mentees=1)
+    both, idle = pool.mentors
+    await _take_places(pool, both, mentor=1, mentee=1)
+    await _take_places(pool, idle, mentor=0)
+
+    found = await forecast(pool.offer)
+    run = await pool.reviewed(desk)
+
+    assert found["tracks"][0]["reasons"] == [
+        {"rule": "not_oneself", "key": "unmatched.kept_apart", "count": 1}
+    ]
+    [told] = [one for one in run["unmatched"] if one["role"] == "mentee"]
+    assert told["participant_id"] == both.participant["id"]
+    assert (told["rule"], told["key"]) == ("not_oneself", "unmatched.kept_apart")
+    assert told["params"] == {"pairs": {"not_oneself": 1}}
+
+
+async def _take_places(pool: Pool, somebody: Somebody, **capacity: int) -> None:
+    """Give somebody so many places in each role."""
+    roles = [
+        {"track_id": pool.offer.track["id"], "role": role, "capacity": places}
+        for role, places in capacity.items()
+    ]
+    answer = await somebody.client.patch(
+        somebody.path,
+        json={"track_roles": roles},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+    assert answer.status_code == 200, answer.text
 
 
 async def test_whoever_is_still_in_review_counts_and_who_only_began_does_not(
