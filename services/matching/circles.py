@@ -361,7 +361,6 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
     kept = room.kept[seat] if seat >= 0 else Kept()
     there = sorted({*kept.leaders, *(one for _, one in kept.members)})
     is_small = len(members) + len(leaders) < size_of(room.problem)[0]
-    is_judged = room.problem.only_judged
     return Circle(
         members=[
             *(Member(id=one, role=Role.FACILITATOR) for one in names),
@@ -378,10 +377,10 @@ def _circle(room: Room, formed: Formed, pairs: _Pairs, number: int) -> Circle:
         notes=[Reason(rule="size", key="note.circle_too_small")] if is_small else [],
         is_locked=len(there) == len(members) + len(leaders),
         there=there,
-        joining=[] if kept.places is None else _joining(room, pairs, members),
+        joining=[] if kept.places is None else _joining(room, kept, pairs, members),
         fit=_mean(fits, 100, 2) or 0.0,
         common_ground=_ground_of(room, members),
-        broken=[reason for _, _, reason in broken_in(room, kept)] if is_judged else [],
+        broken=[reason for _, _, reason in broken_in(room, kept)],
     )
 
 
@@ -405,14 +404,21 @@ def _means(room: Room, pairs: _Pairs, here: Mask) -> tuple[float, list[Part]]:
     return _mean(scores, 100, 2) or 0.0, parts
 
 
-def _joining(room: Room, pairs: _Pairs, members: list[int]) -> list[Joining]:
+def _joining(room: Room, kept: Kept, pairs: _Pairs, members: list[int]) -> list[Joining]:
     """Return who joins a circle that is settled, with what they bring to it."""
-    found = []
+    found, broken = [], list(broken_in(room, kept))
     for one in members:
         if room.settled[one] < 0:
+            role, name = ROLES[room.role[one]], room.ids[one]
             score, parts = _means(room, pairs, (pairs.who == one).any(axis=1))
             found.append(
-                Joining(id=room.ids[one], role=ROLES[room.role[one]], score=score, parts=parts)
+                Joining(
+                    id=name,
+                    role=role,
+                    score=score,
+                    parts=parts,
+                    broken=[reason for *two, reason in broken if (role, name) in two],
+                )
             )
     return sorted(found, key=lambda one: (one.id, one.role))
 

@@ -346,9 +346,17 @@ def _matches(wheel: Wheel, groups: list[list[int]], step: Step) -> list[Match]:
                 notes=pairs[0].notes if is_pair else [],
                 is_locked=is_pair and locked.has(*inside[0]),
                 pairs=[] if is_pair else pairs,
+                broken=[
+                    reason for two in inside if locked.has(*two) for reason in _broken(board, two)
+                ],
             )
         )
     return sorted(found, key=lambda match: [member.id for member in match.members])
+
+
+def _broken(board: Board, pair: tuple[int, int]) -> list[Reason]:
+    (first,), (second,) = _sides(board, [pair])
+    return explanations.broken_of(board, int(first), int(second))
 
 
 def _unmatched(wheel: Wheel, drawn: roulette.Draw, groups: list[list[int]]) -> list[Unmatched]:

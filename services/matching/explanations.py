@@ -161,6 +161,8 @@ def matches_of(decision: Decision, *, step: Step) -> list[Match]:
                     notes=pair.notes,
                     is_locked=is_locked,
                     is_current=is_current,
+                    # No other pair breaks any.
+                    broken=broken_of(board, one, other) if is_locked else [],
                 )
             )
     return found
@@ -178,11 +180,17 @@ def groups_of(decision: Decision, *, step: Step) -> list[Match]:
 
 
 def _group(decision: Decision, host: int, guests: Places) -> Match:
-    first = np.full(len(guests), host)
-    return group_of(decision.board, host, guests).model_copy(
+    board, first = decision.board, np.full(len(guests), host)
+    locked = decision.open.locked.holds(first, guests)
+    return group_of(board, host, guests).model_copy(
         update={
-            "is_locked": bool(decision.open.locked.holds(first, guests).all()),
+            "is_locked": bool(locked.all()),
             "is_current": bool(decision.open.current.holds(first, guests).all()),
+            "broken": [
+                reason
+                for guest in guests[locked].tolist()
+                for reason in broken_of(board, host, guest)
+            ],
         }
     )
 

@@ -496,7 +496,8 @@ class ScoredPair(Wire):
 class Match(Wire):
     """People a solution puts together, the mentor side first.
 
-    In a group, score and parts are means over the mentees, and `pairs` holds each of them.
+    In a group, score and parts are means over the mentees, and `pairs` holds each of them. `broken`
+    are the rules of the policy that give way to locks, once for each two who are locked.
     """
 
     members: list[Member]
@@ -506,6 +507,7 @@ class Match(Wire):
     is_locked: bool = False
     is_current: bool = False
     pairs: list[ScoredPair] = Field(default_factory=list)
+    broken: list[Reason] = Field(default_factory=list)
 
 
 class Unmatched(Wire):
@@ -734,10 +736,14 @@ class CircleProblem(Problem):
 
 
 class Joining(Member):
-    """Somebody who joins a circle that is settled: means over their pairs with all of it."""
+    """Somebody who joins a circle that is settled: means over their pairs with all of it.
+
+    `broken` are the rules that keep them from others there, and give way as they are locked.
+    """
 
     score: float
     parts: list[Part]
+    broken: list[Reason] = Field(default_factory=list)
 
 
 class Circle(Match):
@@ -747,14 +753,14 @@ class Circle(Match):
     facilitator with them. `common_ground` says what all mentors and mentees chose. `there` are
     those who were in it already; `is_locked` says that nobody else is. Of a circle with openings,
     `joining` are the mentors and mentees who are new, and pairs of those who are not do not count.
-    `broken` are the rules that a circle breaks which is only judged, once for each two.
+    `broken` are the rules that those break who were in it already or are only judged, once for each
+    two.
     """
 
     fit: float
     there: list[str] = Field(default_factory=list)
     joining: list[Joining] = Field(default_factory=list)
     common_ground: list[Reason] = Field(default_factory=list)
-    broken: list[Reason] = Field(default_factory=list)
 
 
 class Circles(Wire):

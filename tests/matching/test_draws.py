@@ -264,7 +264,9 @@ def test_a_lock_that_yields_is_drawn_against_the_policy_alone() -> None:
 
     drawn = draw(values)
 
-    assert [[one.id for one in match.members] for match in drawn.matches if match.is_locked] == [
-        ["mentor-0", "mentor-1"]
-    ]
+    assert [
+        ([one.id for one in match.members], [rule.rule for rule in match.broken])
+        for match in drawn.matches
+        if match.is_locked or match.broken
+    ] == [(["mentor-0", "mentor-1"], ["not_past_pair"])]
     assert [one.params for one in drawn.warnings if one.rule == "locks"] == [{"locks": 1}]

@@ -557,9 +557,31 @@ def test_a_lock_that_yields_holds_against_the_policy_alone() -> None:
     values["participants"]["reporting_line"] = [[], [], [], ["x", "mentor-0"], [], []]
     in_line = solve(values)
 
-    assert ("mentor-0", "mentee-0") in pairs(solution)
     assert len(solution.matches) == 3
+    assert [
+        (pairs_of(one), [rule.rule for rule in one.broken])
+        for one in solution.matches
+        if one.is_locked or one.broken
+    ] == [("mentor-0 mentee-0", ["attribute_equal"])]
     assert ("mentor-0", "mentee-0") not in pairs(in_line)
+
+
+def test_a_group_names_the_rule_that_gave_way_to_one_of_its_locks() -> None:
+    values = problem(
+        mentors=1,
+        mentees=3,
+        seats=[3],
+        format="group",
+        locks={"first": ["mentor-0"], "second": ["mentee-0"]},
+        past_pairs={"first": ["mentee-0"], "second": ["mentor-0"]},
+        locks_yield=True,
+    )
+    values["policy"]["hard"] = [{"rule": "not_past_pair"}]
+
+    [group] = solve(values).matches
+
+    assert (len(group.members), group.is_locked) == (4, False)
+    assert [one.rule for one in group.broken] == ["not_past_pair"]
 
 
 def test_peers_who_are_locked_twice_keep_the_first() -> None:

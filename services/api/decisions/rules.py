@@ -14,10 +14,10 @@ from services.api.pools.rules import (
     seating,
 )
 from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, TrackRole
+from services.api.proposals import rules as proposal_rules
 from shared.errors import ConflictError, Violation
 
 CHECKED_HERE = frozenset({"not_oneself", "not_blocked", "not_ignored"})
-MOST_FORCED = 50
 JUDGED_AS: Mapping[str, str] = MappingProxyType({Format.FLASH: Format.ONE_TO_ONE})
 """Formats whose pairs matching scores as those of another."""
 JUDGED = SOLVED | {Format.FLASH, Format.CIRCLE}
@@ -218,11 +218,7 @@ def _roles(compositions: Iterable[Rows]) -> dict[str, set[str]]:
 def judged_broken(task: FrozenTask, broken: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the rules that only matching judges of those that are broken, each said once."""
     judges = only_matching_judges(task.problem["policy"]["hard"])
-    said: list[Mapping[str, Any]] = []
-    for one in broken:
-        if one["rule"] in judges and one not in said:
-            said.append(one)
-    return said[:MOST_FORCED]
+    return proposal_rules.each_once(one for one in broken if one["rule"] in judges)
 
 
 def broken_policy(broken: Sequence[Mapping[str, Any]]) -> ConflictError:

@@ -96,7 +96,10 @@ class ProposalView(TypedDict):
             list[ReasonView],
             MaxLen(50),
             Field(
-                description="Hard rules of the policy that a coordinator set aside for this pair."
+                description=(
+                    "Hard rules of the policy that a coordinator set aside for these people: by "
+                    "composing them with `force`, or by locking them together."
+                )
             ),
         ]
         | None

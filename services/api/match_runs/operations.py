@@ -459,7 +459,7 @@ async def finish(
     made = await proposals.add_drafts(session, of=of, drafts=drafts, now=now)
     if is_real:
         await proposals.announce(session, of=of, proposals=made, now=now)
-        await proposals.hand_over_locks(session, of=of, drafts=drafts, made=made)
+        await proposals.hand_over_locks(session, of=of, drafts=drafts)
     run.stats = dict(stats)
     run.certificate = dict(certificate)
     run.unmatched = [dict(one) for one in unmatched]

@@ -106,6 +106,7 @@ async def add_drafts(
             run_id=of.run_id,
             score=round(draft.score),
             parts=[dict(part) for part in draft.parts],
+            forced=[dict(one) for one in draft.forced],
             is_locked=draft.is_locked,
             mentorship_id=draft.mentorship_id,
         )
@@ -152,27 +153,18 @@ async def announce(
         )
 
 
-async def hand_over_locks(
-    session: AsyncSession, *, of: PoolOf, drafts: Sequence[Draft], made: Sequence[Proposal]
-) -> None:
-    """End the locks of earlier proposals that this run's have taken over.
-
-    With a lock goes what it was forced against; `made` are the proposals of the drafts.
-    """
+async def hand_over_locks(session: AsyncSession, *, of: PoolOf, drafts: Sequence[Draft]) -> None:
+    """End the locks of earlier proposals that this run's drafts have taken over."""
     kept = {
-        frozenset(
-            [*(one for one, _role in draft.members), *filter(None, [draft.mentorship_id])]
-        ): own
-        for draft, own in zip(drafts, made, strict=True)
+        frozenset([*(one for one, _role in draft.members), *filter(None, [draft.mentorship_id])])
+        for draft in drafts
         if draft.is_locked
     }
     for proposal_id, members in (await pools.locked(SessionReader(session), of=of)).items():
-        own = kept.get(frozenset(one["participant_id"] for one in members))
-        if own is not None:
+        if frozenset(one["participant_id"] for one in members) in kept:
             proposal = await queries.lock(
                 session, organization_id=of.organization_id, proposal_id=proposal_id
             )
-            own.forced = own.forced or proposal.forced
             proposal.is_locked = proposal.status is ProposalStatus.PROPOSED
 
 

@@ -1,6 +1,6 @@
 """States of proposals (domain 5.3), who is asked, and what circles share, as data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -77,6 +77,7 @@ TOLD = frozenset({_S.AWAITING_PEOPLE, _S.ACCEPTED, _S.DECLINED, _S.EXPIRED})
 
 COMMON_GROUND = "common_ground"
 LONGEST_GROUND = 500
+MOST_FORCED = 50
 
 MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 REMIND_AFTER = timedelta(days=3)
@@ -85,12 +86,16 @@ EXPIRE_AFTER = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A proposal as a run has found it; with a mentorship, its members are to join that one."""
+    """A proposal as a run has found it; with a mentorship, its members are to join that one.
+
+    `forced` are the rules of the policy that gave way because its members are locked.
+    """
 
     members: Sequence[tuple[UUID, TrackRole]]
     score: float
     parts: Sequence[Mapping[str, Any]]
     is_locked: bool
+    forced: Sequence[Mapping[str, Any]] = ()
     mentorship_id: UUID | None = None
 
 
@@ -170,6 +175,15 @@ def shown(
     return round(sum(one["points"] for one in told), 2), told
 
 
+def each_once(broken: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rules that gave way, each said once, however many two of a proposal break it."""
+    said: list[Mapping[str, Any]] = []
+    for one in broken:
+        if one not in said:
+            said.append(one)
+    return said[:MOST_FORCED]
+
+
 def is_asked(role: TrackRole, sides: ConsentSides) -> bool:
     """Tell whether a member in this role is asked; each peer is a side, so peers always are."""
     if sides is ConsentSides.NONE:
@@ -190,6 +204,7 @@ class _Together:
     score: float
     parts: Sequence[Part]
     is_locked: bool
+    broken: Sequence[Reason]
 
 
 def drafts_of(match: Match, task: FrozenTask) -> list[Draft]:
@@ -208,6 +223,7 @@ def drafts_of(match: Match, task: FrozenTask) -> list[Draft]:
                 *ground,
             ],
             is_locked=some.is_locked,
+            forced=each_once(revealed(one.model_dump(mode="json"), names) for one in some.broken),
             mentorship_id=there[0].mentorship_id if there else None,
         )
         for some in _together(match, task)
@@ -218,10 +234,11 @@ def _together(match: Match, task: FrozenTask) -> list[_Together]:
     """Return whom a match puts together; who joins what is there is proposed by themselves."""
     if isinstance(match, Circle) and match.members[0].id in task.there:
         return [
-            _Together([one], one.score, one.parts, one.id in match.there) for one in match.joining
+            _Together([one], one.score, one.parts, one.id in match.there, one.broken)
+            for one in match.joining
         ]
     new = [one for one in match.members if one.id not in task.there]
-    return [_Together(new, match.score, match.parts, match.is_locked)]
+    return [_Together(new, match.score, match.parts, match.is_locked, match.broken)]
 
 
 def _ground_of(match: Match) -> Sequence[Reason]:

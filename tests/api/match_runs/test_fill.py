@@ -1,9 +1,11 @@
 """Runs that fill groups and circles which are there, with the real matching."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+import pytest
 
 from services.api.match_runs.jobs import Desk
 from services.api.proposals import jobs
@@ -482,6 +484,35 @@ async def test_who_is_locked_to_a_circle_stays_in_a_rerun(world: World, desk: De
     [kept] = await pool.proposals_of(again)
     assert (who(kept), kept["is_locked"]) == (who(locked), True)
     assert (await pool.publish(again))["proposals_by_status"] == {"awaiting_people": 1}
+
+
+@pytest.mark.parametrize(
+    ("there", "sizes"), [(group, {"waiting": 2}), (circle, {"mentees": 5, "max_members": 5})]
+)
+async def test_who_is_locked_in_against_a_later_policy_comes_with_the_rule(
+    world: World, desk: Desk, there: Callable[..., Awaitable[Any]], sizes: dict[str, int]
+) -> None:
+    pool, _mentorship = await there(world, **sizes)
+    [locked] = await pool.proposals_of(await filled(desk, pool))
+    await pool.act(locked, "lock")
+    newcomer = next(one for one in pool.everybody if one.participant["id"] == who(locked))
+    await prefer(newcomer, languages=["fr"])
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Strict",
+            "hard": [{"rule": "shared_language"}],
+            "soft": [{"rule": "path_fit", "weight": 100}],
+        },
+    )
+
+    later = await filled(desk, pool, mode="dry_run", policy_id=policy["id"])
+
+    [kept] = await pool.proposals_of(later)
+    assert (who(kept), kept["is_locked"]) == (who(locked), True)
+    assert [one["rule"] for one in kept["forced"]] == ["shared_language"]
 
 
 async def test_who_declines_gives_the_place_back_and_is_not_asked_again(

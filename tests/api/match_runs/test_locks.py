@@ -150,8 +150,29 @@ async def test_who_was_forced_together_and_locked_stays_so(world: World, desk: D
     assert [one["is_locked"] for one in (shown, first, second)] == [True] * 3
     assert [one["stats"]["matched"] for one in (dry, run, again)] == [4] * 3
     assert [lost(one) for one in (dry, run, again)] == [[]] * 3
-    assert [one["rule"] for one in second["forced"]] == ["shared_language"]
+    assert [one["forced"] for one in (shown, first, second)] == [forced["forced"]] * 3
+    assert [one["rule"] for one in forced["forced"]] == ["shared_language"]
     assert (await pool.publish(again))["status"] == "published"
+
+
+async def test_a_rule_that_a_later_policy_sets_against_a_lock_is_named(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world)
+    run, mentor, mentee = await locked_pair(pool, desk)
+    await prefer(mentee, FRENCH)
+    await govern(pool, SPOKEN)
+
+    dry, real = await pool.reviewed(desk, mode="dry_run"), await pool.reviewed(desk)
+
+    for one in (dry, real):
+        proposals = await pool.proposals_of(one)
+        [kept] = together(proposals, mentor, mentee)
+        assert kept["is_locked"]
+        assert [reason["key"] for reason in kept["forced"]] == ["apart.shared_language"]
+        assert [other["forced"] for other in proposals if other != kept] == [[]]
+    [former] = together(await pool.proposals_of(run), mentor, mentee)
+    assert former["forced"] == []
 
 
 async def test_no_force_overrules_who_ignores_whom(world: World, desk: Desk) -> None:
@@ -211,6 +232,7 @@ async def test_a_circle_that_was_forced_and_locked_stays_together(world: World, 
 
     [kept] = await pool.proposals_of(run)
     assert (people_of(kept), kept["is_locked"], lost(run)) == (people_of(forced), True, [])
+    assert kept["forced"] == forced["forced"] != []
 
 
 async def test_a_dry_run_neither_takes_a_lock_nor_gives_one(world: World, desk: Desk) -> None:
