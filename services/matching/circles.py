@@ -57,13 +57,15 @@ class Formed:
     """Circles of people by their places, those who are led, and why others are not in one.
 
     `leaders` are the facilitators of each, the first of which leads. `primal` and `dual` count in
-    `SHARES` of a hundredth of a point. `ungrounded` are those for whom common ground was missing.
+    `SHARES` of a hundredth of a point; the bound is one of all choices if nobody is left out who
+    could have had one of the `places`. `ungrounded` are those for whom common ground was missing.
     """
 
     members: list[list[int]]
     leaders: list[list[int]]
     primal: int
     dual: int
+    places: int
     why: Ints
     ungrounded: Mask
 
@@ -124,13 +126,14 @@ def form(room: Room, *, step: Step) -> Formed:
     primal, dual = _worth(room, members, leaders), found.bound
     if ground.is_required:
         # All who can be placed have it, so that it is the same for every choice.
-        most = min(len(here), len(found.leader) * room.sizes.maximum)
+        most = min(len(here), int(room.sizes.most(len(found.leader)).sum()))
         dual -= SHARES * bonus * min(most, int(room.topics[here].any(axis=1).sum()))
     return Formed(
         members=members,
         leaders=_with_seconds(room, members, leaders),
         primal=primal,
         dual=max(primal, dual),
+        places=found.places,
         why=why,
         ungrounded=ungrounded,
     )
@@ -146,6 +149,7 @@ def _as_they_are(room: Room) -> Formed:
         leaders=leaders,
         primal=worth,
         dual=worth,
+        places=sum(map(len, members)),
         why=np.full(len(room.seat), Why.PLACED, dtype=np.int64),
         ungrounded=np.zeros(len(room.seat), dtype=bool),
     )
@@ -294,7 +298,7 @@ def describe(room: Room, formed: Formed, *, step: Step) -> Circles:
 
 
 def _certificate(formed: Formed, method: str) -> Certificate:
-    is_best = formed.primal == formed.dual
+    is_best = formed.primal == formed.dual and sum(map(len, formed.members)) == formed.places
     return Certificate(
         kind=CertificateKind.OPTIMAL if is_best else CertificateKind.HEURISTIC,
         objective=Objective.MOST_MATCHED,

@@ -238,6 +238,22 @@ def test_no_rule_is_broken_and_everybody_is_told(
     assert found.certificate.primal <= found.certificate.dual
 
 
+@pytest.mark.parametrize(
+    ("blocked", "kind"), [([], "optimal"), (["mentor-1", "mentee-0", "mentee-1"], "heuristic")]
+)
+def test_what_reaches_its_bound_is_proven_once_nobody_is_left(
+    blocked: list[str], kind: str
+) -> None:
+    blocks = {"first": ["mentor-0"] * len(blocked), "second": blocked}
+    values = problem(2, 2, 1, blocks=blocks, common_ground={"columns": []})
+    for rule in values["policy"]["soft"]:
+        rule["weight"] = 0
+
+    said = form(values).certificate
+
+    assert (said.kind, said.primal, said.dual, said.gap) == (kind, 0, 0, 0.0)
+
+
 # Rules.
 
 

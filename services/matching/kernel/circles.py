@@ -113,7 +113,8 @@ class Effort:
 class Circles:
     """The circle of each person or -1, who leads each circle, and what that is worth.
 
-    `total` and `bound` count in `SHARES` of a point; no choice is worth more than the bound.
+    `total` and `bound` count in `SHARES` of a point; no choice that places as many is worth more
+    than the bound. `places` is how many people could be placed at most.
     `has_ground` tells which circles share a topic. `stopped` says that time ran out.
     """
 
@@ -121,6 +122,7 @@ class Circles:
     leader: Ints
     total: int
     bound: int
+    places: int
     kind: Kind
     gap: float
     has_ground: Mask
@@ -228,13 +230,10 @@ def _random(seed: int) -> Random:
 
 def _how_many(people: People, facilitators: Facilitators, sizes: Sizes) -> int:
     """Return the number of circles that holds most people, then the one nearest to middle sizes."""
-    count, there = len(people.seat), int(people.seat.max(initial=NOBODY)) + 1
-    most = [
-        int((people.role == role).sum()) // need for role, need in enumerate(sizes.needs) if need
-    ]
-    end = min([int(facilitators.circles.sum()), count // sizes.minimum, *most])
+    count, there = len(people.seat), _there(people)
     middle = sizes.minimum + sizes.maximum
-    possible = range(max(1, there), end + 1)
+    led = int(facilitators.circles.sum())
+    possible = range(max(1, there), _most_new(people, led, sizes) + 1)
     return min(
         possible,
         key=lambda circles: (
@@ -243,6 +242,28 @@ def _how_many(people: People, facilitators: Facilitators, sizes: Sizes) -> int:
         ),
         default=there,
     )
+
+
+def _there(people: People) -> int:
+    """Count the circles that are there already."""
+    return int(people.seat.max(initial=NOBODY)) + 1
+
+
+def _most_new(people: People, led: int, sizes: Sizes) -> int:
+    """Return how many circles there can be where `led` are led; those that are there may be more.
+
+    They may be small, or lack a role.
+    """
+    most = [
+        int((people.role == role).sum()) // need for role, need in enumerate(sizes.needs) if need
+    ]
+    return min([led, len(people.seat) // sizes.minimum, *most])
+
+
+def _most_placed(people: People, led: int, sizes: Sizes) -> int:
+    """Return how many people could be placed at most, were nobody kept from anybody."""
+    circles = led if _there(people) else _most_new(people, led, sizes)
+    return min(len(people.seat), int(sizes.most(circles).sum()))
 
 
 def _pool(people: People, facilitators: Facilitators, sizes: Sizes, ground: int) -> Pool:
@@ -493,15 +514,17 @@ def _unfit(pool: Pool, table: Table) -> int:
 
 def _described(search: _Search, people: People, table: Table) -> Circles:
     pool, count = search.pool, len(table.known) - 1
-    total = _total(pool, table)
-    bound = max(total, _bound(people, pool, _most(table)))
+    total, bound = _total(pool, table), _bound(people, pool, _most(table))
+    places = _most_placed(people, int(search.slots.circles.sum()), search.sizes)
     circle = np.where(table.circle == count, NOBODY, table.circle)
+    is_best = total == bound and (circle != NOBODY).sum() == places
     return Circles(
         circle=circle,
         leader=_leaders(table),
         total=total,
         bound=bound,
-        kind=Kind.OPTIMAL if total == bound else Kind.HEURISTIC,
+        places=places,
+        kind=Kind.OPTIMAL if is_best else Kind.HEURISTIC,
         gap=gap_of(total, bound),
         has_ground=np.array(
             [_shares_topic(people.topics[circle == one]) for one in range(count)], dtype=bool
@@ -528,7 +551,10 @@ def _bound(people: People, pool: Pool, most: Ints) -> int:
     """Return what nobody can do better than: the best facilitator, and the most similar people."""
     if not len(most):
         return 0
-    minimum, maximum = int(pool.rules[MINIMUM]), int(most.max())
+    # A circle that is there may be smaller than any other.
+    there = np.bincount(people.seat[people.seat >= 0])
+    minimum = int(min([pool.rules[MINIMUM], *there[there > 0]]))
+    maximum = int(most.max())
     nearest = -np.sort(-np.maximum(pool.likes, 0), axis=1)[:, : maximum - 1]
     sums = np.cumsum(nearest, axis=1) * pool.share[2 : 2 + nearest.shape[1]]
     similar = sums[:, max(0, minimum - 2) :].max(axis=1, initial=0)

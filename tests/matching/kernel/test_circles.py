@@ -144,6 +144,7 @@ def test_no_rule_is_broken_and_what_is_said_is_true(
         np.bincount(found.leader, minlength=len(facilitators.circles)) <= facilitators.circles
     ).all()
     assert found.total == worth(everybody, facilitators, groups, leads) <= found.bound
+    assert (found.circle != NOBODY).sum() <= found.places
     assert found.has_ground.tolist() == [
         bool(everybody.topics[group].all(axis=0).any()) for group in groups
     ]
@@ -164,6 +165,7 @@ def test_small_pools_are_solved_as_well_as_by_trying_everything(seed: int) -> No
     assert best <= found.bound
     if best:
         assert found.total == best
+    assert found.kind is not Kind.OPTIMAL or found.total == best
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -235,6 +237,33 @@ def test_whom_a_rule_keeps_out_is_told_which() -> None:
 
     assert found.why[:2].tolist() == [Why.KEPT_APART, Why.NO_FACILITATOR_ALLOWED]
     assert sorted(found.why[2:6].tolist()) == [Why.PLACED] * 2 + [Why.TEAM_IS_FULL] * 2
+
+
+@pytest.mark.parametrize(("loners", "kind"), [(0, Kind.OPTIMAL), (1, Kind.HEURISTIC)])
+def test_the_best_is_proven_where_nobody_is_left_who_could_have_a_place(
+    loners: int, kind: Kind
+) -> None:
+    everybody, facilitators = alike(8, 2)
+    everybody.similarity[:], facilitators.fit[:] = 0, 0
+    everybody.barred[:loners] = everybody.barred[:, :loners] = True
+
+    found = circles.form(everybody, facilitators, Sizes(3, 5), effort=quick)
+
+    assert ((found.circle == NOBODY).sum(), found.places) == (loners, 8)
+    assert (found.total, found.bound, found.kind) == (0, 0, kind)
+
+
+def test_a_small_circle_that_is_there_is_worth_no_more_than_the_bound() -> None:
+    everybody, facilitators = alike(8, 2)
+    everybody.similarity[:], facilitators.fit[:] = 0, 0
+    everybody.similarity[0, 1] = everybody.similarity[1, 0] = 90
+    everybody.barred[:2, 2:] = everybody.barred[2:, :2] = True
+    everybody = replace(everybody, seat=np.array([0, 0, *[NOBODY] * 6]))
+
+    found = circles.form(everybody, facilitators, Sizes(4, 6), effort=quick)
+
+    assert np.bincount(found.circle).tolist() == [2, 6]
+    assert found.total == found.bound == 2 * 90 * SHARES
 
 
 def test_nobody_is_nobody() -> None:
