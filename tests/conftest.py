@@ -1,11 +1,9 @@
 """Fixtures of every test: one PostgreSQL server, one application, a fresh organization each."""
 
-import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 
 import pytest
-import uvloop
 from fastapi import FastAPI
 
 from tests.support.apps import World, api_settings, found_world, running_api
@@ -15,11 +13,6 @@ from tests.support.notifications import beside
 # What thousands of tests are made of lives to the end: looking through it again and again for what
 # could be freed took an eighth of the time.
 gc.disable()
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run on the loop that the servers run on."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
