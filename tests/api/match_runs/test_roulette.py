@@ -71,14 +71,15 @@ async def test_the_odd_one_out_takes_turns(world: World, desk: Desk, work: Bench
 async def test_the_same_seed_is_the_same_draw(world: World, desk: Desk) -> None:
     pool = await peers(world, 6)
 
-    first, second, other = [
-        await drawn(desk, pool, mode="dry_run", seed=seed) for seed in (5, 5, 8)
+    first, second, *others = [
+        await drawn(desk, pool, mode="dry_run", seed=seed) for seed in (5, 5, 8, 9, 10, 11, 12)
     ]
 
-    assert first["input_hash"] == second["input_hash"] == other["input_hash"]
+    assert {one["input_hash"] for one in others} == {first["input_hash"], second["input_hash"]}
     assert first["certificate"]["digest"] == second["certificate"]["digest"]
     assert await pairs_of(pool, first) == await pairs_of(pool, second)
-    assert await pairs_of(pool, other) != await pairs_of(pool, first)
+    # Of fifteen draws two may be the same by chance, and not six.
+    assert any([await pairs_of(pool, one) != await pairs_of(pool, first) for one in others])
 
 
 async def test_a_draw_that_was_put_aside_does_not_count(world: World, desk: Desk) -> None:
