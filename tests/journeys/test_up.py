@@ -4,54 +4,80 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 
-from tests.support.stack import Stack, running
+from services.local import postgres
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
 
 
-def test_two_ups_at_once_start_one_stack_which_says_where_it_is_and_goes_down(
-    tmp_path: Path,
-) -> None:
+def test_one_stack_starts_survives_its_supervisor_and_goes_down(tmp_path: Path) -> None:
     stack = Stack(tmp_path / "state")
-    both = [stack.start("up", "--detach", "--no-demo") for _ in range(2)]
     try:
-        for one in both:
-            _output, errors = one.communicate(timeout=120)
-            assert one.returncode == 0, errors
-        said = stack.run("status", "--json")
+        start_twice_at_once(stack)
+        state = said(stack)
         again = stack.run("up", "--detach", "--no-demo")
+        people = directory(stack)
+        kill_the_supervisor(stack)
+        restarted = stack.run("up", "--detach", "--no-demo")
+        people_left = directory(stack)
         processes = stack.processes()
-
-        state = json.loads(said.stdout)
-        assert said.returncode == 0
-        assert state["api_url"].endswith("/v1")
-        assert set(state["pids"]) == {
-            *("postgres", "captured mail", "api", "matching", "notifications"),
-            *("api worker", "notifications worker"),
-        }
-        assert again.returncode == 0
-        assert "already running" in again.stderr
     finally:
         down = stack.run("down")
+        after = stack.run("status", "--json")
+        postgres.discard(stack.folder / "postgres")
+
+    assert state["api_url"].endswith("/v1")
+    assert set(state["pids"]) == {
+        *("postgres", "captured mail", "api", "matching", "notifications"),
+        *("api worker", "notifications worker"),
+    }
+    assert again.returncode == 0
+    assert "already running" in again.stderr
+    assert restarted.returncode == 0, restarted.stderr
+    assert people_left == people != []
     assert down.returncode == 0
     assert [one for one in processes if one.is_running()] == []
-    assert stack.run("status", "--json").returncode == 3
+    assert after.returncode == 3
 
 
-def test_a_killed_supervisor_leaves_no_process_and_no_lost_row(tmp_path: Path) -> None:
-    folder = tmp_path / "state"
-    with running(folder) as stack:
-        supervisor, *children = stack.processes()
-        organization = stack.state["tokens"]["org_admin"]
+def start_twice_at_once(stack: Stack) -> None:
+    """Start the product by two commands, both of which succeed."""
+    for one in [stack.start("up", "--detach", "--no-demo") for _ in range(2)]:
+        _output, errors = one.communicate(timeout=120)
+        assert one.returncode == 0, errors
 
-        os.kill(supervisor.pid, signal.SIGKILL)
-        _gone, alive = psutil.wait_procs(children, timeout=20)
 
-        assert alive == []
-    with running(folder) as stack:
-        assert stack.run("token", "org_admin").stdout.strip()
-        assert organization
+def said(stack: Stack) -> dict[str, Any]:
+    """Return what `status` says."""
+    told = stack.run("status", "--json")
+    assert told.returncode == 0
+    state: dict[str, Any] = json.loads(told.stdout)
+    return state
+
+
+def directory(stack: Stack) -> list[dict[str, Any]]:
+    """Return the people of the organization that the product starts with."""
+    token = stack.run("token", "org_admin").stdout.strip()
+    answer = httpx.get(
+        f"{stack.state['api_url']}/people",
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    people: list[dict[str, Any]] = answer.json()["items"]
+    return people
+
+
+def kill_the_supervisor(stack: Stack) -> None:
+    """Kill whoever keeps the processes running, which takes all of them along."""
+    supervisor, *children = stack.processes()
+    os.kill(supervisor.pid, signal.SIGKILL)
+    _gone, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []

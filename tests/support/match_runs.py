@@ -9,7 +9,14 @@ from services.api.match_runs.jobs import Desk, turn
 from shared import ids
 from tests.support.apps import World
 from tests.support.participants import Somebody, take_part
-from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
+from tests.support.programs import (
+    ONE_QUESTION,
+    UNREVIEWED,
+    Offer,
+    draft,
+    open_registration,
+    post,
+)
 
 FORMS_OF_A_DRAFT = frozenset({"mentor", "mentee"})
 
@@ -107,7 +114,7 @@ async def waiting(
     **program: Any,
 ) -> Pool:
     """Let mentors and mentees register and take the program to matching."""
-    offer = await open_registration(world, **program)
+    offer = await open_registration(world, **(UNREVIEWED | program))
     pool = Pool(world, offer)
     if track:
         changed = await offer.coordinator.patch(
@@ -129,7 +136,7 @@ async def gathered(
     world: World, *roles: str, capacity: int = 1, leads: int = 1, **track: Any
 ) -> Pool:
     """Let one person per role register for a track of any format, and take it to matching."""
-    offer = await draft(world)
+    offer = await draft(world, **UNREVIEWED)
     offer.track = await post(
         offer.coordinator,
         f"/v1/programs/{offer.program['id']}/tracks",

@@ -16,7 +16,7 @@ from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.participants import Somebody, take_part
-from tests.support.programs import Offer, open_registration, post
+from tests.support.programs import UNREVIEWED, Offer, open_registration, post
 
 ADMITTED = 20
 
@@ -57,7 +57,7 @@ def member(somebody: Somebody, role: str) -> dict[str, Any]:
 
 async def pair_up(world: World, *, started: bool = False, **program: Any) -> Pair:
     """Let a mentor and a mentee register, and put them together."""
-    offer = await open_registration(world, **program)
+    offer = await open_registration(world, **(UNREVIEWED | program))
     mentor = await take_part(world, offer, "mentor")
     mentee = await take_part(world, offer, "mentee")
     await matching(offer)

@@ -67,6 +67,7 @@ async def take_part(
     await somebody.client.put(
         f"{somebody.path}/preferences", json=PREFERENCES, headers={"If-None-Match": "*"}
     )
-    await submit(somebody)
-    somebody.participant = await post(offer.coordinator, f"{somebody.path}/approve", {})
+    somebody.participant = await submit(somebody)
+    if somebody.participant["status"] == "coordinator_review":
+        somebody.participant = await post(offer.coordinator, f"{somebody.path}/approve", {})
     return somebody

@@ -22,6 +22,10 @@ DAYS = {
 }
 
 
+UNREVIEWED = {"coordinator_review": "off"}
+"""Of programs that are about what comes after: whoever hands a registration in takes part."""
+
+
 @dataclass(slots=True)
 class Offer:
     """A program with a track, and the coordinator who runs it."""
