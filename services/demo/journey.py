@@ -388,7 +388,7 @@ def _is_open(proposal: Mapping[str, Any], person_id: str) -> bool:
 
 
 async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Let each driver book a first meeting; move one and call one off; return all meetings."""
+    """Let each driver invite to a first meeting; move one, call one off; return all meetings."""
     ordered = sorted(mentorships, key=lambda one: stage.addresses[one["driver_person_id"]])
     first_day = _next_monday(datetime.now(UTC))
     booked: dict[str, dict[str, Any]] = {}
@@ -404,6 +404,8 @@ async def meet(stage: Stage, mentorships: Sequence[Mapping[str, Any]]) -> list[d
 
     await each(list(enumerate(ordered)), book)
     meetings = [booked[one["id"]] for one in ordered]
+    # An invitation that is still on its way would tell of the change, or be overtaken by it.
+    await calendar_mails(stage, meetings)
     if len(ordered) > 1:
         meetings[0] = await _move(stage, ordered[0], meetings[0])
         meetings[1] = await _call_off(stage, ordered[1], meetings[1])
@@ -462,9 +464,12 @@ async def _call_off(
 
 
 async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Wait until everybody has the newest calendar entry by mail; return all their Message-IDs."""
-    wanted = {(one["ical_uid"], one["ical_sequence"]): len(one["attendee_ids"]) for one in meetings}
-    own = {uid for uid, _sequence in wanted}
+    """Wait until everybody has every calendar entry by mail; return all their Message-IDs."""
+    wanted = {
+        (one["ical_uid"], sequence): len(one["attendee_ids"])
+        for one in meetings
+        for sequence in range(one["ical_sequence"] + 1)
+    }
     found: dict[str, tuple[str, int]] = {}
     last = ""
 
@@ -473,9 +478,9 @@ async def calendar_mails(stage: Stage, meetings: Sequence[Mapping[str, Any]]) ->
         while mails := await stage.mails(after=last):
             last = mails[-1]["id"]
             entries = {one["message_id"]: _entry(one) for one in mails}
-            found.update({name: one for name, one in entries.items() if one and one[0] in own})
-        newest = Counter(entry for entry in found.values() if entry in wanted)
-        complete = all(newest[entry] >= count for entry, count in wanted.items())
+            found.update({name: one for name, one in entries.items() if one in wanted})
+        arrived = Counter(found.values())
+        complete = all(arrived[entry] >= count for entry, count in wanted.items())
         return set(found) if complete else None
 
     return await until(look, "the invitations")
