@@ -349,7 +349,9 @@ async def test_a_thousand_unknown_keys_cause_one_look(
 
     async def counted(connection: asyncpg.Connection, **told: Any) -> list[IssuerKey]:
         nonlocal looks
-        looks += 1
+        # Every application of this process looks once a minute by itself, too.
+        task = asyncio.current_task()
+        looks += task is None or task.get_name() != "signing keys"
         return await load(connection, **told)
 
     strangers = [unknown_kid(number) for number in range(100)]
