@@ -88,7 +88,16 @@ class ProposalView(TypedDict):
     run_id: Annotated[str, PublicId("match_run")] | None
     members: Annotated[list[ProposalMemberView], MaxLen(101)]
     score: Score | None
-    parts: Annotated[list[PartView], MaxLen(50)]
+    parts: Annotated[
+        list[PartView],
+        MaxLen(50),
+        Field(
+            description=(
+                "What each criterion gave. Members read `params` of what they share only, and no "
+                "criterion that tells who marked whom."
+            )
+        ),
+    ]
     status: ProposalStatus
     allowed: Actions
     forced: (

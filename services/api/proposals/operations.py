@@ -391,7 +391,9 @@ async def _create(
         track_id=proposal.track_id,
         members=members,
         source=MentorshipSource.PROPOSAL,
-        because=[one for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED],
+        because=[
+            rules.told(one) for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED
+        ],
         common_ground=_common_ground(track, proposal),
         actor_id=actor_id,
         holds_seats=True,

@@ -79,6 +79,19 @@ COMMON_GROUND = "common_ground"
 LONGEST_GROUND = 500
 MOST_FORCED = 50
 
+SHARED = frozenset(
+    {
+        *("offers_wants", "path_fit", "shared_values", "shared_interests", "shared_language"),
+        *("expectation_fit", "timezone_overlap", "availability_overlap", SHORTLISTED),
+        COMMON_GROUND,
+    }
+)
+"""What is found of people whose particulars are ground that all of them share.
+
+Other particulars would tell of somebody's grade, of what they said for coordinators only, or of how
+much they want to be challenged.
+"""
+
 MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 REMIND_AFTER = timedelta(days=3)
 EXPIRE_AFTER = timedelta(days=7)
@@ -152,27 +165,33 @@ def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
     return (", ".join(words) or otherwise)[:LONGEST_GROUND]
 
 
+def told(reason: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a part or a broken rule as members read it: particulars only of what they share."""
+    return reason if reason["rule"] in SHARED else {**reason, "params": {}}
+
+
 def shown(
     score: float, parts: Sequence[Mapping[str, Any]], *, decides: bool
 ) -> tuple[float, list[Mapping[str, Any]]]:
     """Return the score and parts that may be shown: whom somebody favors is their own secret.
 
     Its effect is for those who decide. A member could tell from it who marked whom, and from what
-    is left of a whole as well, so theirs are as if nothing else had been weighed.
+    is left of a whole as well, so theirs are as if nothing else had been weighed. Nor are they
+    told more of each other than what they share.
     """
     if decides:
         return score, [
             {**one, "params": {}} if one["rule"] == SHORTLISTED else one for one in parts
         ]
-    told = [one for one in parts if one["rule"] != SHORTLISTED]
-    if len(told) == len(parts):
-        return score, told
-    weights = sum(one["weight"] for one in told)
-    told = [
+    seen = [told(one) for one in parts if one["rule"] != SHORTLISTED]
+    if len(seen) == len(parts):
+        return score, seen
+    weights = sum(one["weight"] for one in seen)
+    seen = [
         {**one, "points": round(100 * one["value"] * one["weight"] / max(1, weights), 2)}
-        for one in told
+        for one in seen
     ]
-    return round(sum(one["points"] for one in told), 2), told
+    return round(sum(one["points"] for one in seen), 2), seen
 
 
 def each_once(broken: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

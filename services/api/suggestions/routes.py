@@ -29,6 +29,7 @@ from services.api.pools.rules import PoolOf
 from services.api.programs import queries as programs
 from services.api.programs.rules import ProgramStatus, TrackRole
 from services.api.programs.tables import MatchPolicy, Track
+from services.api.proposals import rules as proposal_rules
 from services.api.resources import Resources
 from services.api.suggestions import queries, rules
 from services.api.suggestions.schemas import SuggestionsQuery, SuggestionsView, SuggestionView
@@ -241,15 +242,16 @@ def _suggestion(participant_id: UUID, pair: PairScore, search: Search) -> Sugges
         is_available=True,
         is_favorite=_other(pair, search.me) in search.favorites,
         score=round(pair.score),
-        parts=[
-            PartView(
-                rule=part.rule,
-                key=part.key,
-                params=part.params if part.rule in rules.TOLD else {},
-                points=part.points,
-                weight=part.weight,
-                value=part.value,
-            )
-            for part in pair.parts
-        ],
+        parts=[_part(proposal_rules.told(part.model_dump(mode="json"))) for part in pair.parts],
+    )
+
+
+def _part(value: Mapping[str, Any]) -> PartView:
+    return PartView(
+        rule=value["rule"],
+        key=value["key"],
+        params=value["params"],
+        points=value["points"],
+        weight=value["weight"],
+        value=value["value"],
     )

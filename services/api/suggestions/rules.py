@@ -29,18 +29,6 @@ FACING: Mapping[TrackRole, frozenset[TrackRole]] = MappingProxyType(
 )
 """Who faces whom: suggestions for a role come from these."""
 
-TOLD = frozenset(
-    {
-        *("offers_wants", "path_fit", "shared_values", "shared_interests", "shared_language"),
-        *("expectation_fit", "timezone_overlap", "availability_overlap", pools.SHORTLISTED),
-    }
-)
-"""Criteria whose particulars are ground that both share.
-
-The others would tell of somebody's grade, of what they said for coordinators only, or of how much
-they want to be challenged.
-"""
-
 
 def not_available(reason: str, detail: str) -> ConflictError:
     """Refuse because nobody is suggested to this participant now."""

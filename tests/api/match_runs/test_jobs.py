@@ -972,6 +972,54 @@ async def test_a_favorite_counts_and_only_its_effect_is_seen(world: World, desk:
     assert "shortlisted" not in mentorship.text
 
 
+async def test_members_are_told_what_they_share_and_not_what_the_other_wants(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=1, mentees=1)
+    mentor, mentee = pool.mentors[0], pool.mentees[0]
+    policy = await post(
+        pool.coordinator,
+        "/v1/policies",
+        {
+            "program_id": pool.offer.program["id"],
+            "name": "Style",
+            "soft": [{"rule": "style_fit", "weight": 50}, {"rule": "offers_wants", "weight": 50}],
+        },
+    )
+    for one in (mentor, mentee):
+        strength = {"encouragement": 2, "challenge": 5}
+        said = PREFERENCES | {"wants": strength, "offers": strength, "wants_skills": ["Python"]}
+        path = f"{one.path}/preferences"
+        assert (await one.client.put(path, json=said, headers={"If-Match": "*"})).is_success
+    run = await pool.reviewed(desk, policy_id=policy["id"])
+    await pool.publish(run)
+    [whole] = await pool.proposals_of(run)
+    pair = f"{mentor.participant['id']},{mentee.participant['id']}"
+    paths = (
+        f"/v1/proposals/{whole['id']}",
+        f"/v1/match-runs/{run['id']}/explanations?pair={pair}",
+    )
+
+    own = [_params((await mentee.client.get(path)).json()["parts"]) for path in paths]
+    decided = [_params((await pool.coordinator.get(path)).json()["parts"]) for path in paths]
+    for one in (mentor, mentee):
+        answered = await post(one.client, f"/v1/proposals/{whole['id']}/consent", {})
+    mentorship = await mentee.client.get(f"/v1/mentorships/{answered['mentorship_id']}")
+
+    shared = {"covered": ["python"], "missing": []}
+    strong = {
+        kind: {"offers": level, "wants": level}
+        for kind, level in (("encouragement", 2), ("challenge", 5))
+    }
+    assert decided == [{"style_fit": strong, "offers_wants": shared}] * 2
+    assert own == [{"style_fit": {}, "offers_wants": shared}] * 2
+    assert _params(mentorship.json()["because"]) == own[0]
+
+
+def _params(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {one["rule"]: one["params"] for one in parts}
+
+
 async def test_what_members_are_told_does_not_depend_on_whom_others_marked(
     world: World, desk: Desk
 ) -> None:

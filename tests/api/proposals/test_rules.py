@@ -54,8 +54,19 @@ def test_without_favorites_a_member_is_shown_what_the_others_alone_would_give() 
     ]
     assert score == 68.75
     assert alone == (0, [])
-    assert rules.shown(45.83, others, decides=False) == (45.83, others)
+    assert rules.shown(45.83, others[:1], decides=False) == (45.83, others[:1])
     assert rules.shown(57.5, [favored], decides=True) == (57.5, [{**favored, "params": {}}])
+
+
+def test_members_read_particulars_of_what_they_share_only() -> None:
+    shared, own = part("offers_wants", 50, 1.0, 50.0), part("style_fit", 50, 0.5, 25.0)
+    ground = part("common_ground", 0, 1.0, 0.0)
+
+    member = rules.shown(75.0, [shared, own, ground], decides=False)
+    coordinator = rules.shown(75.0, [shared, own, ground], decides=True)
+
+    assert member == (75.0, [shared, {**own, "params": {}}, ground])
+    assert coordinator == (75.0, [shared, own, ground])
 
 
 def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
