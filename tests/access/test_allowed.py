@@ -136,7 +136,9 @@ async def wrong_steps(
         for action, operation in steps(kind, operations):
             answer = await _tried(organization, caller, operation)
             is_listed = action in seen.json()["allowed"]
-            if answer.status_code == HTTPStatus.FORBIDDEN if is_listed else answer.is_success:
+            # To say again what is so already is no refusal, and changes nothing.
+            is_done = answer.is_success and answer.text != seen.text
+            if answer.status_code == HTTPStatus.FORBIDDEN if is_listed else is_done:
                 state = seen.json()["status"]
                 wrong.append(f"{name}: {action} of a {state} {kind}: {answer.status_code}")
     assert known
@@ -194,6 +196,35 @@ async def test_whoever_is_asked_may_answer_and_decides_nothing_else(
     assert stranger["allowed"] == ["consent", "decline"]
     assert coordinator["allowed"] == []
     assert await wrong_steps(organization, operations, "proposal") == []
+
+
+async def test_a_lock_is_offered_until_it_is_set_and_then_taken_away(
+    organization: Organization, operations: list[Operation]
+) -> None:
+    path = f"/v1/proposals/{organization.ids['proposal']}"
+    coordinator, listed, wrong = organization.callers["coordinator"], {}, list[str]()
+    for status in ("proposed", "approved", "accepted"):
+        for is_locked in ("true", "false"):
+            await put_into(organization, "proposal", status)
+            await change(
+                organization,
+                f"UPDATE proposal SET is_locked = {is_locked}"  # noqa: S608 - a word of ours
+                " WHERE organization_id = :organization_id",
+            )
+            allowed = (await coordinator.get(path)).json()["allowed"]
+            listed[status, is_locked] = [one for one in allowed if one.endswith("lock")]
+            wrong += await wrong_steps(organization, operations, "proposal")
+    await put_into(organization, "proposal", "proposed")
+
+    assert listed == {
+        ("proposed", "true"): ["unlock"],
+        ("proposed", "false"): ["lock"],
+        ("approved", "true"): ["unlock"],
+        ("approved", "false"): ["lock"],
+        ("accepted", "true"): ["unlock"],
+        ("accepted", "false"): [],
+    }
+    assert not wrong, "\n".join(wrong)
 
 
 async def test_whoever_offers_times_does_not_answer_them(

@@ -13,7 +13,7 @@ from services.api.decisions import rules
 from services.api.decisions.rules import Judged, Members
 from services.api.match_runs import operations as run_operations
 from services.api.match_runs import queries as runs
-from services.api.match_runs.rules import RunStatus
+from services.api.match_runs.rules import RunMode, RunStatus
 from services.api.match_runs.tables import MatchRun
 from services.api.mentorships import operations as mentorships
 from services.api.mentorships import rules as mentorship_rules
@@ -203,7 +203,9 @@ async def approve(
 ) -> Proposal:
     """Approve a proposal and hold its seats; one that waits for no publication asks at once."""
     proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
-    proposal_rules.next_status(proposal.status, ProposalAction.APPROVE)
+    proposal_rules.next_status(
+        proposal.status, ProposalAction.APPROVE, is_locked=proposal.is_locked
+    )
     run = await _run_of(session, proposal)
     _require_decidable(run)
     track = await proposals.track_of(session, proposal=proposal)
@@ -263,7 +265,7 @@ async def reject(
 ) -> Proposal:
     """Turn a proposal down before anybody was told; its pair does not come again in a rerun."""
     proposal, members = await _load(session, actor, proposal_id, "proposal.decide", if_match)
-    proposal_rules.next_status(proposal.status, ProposalAction.REJECT)
+    proposal_rules.next_status(proposal.status, ProposalAction.REJECT, is_locked=proposal.is_locked)
     _require_decidable(await _run_of(session, proposal))
     proposal.decided_by = actor.person_id
     await proposals.move(
@@ -378,10 +380,12 @@ async def set_lock(
         raise ConflictError(
             "Only a proposal that is still being decided on can be locked.",
             code="invalid_transition",
-            allowed=proposal_rules.allowed_actions(proposal.status),
+            allowed=proposal_rules.allowed_actions(proposal.status, is_locked=proposal.is_locked),
         )
-    if is_locked:
-        _require_decidable(await _run_of(session, proposal))
+    run = await _run_of(session, proposal)
+    # What a rerun put aside keeps its lock until that is taken over, so it can be taken away.
+    if is_locked or (run is not None and run.mode is RunMode.DRY_RUN):
+        _require_decidable(run)
     if proposal.is_locked is not is_locked:
         proposal.is_locked = is_locked
         proposal.touch(now)

@@ -571,13 +571,15 @@ def _mount_lock(action: str, summary: str, description: str, *, is_locked: bool)
 _mount_lock(
     "lock",
     "Lock a proposal",
-    "Keep the members together in the next run of the track, too.",
+    "Keep the members together in the next run of the track, too. A proposal that is decided on can"
+    " be locked; to lock what is locked changes nothing.",
     is_locked=True,
 )
 _mount_lock(
     "unlock",
     "Unlock a proposal",
-    "Let the next run decide freely about the members again.",
+    "Let the next run decide freely about the members again, whatever was decided on the proposal"
+    " since. To unlock what is not locked changes nothing.",
     is_locked=False,
 )
 

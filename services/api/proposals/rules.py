@@ -34,6 +34,8 @@ class ProposalAction(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     SWAP = "swap"
+    LOCK = "lock"
+    UNLOCK = "unlock"
     PUBLISH = "publish"
     CONSENT = "consent"
     DECLINE = "decline"
@@ -60,7 +62,7 @@ _ASKED = Declaration("proposal.answer", Scope.MENTORSHIPS_WRITE)
 
 NEEDS: Mapping[ProposalAction, Declaration] = MappingProxyType(
     {
-        **dict.fromkeys((_A.APPROVE, _A.REJECT, _A.SWAP), _COORDINATOR),
+        **dict.fromkeys((_A.APPROVE, _A.REJECT, _A.SWAP, _A.LOCK, _A.UNLOCK), _COORDINATOR),
         **dict.fromkeys((_A.CONSENT, _A.DECLINE), _ASKED),
     }
 )
@@ -112,7 +114,9 @@ class Draft:
     mentorship_id: UUID | None = None
 
 
-def next_status(status: ProposalStatus, action: ProposalAction) -> ProposalStatus:
+def next_status(
+    status: ProposalStatus, action: ProposalAction, *, is_locked: bool = False
+) -> ProposalStatus:
     """Return the state after the action; an illegal one is a `ConflictError`."""
     try:
         return TRANSITIONS[status, action]
@@ -120,18 +124,24 @@ def next_status(status: ProposalStatus, action: ProposalAction) -> ProposalStatu
         raise ConflictError(
             f"A proposal that is {status} cannot be changed by {action}.",
             code="invalid_transition",
-            allowed=allowed_actions(status),
+            allowed=allowed_actions(status, is_locked=is_locked),
         ) from None
 
 
 def allowed_actions(status: ProposalStatus, *, is_locked: bool = False) -> list[ProposalAction]:
-    """Return what somebody may ask for next: who is locked together changes no places."""
+    """Return what somebody may ask for next: who is locked together changes no places.
+
+    A lock is no state, so it stays with a proposal that is decided on, or that was put aside.
+    """
     kept = {ProposalAction.SWAP} if is_locked else set()
-    return [
+    steps = [
         action
         for state, action in TRANSITIONS
         if state is status and action not in AUTOMATIC | kept
     ]
+    if is_locked:
+        return [*steps, ProposalAction.UNLOCK]
+    return [*steps, ProposalAction.LOCK] if status in OPEN else steps
 
 
 def require_matching(status: ProgramStatus) -> None:

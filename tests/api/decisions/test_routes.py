@@ -349,8 +349,8 @@ async def test_who_is_locked_together_changes_no_places(world: World) -> None:
     )
 
     assert (first["allowed"], locked["allowed"]) == (
-        ["approve", "reject", "swap"],
-        ["approve", "reject"],
+        ["approve", "reject", "swap", "lock"],
+        ["approve", "reject", "unlock"],
     )
     assert (refused.status_code, refused.json()["code"]) == (409, "proposal_locked")
     assert [one["pointer"] for one in refused.json()["errors"]] == ["#/with_proposal_id"]
@@ -362,13 +362,29 @@ async def test_a_proposal_is_locked_and_unlocked_while_it_is_open(world: World) 
     pool = await waiting(world)
     proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
 
-    locked = await pool.act(proposal, "lock")
-    unlocked = await pool.act(proposal, "unlock")
+    locked = [await pool.act(proposal, "lock") for _ in range(2)]
+    unlocked = [await pool.act(proposal, "unlock") for _ in range(2)]
     await pool.act(proposal, "reject")
     late = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/lock")
 
-    assert (locked["is_locked"], unlocked["is_locked"]) == (True, False)
+    assert locked[0] == locked[1]
+    assert unlocked[0] == unlocked[1]
+    assert (locked[0]["is_locked"], unlocked[0]["is_locked"]) == (True, False)
+    assert locked[0]["allowed"] == ["approve", "reject", "unlock"]
+    assert unlocked[0]["allowed"] == proposal["allowed"]
     assert (late.status_code, late.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_a_refusal_names_the_lock_among_what_can_be_done(world: World) -> None:
+    pool = await waiting(world)
+    proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
+    await pool.act(proposal, "lock")
+    await pool.act(proposal, "approve")
+
+    again = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve")
+
+    assert (again.status_code, again.json()["code"]) == (409, "invalid_transition")
+    assert again.json()["allowed"] == ["consent", "decline", "unlock"]
 
 
 async def test_a_stale_version_is_not_decided_on(world: World) -> None:

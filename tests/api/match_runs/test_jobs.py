@@ -321,7 +321,7 @@ async def test_what_was_only_simulated_is_not_decided_on(world: World, desk: Des
         (409, "invalid_transition")
     ] * 4
     [real, _] = await pool.proposals_of(await pool.reviewed(desk))
-    assert real["allowed"] == ["approve", "reject", "swap"]
+    assert real["allowed"] == ["approve", "reject", "swap", "lock"]
 
 
 async def test_nobody_is_proposed_within_their_reporting_line(world: World, desk: Desk) -> None:

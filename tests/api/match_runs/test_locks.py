@@ -249,10 +249,28 @@ async def test_a_dry_run_neither_takes_a_lock_nor_gives_one(world: World, desk: 
     assert not any(one["is_locked"] for one in await pool.proposals_of(again))
 
 
-async def test_a_proposal_that_was_only_simulated_is_not_locked(world: World, desk: Desk) -> None:
+@pytest.mark.parametrize("action", ["lock", "unlock"])
+async def test_a_proposal_that_was_only_simulated_is_not_locked(
+    world: World, desk: Desk, action: str
+) -> None:
     pool = await waiting(world)
-    shown = (await pool.proposals_of(await pool.reviewed(desk, mode="dry_run")))[0]
+    _run, mentor, mentee = await locked_pair(pool, desk)
+    dry = await pool.proposals_of(await pool.reviewed(desk, mode="dry_run"))
+    [shown] = together(dry, mentor, mentee)
 
-    refused = await pool.coordinator.post(f"/v1/proposals/{shown['id']}/lock")
+    refused = await pool.coordinator.post(f"/v1/proposals/{shown['id']}/{action}")
 
+    assert (shown["is_locked"], shown["allowed"]) == (True, [])
     assert (refused.status_code, refused.json()["code"]) == (409, "invalid_transition")
+
+
+async def test_what_was_put_aside_can_lose_its_lock(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run, mentor, mentee = await locked_pair(pool, desk)
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+    [aside] = together(await pool.proposals_of(run), mentor, mentee)
+
+    unlocked = await pool.act(aside, "unlock")
+
+    assert (aside["status"], aside["allowed"]) == ("rejected", ["unlock"])
+    assert (unlocked["is_locked"], unlocked["allowed"]) == (False, [])

@@ -70,8 +70,23 @@ def test_members_read_particulars_of_what_they_share_only() -> None:
 
 
 def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
-    assert rules.allowed_actions(ProposalStatus.APPROVED) == ["reject", "swap"]
+    assert rules.allowed_actions(ProposalStatus.APPROVED) == ["reject", "swap", "lock"]
     assert rules.allowed_actions(ProposalStatus.AWAITING_PEOPLE) == ["consent", "decline"]
+
+
+@pytest.mark.parametrize(
+    ("status", "unlocked", "locked"),
+    [
+        (ProposalStatus.PROPOSED, ["approve", "reject", "swap", "lock"], ["approve", "reject"]),
+        (ProposalStatus.ACCEPTED, [], []),
+        (ProposalStatus.REJECTED, [], []),
+    ],
+)
+def test_a_lock_is_set_while_one_decides_and_taken_away_at_any_time(
+    status: ProposalStatus, unlocked: list[str], locked: list[str]
+) -> None:
+    assert rules.allowed_actions(status) == unlocked
+    assert rules.allowed_actions(status, is_locked=True) == [*locked, "unlock"]
 
 
 @pytest.mark.parametrize("status", ProgramStatus)
