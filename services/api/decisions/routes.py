@@ -419,7 +419,10 @@ async def approve_proposal(
     resources: ResourcesDep,
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Hold the members' places. People are asked when the run is published, else at once."""
+    """Hold the members' places. People are asked when the run is published, else at once.
+
+    So they are asked at once where the run was published before, and where there is no run.
+    """
     proposal = await operations.approve(
         session,
         actor=actor,

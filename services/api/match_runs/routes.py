@@ -491,7 +491,9 @@ async def publish_match_run(
 ) -> Response:
     """Ask the people of every approved proposal; this is the first moment they hear of it.
 
-    Proposals you have not decided on stay; approving one later asks its people at once.
+    Proposals you have not decided on stay: nobody is asked about them, and `proposals_by_status`
+    of the answer counts them as `proposed`. Approving one later asks its people at once; rejecting
+    it tells nobody. A published run is neither repeated nor discarded.
     """
     run = await operations.publish(
         session,

@@ -221,7 +221,17 @@ class RunView(TypedDict):
         list[UnmatchedView], MaxLen(1000), Field(description="The first 1000; see the count.")
     ]
     unmatched_count: Count
-    proposals_by_status: Annotated[dict[str, Count], Field(max_length=10)]
+    proposals_by_status: Annotated[
+        dict[str, Count],
+        Field(
+            max_length=10,
+            description=(
+                "How many proposals of the run are in each state now. Those that are `proposed` "
+                "wait for a decision, also once the run is published."
+            ),
+            examples=[{"proposed": 2, "awaiting_people": 11}],
+        ),
+    ]
     failure_code: Annotated[str, Field(max_length=64)] | None
     failure_errors: Annotated[
         list[FailureView],

@@ -382,6 +382,26 @@ async def test_published_proposals_ask_their_people_and_begin_mentorships(
     assert mentorship.status_code in {200, 404}
 
 
+async def test_who_is_undecided_at_publication_is_asked_once_approved(
+    world: World, desk: Desk
+) -> None:
+    pool = await waiting(world, mentors=3, mentees=3)
+    run = await pool.reviewed(desk)
+    first, late, never = await pool.proposals_of(run)
+    await pool.act(first, "approve")
+
+    published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+    undecided = await pool.proposals_of(run, status="proposed")
+    approved = await pool.act(late, "approve")
+    rejected = await pool.act(never, "reject")
+
+    assert published["proposals_by_status"] == {"awaiting_people": 1, "proposed": 2}
+    assert {one["id"] for one in undecided} == {late["id"], never["id"]}
+    assert (approved["status"], rejected["status"]) == ("awaiting_people", "rejected")
+    assert all(one["is_asked"] for one in approved["members"])
+    assert [one["is_asked"] for one in rejected["members"]] == [False, False]
+
+
 async def test_who_was_together_is_remembered_even_without_the_mentorship(
     world: World, desk: Desk, work: Bench
 ) -> None:
