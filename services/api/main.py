@@ -98,9 +98,10 @@ PRODUCT = Product(
     summary="Everything a workplace mentoring program needs, as an API.",
     description=(
         "Front ends and integrations build on this API: people, programs, matching with reasons,"
-        " mentorships, meetings and events. Changes name the version they saw (`If-Match`),"
-        " repeated requests have one effect (`Idempotency-Key`), refusals are problem documents"
-        " with stable codes. Idempotency-Key and RateLimit follow drafts of the IETF."
+        " mentorships, meetings and events. `PATCH`, `PUT` and `DELETE` name the version they saw"
+        " (`If-Match`), and a `POST` that takes a step may; repeated requests have one effect"
+        " (`Idempotency-Key`), refusals are problem documents with stable codes. Idempotency-Key"
+        " and RateLimit follow drafts of the IETF."
     ),
     contact={
         "name": "Mentoring maintainers",

@@ -90,8 +90,11 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Json]]:
 
 def _refine(path: str, method: str, operation: Json) -> None:
     parameters = operation.setdefault("parameters", [])
+    # A PUT that may create takes either of two, which no document can say.
+    may_create = any(one["name"] == "If-None-Match" for one in parameters)
     for parameter in parameters:
-        _required_version(parameter, method)
+        if not may_create:
+            _required_version(parameter, method)
         _described(parameter)
     _plain_body(operation)
     is_public = not operation.get("security")
@@ -393,7 +396,7 @@ _WORDS = {
     "412": "It has changed since; the current version is in `ETag`.",
     "413": "The body is too large.",
     "415": "The body has another media type than the operation reads.",
-    "428": "Say which version you change, as `If-Match`.",
+    "428": "Say which version you change, as `If-Match`; a first PUT takes `If-None-Match: *`.",
     "429": "Too many requests.",
     "500": "Something went wrong on our side.",
     "503": "Something needed does not answer; try again.",

@@ -85,6 +85,21 @@ def test_every_operation_publishes_its_refusals_as_problems(api: FastAPI) -> Non
                 assert set(shared["content"]) == {problems.MEDIA_TYPE}, (path, method, status)
 
 
+def test_a_change_requires_its_version_unless_it_may_create(api: FastAPI) -> None:
+    required = {}
+    for path, method, operation in operations(published(api)):
+        given = {one["name"]: one.get("required", False) for one in operation.get("parameters", ())}
+        if "If-Match" in given:
+            required[method, path] = given["If-Match"]
+            may_create = method == "put" and "If-None-Match" in given
+            is_step = method == "post"
+            assert given["If-Match"] is not (may_create or is_step), (method, path)
+
+    assert not required["put", "/participants/{participant_id}/preferences"]
+    assert required["patch", "/participants/{participant_id}"]
+    assert not required["post", "/proposals/{proposal_id}/approve"]
+
+
 def test_every_string_list_and_number_is_bounded(api: FastAPI) -> None:
     unbounded = list(_unbounded(published(api)["components"]["schemas"], "schemas"))
     assert unbounded == []
