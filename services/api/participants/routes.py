@@ -180,7 +180,10 @@ async def register_participant(
     now: NowDep,
     body: ParticipantCreate,
 ) -> Response:
-    """Start a registration. Everybody registers themselves; staff and services also others."""
+    """Start a registration. Everybody registers themselves; staff and services also others.
+
+    What they start for somebody is that person's to submit, with a token of their own.
+    """
     participant = await operations.register(
         session,
         actor=actor,
@@ -348,7 +351,10 @@ async def submit_participant(
     body: Submission,
     if_match: IfMatchDep = None,
 ) -> Response:
-    """Hand your registration in, once you have seen what others will see of you."""
+    """Hand your registration in, once you have seen what others will see of you.
+
+    Nobody does that for somebody else: it takes the token of the person, not one of staff or a key.
+    """
     participant = await operations.submit(
         session,
         actor=actor,
