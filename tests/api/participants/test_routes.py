@@ -253,6 +253,43 @@ async def test_others_see_who_takes_part_but_not_their_answers(world: World) -> 
     assert (await mentee.client.post(f"{mentor.path}/withdraw")).status_code == 403
 
 
+OF_ONESELF = ("preferences", "shortlist", "suggestions")
+
+
+async def test_what_is_for_somebody_else_tells_no_more_than_that_they_take_part(
+    world: World,
+) -> None:
+    offer = await open_registration(world)
+    mentor = await take_part(world, offer, "mentor")
+    mentee = await take_part(world, offer, "mentee")
+    waiting = await register(world, offer, "mentee")
+    unknown = f"/v1/participants/{ids.format_id('participant', ids.new_id())}"
+
+    known = await mentor.client.get(mentee.path)
+    refused = [await mentor.client.get(f"{mentee.path}/{one}") for one in OF_ONESELF]
+    hidden = [await _told_of(mentor, waiting.path), await _told_of(mentor, unknown)]
+    await post(mentee.client, f"{mentee.path}/withdraw", {})
+    gone = await _told_of(mentor, mentee.path)
+
+    assert known.status_code == 200
+    assert [one.status_code for one in refused] == [403] * len(OF_ONESELF)
+    assert {status for status, _detail in hidden[0]} == {404}
+    assert hidden[0] == hidden[1] == gone
+
+
+async def _told_of(somebody: Somebody, path: str) -> list[tuple[int, str]]:
+    """Return what somebody is told of a participant, and of all that is for that one alone."""
+    new = {"If-None-Match": "*"}
+    marked = f"{path}/shortlist/{somebody.participant['id']}"
+    answers = [
+        await somebody.client.get(path),
+        *[await somebody.client.get(f"{path}/{one}") for one in OF_ONESELF],
+        await somebody.client.put(f"{path}/preferences", json=PREFERENCES, headers=new),
+        await somebody.client.put(marked, json={"mark": "favorite"}, headers=new),
+    ]
+    return [(one.status_code, one.json()["detail"]) for one in answers]
+
+
 async def test_preferences_are_for_oneself_and_coordinators(world: World) -> None:
     offer = await open_registration(world)
     mentor = await take_part(world, offer, "mentor")
