@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from services.api.pools import rules as pools
@@ -23,6 +24,17 @@ MENTORING = (TrackRole.MENTOR, TrackRole.MENTEE)
 
 PART_OF: Mapping[str, str] = {"weights": "#/policy/soft", "floor": "#/policy/floor"}
 """Where a doubt lies that is about no rule."""
+
+DECIDED: Mapping[tuple[str, str], int] = MappingProxyType(
+    {
+        ("attribute_equal", "attribute_equal"): 1,
+        ("attribute_equal", "attribute_different"): 0,
+        ("attribute_different", "attribute_different"): 1,
+        ("attribute_different", "attribute_equal"): 0,
+        ("location", "attribute_equal"): 1,
+    }
+)
+"""What a criterion is for all whom a hard rule on the same attribute lets be, if it is known."""
 
 SKILLS = (
     *("Leadership", "Public speaking", "Negotiation", "Data analysis", "Python", "Finance"),
@@ -187,6 +199,8 @@ def findings(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> list[Findi
             for index, one in enumerate(policy["soft"])
             if not one["weight"]
         ),
+        *_listed_twice(policy),
+        *_decided_by_rules(policy),
         *_without_effect(answer, policy),
         *_failed_tests(answer, policy),
     ]
@@ -213,6 +227,41 @@ def _place_of(doubt: Reason, answer: PolicyCheckAnswer, policy: Mapping[str, Any
             if one["rule"] == doubt.rule and (part == "soft" or one["params"] == doubt.params):
                 return f"#/policy/{part}/{index}"
     return PART_OF.get(doubt.rule, "#/policy")
+
+
+def _listed_twice(policy: Mapping[str, Any]) -> Iterator[Finding]:
+    """Tell of criteria that stand there once more with the same params: their weights add up."""
+    weighed = [(index, one) for index, one in enumerate(policy["soft"]) if one["weight"]]
+    for index, one in weighed:
+        same = [
+            (place, other)
+            for place, other in weighed
+            if (other["rule"], other["params"]) == (one["rule"], one["params"])
+        ]
+        first = same[0][0]
+        if index != first:
+            params = {
+                "first": f"#/policy/soft/{first}",
+                "weight": sum(other["weight"] for _place, other in same),
+            }
+            place = f"#/policy/soft/{index}"
+            yield Finding("doubt", one["rule"], "doubt.listed_twice", params, place)
+
+
+def _decided_by_rules(policy: Mapping[str, Any]) -> Iterator[Finding]:
+    """Tell of criteria that say nothing, because of a hard rule all pairs that may be are alike."""
+    for index, one in enumerate(policy["soft"]):
+        for hard in policy["hard"]:
+            value = DECIDED.get((one["rule"], hard["rule"]))
+            attribute = _attribute_of(one)
+            if one["weight"] and value is not None and hard["params"].get("attribute") == attribute:
+                params = {"by": hard["rule"], "attribute": attribute, "value": value}
+                place = f"#/policy/soft/{index}"
+                yield Finding("doubt", one["rule"], "doubt.decided_by_rule", params, place)
+
+
+def _attribute_of(one: Mapping[str, Any]) -> Any:
+    return "location" if one["rule"] == "location" else one["params"].get("attribute")
 
 
 def _without_effect(answer: PolicyCheckAnswer, policy: Mapping[str, Any]) -> Iterator[Finding]:

@@ -99,6 +99,69 @@ async def test_grades_that_contradict_each_other_are_found_without_people(world:
     ]
 
 
+async def test_a_criterion_that_is_listed_twice_is_found_with_what_it_weighs(world: World) -> None:
+    offer = await draft(world)
+    near = {"rule": "level_distance", "weight": 10, "params": {"ideal": 2}}
+    apart, idle = near | {"params": {"ideal": 3}}, near | {"weight": 0}
+    soft = [near, *PLAIN["soft"], apart, near | {"weight": 30}, near, idle]
+
+    answer = await post(offer.coordinator, "/v1/policy-checks", {"policy": {"soft": soft}})
+
+    twice = [one for one in answer["findings"] if one["key"] == "doubt.listed_twice"]
+    places = [len(soft) - 3, len(soft) - 2]
+    assert answer["valid"]
+    assert [one["pointer"] for one in twice] == [f"#/policy/soft/{place}" for place in places]
+    assert [(one["rule"], one["params"]) for one in twice] == [
+        ("level_distance", {"first": "#/policy/soft/0", "weight": 50})
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "value"),
+    [
+        ("attribute_equal", "attribute_equal", 1),
+        ("attribute_equal", "attribute_different", 0),
+        ("attribute_different", "attribute_different", 1),
+        ("attribute_different", "attribute_equal", 0),
+    ],
+)
+async def test_a_criterion_that_a_hard_rule_decides_is_found(
+    world: World, soft: str, hard: str, value: int
+) -> None:
+    offer = await draft(world)
+    criteria = [
+        *PLAIN["soft"],
+        {"rule": soft, "weight": 30, "params": {"attribute": "team"}},
+        {"rule": soft, "weight": 30, "params": {"attribute": "department"}},
+    ]
+    rules = [{"rule": hard, "params": {"attribute": "department"}}]
+
+    answer = await post(
+        offer.coordinator, "/v1/policy-checks", {"policy": {"soft": criteria, "hard": rules}}
+    )
+
+    [found] = answer["findings"]
+    assert answer["valid"]
+    assert (found["key"], found["rule"]) == ("doubt.decided_by_rule", soft)
+    assert found["pointer"] == f"#/policy/soft/{len(criteria) - 1}"
+    assert found["params"] == {"by": hard, "attribute": "department", "value": value}
+
+
+@pytest.mark.parametrize(("hard", "found"), [("attribute_equal", 1), ("attribute_different", 0)])
+async def test_one_place_leaves_nothing_to_weigh_of_places(
+    world: World, hard: str, found: int
+) -> None:
+    offer = await draft(world)
+    policy = {
+        "hard": [{"rule": hard, "params": {"attribute": "location"}}],
+        "soft": [*PLAIN["soft"], {"rule": "location", "weight": 30}],
+    }
+
+    answer = await post(offer.coordinator, "/v1/policy-checks", {"policy": policy})
+
+    assert [one["key"] for one in answer["findings"]] == ["doubt.decided_by_rule"] * found
+
+
 async def test_a_policy_that_could_not_be_stored_is_not_valid(world: World) -> None:
     offer = await draft(world)
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from services.api.pools import rules as pools
 from services.api.programs.rules import TrackRole
 from services.api.simulations import rules
+from services.matching import constraints, scoring
 from shared.errors import ConflictError, InvalidError
 from shared.schemas.matching import Problem
 
@@ -64,6 +66,35 @@ def test_more_pairs_than_a_request_may_try_are_refused(monkeypatch: pytest.Monke
         assert [(one.pointer, one.code) for one in refused.value.errors] == [
             ("#/synthetic", "too_many_pairs")
         ]
+
+
+@pytest.mark.parametrize(("soft", "hard"), rules.DECIDED)
+@pytest.mark.parametrize("unknown", ["passes", "fails"])
+def test_matching_gives_what_a_hard_rule_decides(soft: str, hard: str, unknown: str) -> None:
+    places = [None, "Site, Rome, Italy", "site, rome, italy", "Oslo, Norway", "Norway"]
+    everybody = range(len(places))
+    problem = Problem.model_validate(
+        {
+            "format": "one_to_one",
+            "policy": {"soft": [{"rule": "path_fit", "weight": 1}]},
+            "participants": {"id": [str(one) for one in everybody], "location": places},
+            "places": {"participant": [], "role": [], "capacity": []},
+        }
+    )
+    params = {"attribute": "location", "unknown": unknown}
+    pairs = np.indices((len(places), len(places))).reshape(2, -1)
+
+    apart = constraints.RULES[hard].apart(problem, everybody, everybody, params).pairs(*pairs)
+    fit = scoring.CRITERIA[soft].fit(problem, everybody, everybody, params).pairs(*pairs)
+
+    known = {float(one) for one, pair in zip(fit, pairs.T, strict=True) if pair.all()}
+    let_be = {
+        (bool(pair.all()), float(one))
+        for one, is_apart, pair in zip(fit, apart, pairs.T, strict=True)
+        if not is_apart
+    }
+    assert known >= {0.0, 1.0}
+    assert let_be - {(False, 0.0)} == {(True, float(rules.DECIDED[soft, hard]))}
 
 
 def test_a_format_without_one_pool_is_not_tried() -> None:
