@@ -10,7 +10,7 @@ import importlib
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -400,11 +400,10 @@ def rules_of_circle(model: Any, people: People, column: list[Any]) -> list[Any]:
 # Flash and roulette.
 
 
-def flash_rows() -> list[Figure]:
+def flash_rows() -> Iterator[Figure]:
     """Flash schedules: of the bound, where everybody is there and where one in eight is not."""
     chance = np.random.default_rng(SEED)
     scores = peer_scores(400)[:100, 100:]
-    found = []
     for absent in (0.0, 0.125):
         mentors = Side(chance.integers(8, 11, 100), chance.random((100, 10)) >= absent)
         mentees = Side(chance.integers(2, 5, 300), chance.random((300, 10)) >= absent)
@@ -414,13 +413,12 @@ def flash_rows() -> list[Figure]:
             f"flash, 100 x 300 in 10 rounds, {absent:.1%} absent, % of the bound ({schedule.kind})"
         )
         bar = 99.8 if absent else 100.0
-        found.append(Figure(work, round(share, 4), None, None, f">= {bar:g}", share >= bar))
+        yield Figure(work, round(share, 4), None, None, f">= {bar:g}", share >= bar)
         spent = seconds(partial(flash.plan, scores, mentors, mentees), 3)
-        found.append(at_most("the same, s", spent, 1))
-    return found
+        yield at_most("the same, s", spent, 1)
 
 
-BENCHES = (
+BENCHES: tuple[Callable[[], Iterable[Figure]], ...] = (
     stable_rows,
     large_stable_rows,
     peer_rows,
@@ -430,24 +428,22 @@ BENCHES = (
 )
 
 
-def measure() -> tuple[list[Figure], list[str]]:
-    """Return the rows, and the peers that are not installed."""
+def rows(skip: Callable[[str], None]) -> Iterator[Figure]:
+    """Yield the rows; peers that are missing are skipped."""
     for module in (stable, peers, circles, flash, roulette):
         module.warm()
-    rows, skipped = [], []
     for bench in BENCHES:
         try:
-            rows += bench()
+            yield from bench()
         except SkippedError as missing:
-            skipped.append(str(missing))
-    return rows, skipped
+            skip(str(missing))
 
 
 def main(*, as_json: bool) -> int:
     """Run the bench; the exit code says whether every bar was met."""
-    rows, skipped = measure()
-    report.show(rows, as_json=as_json, rounds=ROUNDS, skipped=skipped)
-    return 0 if report.all_met(rows) else 1
+    skipped = list[str]()
+    told = report.tell(rows(skipped.append), as_json=as_json, rounds=ROUNDS, skipped=skipped)
+    return 0 if report.all_met(told) else 1
 
 
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ def solve_anew(problem: Problem) -> Assignment:
     )
 
 
-def change_rows() -> list[Row]:
-    """Return what single changes cost, by kind, with room for all and with too little."""
-    rows = []
+def change_rows() -> Iterator[Row]:
+    """Yield what single changes cost, by kind, with room for all and with too little."""
     for name, most_first, most_second in (("slack", 1, 5), ("tight", 3, 3)):
         size = 10_000
         problem = markets.problem_of(
@@ -98,9 +97,8 @@ def change_rows() -> list[Row]:
         cold, _ = spent(partial(solve_anew, problem))
         market = Market(problem)
         for kind, times in timed_changes(market, problem).items():
-            rows.append(_change_row(f"one change, {name}: {kind} (ms)", times, cold))
+            yield _change_row(f"one change, {name}: {kind} (ms)", times, cold)
         market.check()
-    return rows
 
 
 def _change_row(work: str, times: list[float], cold: float) -> Row:
@@ -147,10 +145,12 @@ def changes(problem: Problem) -> Iterator[tuple[str, Change]]:
         gone.add(columns[at])
 
 
-def rows() -> list[Row]:
-    """Return all figures of the kernel; it takes about twenty minutes."""
+def rows() -> Iterator[Row]:
+    """Yield all figures of the kernel; it takes about twenty minutes."""
     market.warm()
-    return [*(compare(*work) for work in WORK), *change_rows()]
+    for work in WORK:
+        yield compare(*work)
+    yield from change_rows()
 
 
 def main() -> int:
@@ -158,9 +158,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", dest="as_json")
     options = parser.parse_args()
-    found = rows()
-    report.show(found, as_json=options.as_json, rounds=ROUNDS, numpy=np.__version__)
-    return 0 if report.all_met(found) else 1
+    told = report.tell(rows(), as_json=options.as_json, rounds=ROUNDS, numpy=np.__version__)
+    return 0 if report.all_met(told) else 1
 
 
 if __name__ == "__main__":

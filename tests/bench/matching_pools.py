@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -119,9 +119,11 @@ def measured(who: str, size: int) -> dict[str, float]:
     return found
 
 
-def rows() -> tuple[list[Figure], list[str]]:
-    """Hold whole pools against peers, totals included; also the peers that were skipped."""
-    rows, skipped = [], [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
+def rows(skip: Callable[[str], None]) -> Iterator[Figure]:
+    """Hold whole pools against peers, totals included; peers that are missing are skipped."""
+    skipped = [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
+    for peer in skipped:
+        skip(peer)
     sizes = sorted({size for size, _ in BARS})
     for size in sizes:
         named = sorted({peer for (of, _), bars in BARS.items() if of == size for peer in bars})
@@ -130,11 +132,11 @@ def rows() -> tuple[list[Figure], list[str]]:
             own = measured(how, size)
             for peer, bar in BARS[size, how].items():
                 if peer in peers:
-                    rows.append(_row(size, how, own, (peer, peers[peer]), bar))
+                    yield _row(size, how, own, (peer, peers[peer]), bar)
     peak = measured("certified", MEMORY_SIZE)["megabytes"]
     work = f"certified, {MEMORY_SIZE:,} x {MEMORY_SIZE:,}: peak megabytes"
     limit = f"<= {MEMORY_BAR:g}"
-    return [*rows, Figure(work, round(peak), None, None, limit, peak <= MEMORY_BAR)], skipped
+    yield Figure(work, round(peak), None, None, limit, peak <= MEMORY_BAR)
 
 
 def _row(
