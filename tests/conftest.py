@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from fastapi import FastAPI
 
+from services.api.resources import WorkerResources, open_worker_resources
 from tests.support.apps import World, api_settings, found_world, running_api
 from tests.support.database import Databases, migrated
 from tests.support.notifications import beside
@@ -39,6 +40,13 @@ async def api(databases: Databases) -> AsyncIterator[FastAPI]:
     """Run the api on that server, with notifications beside it."""
     async with running_api(api_settings(databases)) as app, beside(app, databases):
         yield app
+
+
+@pytest.fixture(scope="session")
+async def worker(databases: Databases) -> AsyncIterator[WorkerResources]:
+    """Open what background work stands on, beside the application."""
+    async with open_worker_resources(api_settings(databases)) as opened:
+        yield opened
 
 
 @pytest.fixture

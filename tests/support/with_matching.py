@@ -6,6 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.api.match_runs.jobs import QUEUE, RETRYING, Desk, turn
+from services.api.resources import WorkerResources
 from tests.support.apps import World, api_settings, running_api
 from tests.support.database import Databases
 from tests.support.matching_server import Matching, running_matching
@@ -28,10 +29,9 @@ async def api(databases: Databases, matching: Matching) -> AsyncIterator[FastAPI
 
 
 @pytest.fixture
-async def work(databases: Databases, world: World) -> AsyncIterator[Bench]:
+def work(worker: WorkerResources, world: World) -> Bench:
     """Return a worker beside the api."""
-    async with bench(databases, world) as made:
-        yield made
+    return bench(worker, world)
 
 
 @pytest.fixture

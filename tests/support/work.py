@@ -1,8 +1,6 @@
 """Background work as tests drive it: turn by turn, on a clock that moves when told to."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,14 +9,12 @@ from sqlalchemy import text
 
 from services.api.events import operations as events
 from services.api.organizations.tables import Organization
-from services.api.resources import WorkerResources, open_worker_resources
-from services.api.settings import ApiSettings
+from services.api.resources import WorkerResources
 from shared import ids
 from shared.clock import system_clock
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
-from tests.support.apps import World, api_settings
-from tests.support.database import Databases
+from tests.support.apps import World
 
 
 class WorkerDiedError(BaseException):
@@ -70,14 +66,11 @@ class Bench:
         return made
 
 
-@asynccontextmanager
-async def bench(
-    databases: Databases, world: World, *, settings: ApiSettings | None = None
-) -> AsyncIterator[Bench]:
-    """Open a worker beside the application, on a clock of its own."""
+def bench(worker: WorkerResources, world: World) -> Bench:
+    """Let a worker serve an organization, on a clock of its own."""
     clock = MovableClock()
-    async with open_worker_resources(settings or api_settings(databases), clock=clock) as resources:
-        yield Bench(world, resources, clock)
+    database = replace(worker.database, clock=clock)
+    return Bench(world, replace(worker, database=database), clock)
 
 
 def soon(seconds: float = 0) -> datetime:

@@ -1,24 +1,22 @@
 """What the door remembered is forgotten when nobody can be waiting for it any more."""
 
 import secrets
-from collections.abc import AsyncIterator
 
 import pytest
 
 from services.api.access import jobs
+from services.api.resources import WorkerResources
 from shared import ids
 from tests.support.apps import World
-from tests.support.database import Databases
 from tests.support.work import Bench, bench
 
 NEW = {"given_name": "Ida", "family_name": "Own"}
 
 
 @pytest.fixture
-async def at_work(databases: Databases, world: World) -> AsyncIterator[Bench]:
+def at_work(worker: WorkerResources, world: World) -> Bench:
     """Open a worker for this organization."""
-    async with bench(databases, world) as opened:
-        yield opened
+    return bench(worker, world)
 
 
 async def ask(world: World, body: dict[str, str], key: str) -> str | None:

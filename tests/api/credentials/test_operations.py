@@ -1,12 +1,13 @@
 """What ends when somebody loses something, and who is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from services.api.feed.jobs import Relay, relay
+from services.api.resources import WorkerResources
 from shared import ids
 from tests.api.credentials.test_routes import (
     events_of,
@@ -19,17 +20,15 @@ from tests.api.credentials.test_routes import (
     token,
 )
 from tests.support.apps import World, client
-from tests.support.database import Databases
 from tests.support.imports import csv, importing
 from tests.support.issuer import families, stored
 from tests.support.work import Bench, bench
 
 
 @pytest.fixture
-async def beside(world: World, databases: Databases) -> AsyncIterator[Bench]:
+def beside(worker: WorkerResources, world: World) -> Bench:
     """Open a worker beside the application."""
-    async with bench(databases, world) as opened:
-        yield opened
+    return bench(worker, world)
 
 
 async def second_admin(world: World) -> tuple[str, World]:

@@ -1,7 +1,6 @@
 """Reactions to facts: once per fact, in order per aggregate, one failing alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import UUID
 
@@ -12,20 +11,19 @@ from services.api.events import operations as events
 from services.api.events.jobs import QUEUE, Consumers, consume
 from services.api.events.rules import CONSUMED, EVENT_TYPES
 from services.api.people import queries as people
+from services.api.resources import WorkerResources
 from services.api.worker import CONSUMERS, TIMERS
 from shared import ids
 from tests.support.apps import World, found_world
-from tests.support.database import Databases
 from tests.support.participants import take_part
 from tests.support.programs import open_registration
 from tests.support.work import Bench, WorkerDiedError, bench
 
 
 @pytest.fixture
-async def at_work(databases: Databases, world: World) -> AsyncIterator[Bench]:
+def at_work(worker: WorkerResources, world: World) -> Bench:
     """Return a worker of a fresh organization."""
-    async with bench(databases, world) as opened:
-        yield opened
+    return bench(worker, world)
 
 
 class Witness:
@@ -141,7 +139,7 @@ async def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_does_it_
 
 
 async def test_a_failing_organization_holds_up_no_other(
-    at_work: Bench, databases: Databases
+    at_work: Bench, worker: WorkerResources
 ) -> None:
     await leave(at_work.world)
     other = await found_world(at_work.world.app)
@@ -149,8 +147,7 @@ async def test_a_failing_organization_holds_up_no_other(
     failing, working = Witness(*(ValueError("always") for _ in range(9))), Witness()
 
     assert await react(at_work, failing) == 0
-    async with bench(databases, other) as beside:
-        assert await react(beside, working) == 1
+    assert await react(bench(worker, other), working) == 1
     assert working.told == [person_id]
 
 

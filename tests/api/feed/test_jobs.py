@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from services.api.clients import notifications as calls
 from services.api.feed import jobs, queries
 from services.api.feed.jobs import LEASE_SECONDS, Relay, give_back, relay, take
+from services.api.resources import WorkerResources
 from services.local import postgres
 from shared import ids
 from shared.errors import UnavailableError
@@ -102,11 +103,12 @@ async def notifications(databases: Databases) -> AsyncIterator[FastAPI]:
 
 
 @pytest.fixture
-async def line(databases: Databases, world: World, notifications: FastAPI) -> AsyncIterator[Line]:
+async def line(
+    worker: WorkerResources, databases: Databases, world: World, notifications: FastAPI
+) -> AsyncIterator[Line]:
     """Return the relay of a fresh organization."""
     client = client_of(notifications)
-    async with bench(databases, world) as at_work:
-        yield Line(at_work, databases, client)
+    yield Line(bench(worker, world), databases, client)
     await client.close()
 
 
@@ -313,7 +315,7 @@ async def test_two_relays_at_once_send_everything_in_order(
 
 
 async def test_one_organization_that_cannot_be_told_holds_up_no_other(
-    line: Line, monkeypatch: pytest.MonkeyPatch
+    line: Line, worker: WorkerResources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = await found_world(line.at_work.world.app)
     # Turns go by when a bucket was last served, and other tests serve with clocks that run ahead.
@@ -328,13 +330,13 @@ async def test_one_organization_that_cannot_be_told_holds_up_no_other(
         return await send(work, organization_id=organization_id, bucket=bucket)
 
     monkeypatch.setattr(jobs, "send", failing)
-    async with bench(line.databases, other) as beside:
-        # Organizations of other tests may wait too, so how many turns it takes is not known.
-        for _ in range(1000):
-            with suppress(ValueError):
-                await relay(line.relay)
-            waits = await beside.rows("SELECT 1 FROM outbox_message WHERE sent_at IS NULL")
-            if not waits:
-                break
+    beside = bench(worker, other)
+    # Organizations of other tests may wait too, so how many turns it takes is not known.
+    for _ in range(1000):
+        with suppress(ValueError):
+            await relay(line.relay)
+        waits = await beside.rows("SELECT 1 FROM outbox_message WHERE sent_at IS NULL")
+        if not waits:
+            break
     assert waits == []
     assert await line.unsent() > 0

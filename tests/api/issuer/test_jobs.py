@@ -1,11 +1,12 @@
 """What is over is deleted; what can still end something stays."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 from services.api.feed.jobs import Relay, relay
 from services.api.issuer import jobs
+from services.api.resources import WorkerResources
 from services.notifications.deliveries import jobs as deliveries
 from shared.clock import system_clock
 from tests.support.apps import World
@@ -24,10 +25,9 @@ TABLES = ("client_assertion", "authorization_code", "refresh_token", "refresh_fa
 
 
 @pytest.fixture
-async def at_work(databases: Databases, world: World) -> AsyncIterator[Bench]:
+def at_work(worker: WorkerResources, world: World) -> Bench:
     """Open a worker for this organization."""
-    async with bench(databases, world) as opened:
-        yield opened
+    return bench(worker, world)
 
 
 async def left(at_work: Bench) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.api.resources import WorkerResources
 from services.api.sandbox.jobs import QUEUE, Desk, turn
 from services.api.sandbox.queries import KEPT_WHOLE, emptied
 from services.api.timers import operations as timers
@@ -35,11 +36,10 @@ from tests.support.work import Bench, WorkerDiedError, bench
 
 
 @pytest.fixture
-async def at_work(api: FastAPI, databases: Databases) -> AsyncIterator[Bench]:
+async def at_work(api: FastAPI, databases: Databases, worker: WorkerResources) -> Bench:
     """Return a worker of a fresh sandbox, the only one whose clock is to move."""
     await hold_clocks(databases)
-    async with bench(databases, await found_world(api, kind="sandbox")) as opened:
-        yield opened
+    return bench(worker, await found_world(api, kind="sandbox"))
 
 
 async def hold_clocks(databases: Databases) -> None:
@@ -159,20 +159,20 @@ async def test_every_timer_fires_once_in_the_order_it_is_due(at_work: Bench) -> 
 
 
 async def test_six_months_at_once_equal_six_months_day_by_day(
-    at_work: Bench, databases: Databases
+    at_work: Bench, worker: WorkerResources
 ) -> None:
     await half_a_year_of_life(at_work)
     await advance(at_work, 182)
 
     other = await found_world(at_work.world.app, kind="sandbox")
-    async with bench(databases, other) as beside:
-        await half_a_year_of_life(beside)
-        for _ in range(182):
-            await beside.world.org_admin.post("/v1/sandbox/clock/advance", json={"days": 1})
-            while await turn(desk(beside)):
-                beside.clock.pass_time(0.3)
-        await finish(beside)
-        day_by_day = await told(beside)
+    beside = bench(worker, other)
+    await half_a_year_of_life(beside)
+    for _ in range(182):
+        await beside.world.org_admin.post("/v1/sandbox/clock/advance", json={"days": 1})
+        while await turn(desk(beside)):
+            beside.clock.pass_time(0.3)
+    await finish(beside)
+    day_by_day = await told(beside)
 
     at_once = await told(at_work)
     assert at_once == day_by_day

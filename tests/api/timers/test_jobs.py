@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.events import operations as events
 from services.api.organizations.tables import Organization
+from services.api.resources import WorkerResources
 from services.api.timers import operations as timers
 from services.api.timers.jobs import CLOCKS, QUEUE, TIMERS, fire_due
 from shared import ids
@@ -21,15 +21,13 @@ from shared.persistence import leases
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World, found_world
-from tests.support.database import Databases
 from tests.support.work import Bench, WorkerDiedError, bench, soon
 
 
 @pytest.fixture
-async def at_work(databases: Databases, world: World) -> AsyncIterator[Bench]:
+def at_work(worker: WorkerResources, world: World) -> Bench:
     """Return a worker of a fresh organization."""
-    async with bench(databases, world) as opened:
-        yield opened
+    return bench(worker, world)
 
 
 class Witness:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +11,7 @@ import pytest
 
 from services.api.integrations.imports import jobs
 from services.api.integrations.imports.operations import LeaseLostError
+from services.api.resources import WorkerResources
 from services.local import postgres
 from shared.persistence.leases import Claim
 from tests.support.apps import World
@@ -24,9 +24,8 @@ TEAM = [{"id": str(number), "boss": "1" if number > 1 else ""} for number in ran
 
 
 @pytest.fixture
-async def beside(world: World, databases: Databases) -> AsyncIterator[Bench]:
-    async with bench(databases, world) as opened:
-        yield opened
+def beside(worker: WorkerResources, world: World) -> Bench:
+    return bench(worker, world)
 
 
 @pytest.fixture

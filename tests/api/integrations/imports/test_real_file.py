@@ -2,15 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from services.api.integrations.files import rules as files
 from services.api.integrations.mappings import rules as mappings
+from services.api.resources import WorkerResources
 from tests.support.apps import World
-from tests.support.database import Databases
 from tests.support.imports import Importing, importing
 from tests.support.work import bench
 
@@ -30,10 +29,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-async def desk(world: World, databases: Databases) -> AsyncIterator[Importing]:
-    async with bench(databases, world) as beside:
-        document = json.loads(MAPPING.read_text())
-        yield await importing(world, beside.resources.database, document)
+async def desk(worker: WorkerResources, world: World) -> Importing:
+    document = json.loads(MAPPING.read_text())
+    return await importing(world, bench(worker, world).resources.database, document)
 
 
 async def test_everything_but_the_bad_rows_goes_in(desk: Importing) -> None:

@@ -1,14 +1,13 @@
 """Imports over HTTP: what is taken, what is refused at once, and who may see what."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from services.api.access.rules import Scope
+from services.api.resources import WorkerResources
 from tests.api.credentials.test_routes import narrowed
 from tests.support.apps import World, client, found_world
-from tests.support.database import Databases
 from tests.support.imports import Importing, csv, importing
 from tests.support.work import bench
 
@@ -16,9 +15,8 @@ ROW = {"id": "1"}
 
 
 @pytest.fixture
-async def desk(world: World, databases: Databases) -> AsyncIterator[Importing]:
-    async with bench(databases, world) as beside:
-        yield await importing(world, beside.resources.database)
+async def desk(worker: WorkerResources, world: World) -> Importing:
+    return await importing(world, bench(worker, world).resources.database)
 
 
 async def test_a_file_is_taken_and_says_how_it_was_read(desk: Importing) -> None:
@@ -179,7 +177,7 @@ async def test_a_run_in_work_cannot_be_replanned(desk: Importing) -> None:
 
 
 async def test_a_machine_imports_but_does_not_read_old_hr_values(
-    world: World, databases: Databases
+    world: World, worker: WorkerResources
 ) -> None:
     document = {
         "key": {"column": "id"},
@@ -190,10 +188,9 @@ async def test_a_machine_imports_but_does_not_read_old_hr_values(
             "grade": {"columns": ["title"]},
         },
     }
-    async with bench(databases, world) as beside:
-        desk = await importing(world, beside.resources.database, document)
-        await desk.bring(csv(ROW))
-        run = await desk.bring(csv({"id": "1", "title": "Lead"}), dry_run="true")
+    desk = await importing(world, bench(worker, world).resources.database, document)
+    await desk.bring(csv(ROW))
+    run = await desk.bring(csv({"id": "1", "title": "Lead"}), dry_run="true")
     machine = await world.add_key("imports:write")
 
     (seen,) = (await machine.get(f"/v1/sync-runs/{run['id']}/rows")).json()["items"]

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from services.api.feed.jobs import Relay, relay
+from services.api.resources import WorkerResources
 from services.api.sign_in.email_codes import jobs as email_codes
 from services.api.sign_in.email_codes import rules
 from services.local import postgres
@@ -98,31 +99,30 @@ async def notifications(databases: Databases, postbox: Postbox) -> AsyncIterator
         yield app
 
 
-async def posted(
-    world: World, databases: Databases, notifications: FastAPI, postbox: Postbox
-) -> AsyncIterator[Post]:
-    """Yield the way out of one organization."""
-    async with bench(databases, world) as at_work:
-        yield Post(await add_app(world), at_work, notifications, postbox, databases)
-
-
 @pytest.fixture
 async def post(
-    world: World, databases: Databases, notifications: FastAPI, postbox: Postbox
-) -> AsyncIterator[Post]:
+    world: World,
+    worker: WorkerResources,
+    databases: Databases,
+    notifications: FastAPI,
+    postbox: Postbox,
+) -> Post:
     """Return the way out of a fresh organization."""
-    async for one in posted(world, databases, notifications, postbox):
-        yield one
+    at_work = bench(worker, world)
+    return Post(await add_app(world), at_work, notifications, postbox, databases)
 
 
 @pytest.fixture
 async def sandbox(
-    api: FastAPI, databases: Databases, notifications: FastAPI, postbox: Postbox
-) -> AsyncIterator[Post]:
+    api: FastAPI,
+    worker: WorkerResources,
+    databases: Databases,
+    notifications: FastAPI,
+    postbox: Postbox,
+) -> Post:
     """Return the way out of a fresh sandbox."""
     world = await found_world(api, kind="sandbox")
-    async for one in posted(world, databases, notifications, postbox):
-        yield one
+    return Post(await add_app(world), bench(worker, world), notifications, postbox, databases)
 
 
 def parts_of(mail: EmailMessage) -> list[str]:

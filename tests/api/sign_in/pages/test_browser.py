@@ -16,6 +16,7 @@ from pytest_iam import Server, iam_configuration, iam_server, iam_server_port
 
 from services.api.access import codes
 from services.api.feed.jobs import Relay, relay
+from services.api.resources import WorkerResources
 from services.api.sign_in.requests.rules import COOKIE
 from services.notifications.deliveries import jobs as deliveries
 from shared.clock import system_clock
@@ -156,12 +157,12 @@ async def violations(page: Page) -> list[str]:
 
 
 async def test_a_person_signs_in_with_the_code_of_a_real_mail(
-    chromium: Browser, place: Place, databases: Databases
+    chromium: Browser, place: Place, databases: Databases, worker: WorkerResources
 ) -> None:
     person = await place.app.world.add_person(locale="en")
     async with opened(chromium, java_script_enabled=False) as (page, complaints):
         await at_code(page, place, person["email"])
-        code = await mailed(place, databases, person["email"])
+        code = await mailed(place, databases, worker, person["email"])
         await page.get_by_label("Code").fill(code)
         await page.get_by_role("button", name="Sign in").click()
         await page.get_by_role("heading", name="Back").wait_for()
@@ -174,13 +175,13 @@ async def test_a_person_signs_in_with_the_code_of_a_real_mail(
     assert me.json()["person"]["id"] == person["id"]
 
 
-async def mailed(place: Place, databases: Databases, email: str) -> str:
+async def mailed(place: Place, databases: Databases, worker: WorkerResources, email: str) -> str:
     """Send what waits through the relay, notifications and a mail server; return the code."""
     async with (
         running_postbox() as postbox,
         running_notifications(notifications_settings(databases, smtp_port=postbox.port)) as beside,
-        bench(databases, place.app.world) as at_work,
     ):
+        at_work = bench(worker, place.app.world)
         far = client_of(beside)
         work = Relay(at_work.resources.database, far, at_work.resources.pepper)
         while await relay(work, organization_id=at_work.organization_id):
