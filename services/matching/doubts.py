@@ -70,7 +70,11 @@ def of_pool(board: Board) -> list[Reason]:
         if height * width and one.index is not None and _forbids_all(board, one.apart)
     ]
     found += [
-        Reason(rule=one.rule.rule, key="doubt.same_for_everybody", params={"weight": weight})
+        Reason(
+            rule=one.rule.rule,
+            key="doubt.same_for_everybody",
+            params={**one.rule.params, "weight": weight},
+        )
         for one in board.soft
         if (weight := one.rule.weight) and height * width > 1 and _is_same(board, one.fit)
     ]

@@ -292,9 +292,10 @@ async def explain_pair(
 
     Members may ask about their own pair once they have been asked whether they agree: their
     proposal names its run. They are shown score and points of the criteria they may see, as if
-    there were no others, and `params` of what both share only; what could have been instead is
-    for coordinators. Circles are chosen as a whole and draws by chance, so their pairs answer 409
-    `not_explainable`. Who joins a group is a pair with its mentor.
+    there were no others, and `params` of what both share only. Which hard rules were set aside and
+    what could have been instead is for coordinators. Circles are chosen as a whole and draws by
+    chance, so their pairs answer 409 `not_explainable`. Who joins a group is a pair with its
+    mentor.
 
     With `what_if` coordinators are told what would change if these two had to be together: the
     total, exactly, and who would move from whom to whom. Members are not; for them it does nothing.
@@ -368,10 +369,10 @@ def _explanation(
         match_run_id=ids.format_id("match_run", run_id),
         participant_ids=[ids.format_id("participant", one) for one in pair],
         is_matched=shown["matched"],
-        is_allowed=shown["allowed"],
+        is_allowed=shown["allowed"] if decides else None,
         score=score,
         parts=[_part(one) for one in parts],
-        broken=[_reason(one if decides else proposal_rules.told(one)) for one in shown["broken"]],
+        broken=[_reason(one) for one in shown["broken"]] if decides else [],
         why_not=[_reason(one) for one in shown["why_not"]] if decides else [],
         alternatives=[_alternative(one) for one in shown["alternatives"]] if decides else [],
         what_if=_what_if(shown) if decides else None,

@@ -323,11 +323,13 @@ class ExplanationView(TypedDict):
     match_run_id: Annotated[str, PublicId("match_run")]
     participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(2)]
     is_matched: bool
-    is_allowed: bool
+    is_allowed: Annotated[bool | None, Field(description="Null for members.")]
     score: Figure
     parts: Annotated[list[PartView], MaxLen(50)]
     broken: Annotated[
-        list[ReasonView], MaxLen(50), Field(description="Hard rules that keep them apart.")
+        list[ReasonView],
+        MaxLen(50),
+        Field(description="Hard rules that keep them apart; none for members."),
     ]
     why_not: Annotated[list[ReasonView], MaxLen(50)]
     alternatives: Annotated[list[AlternativeView], MaxLen(50)]

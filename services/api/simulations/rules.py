@@ -222,9 +222,10 @@ def _place_of(doubt: Reason, answer: PolicyCheckAnswer, policy: Mapping[str, Any
         ]
         if found and found[0] is not None:
             return f"#/policy/hard/{found[0]}"
-    for part in ("hard", "soft"):
+    # A criterion may be named as a hard rule is.
+    for part in ("soft",) if doubt.key == "doubt.same_for_everybody" else ("hard", "soft"):
         for index, one in enumerate(policy[part]):
-            if one["rule"] == doubt.rule and (part == "soft" or one["params"] == doubt.params):
+            if one["rule"] == doubt.rule and one["params"].items() <= doubt.params.items():
                 return f"#/policy/{part}/{index}"
     return PART_OF.get(doubt.rule, "#/policy")
 

@@ -174,6 +174,18 @@ async def test_a_rule_that_a_later_policy_sets_against_a_lock_is_named(
     [former] = together(await pool.proposals_of(run), mentor, mentee)
     assert former["forced"] == []
 
+    await pool.publish(real)
+    pair = ",".join(one.participant["id"] for one in (mentor, mentee))
+    broken, allowed = {}, {}
+    for who, client in (("decides", pool.coordinator), ("member", mentee.client)):
+        answer = await client.get(
+            f"/v1/match-runs/{real['id']}/explanations", params={"pair": pair}
+        )
+        broken[who] = [one["rule"] for one in answer.json()["broken"]]
+        allowed[who] = answer.json()["is_allowed"]
+    assert broken == {"decides": ["shared_language"], "member": []}
+    assert allowed == {"decides": False, "member": None}
+
 
 async def test_no_force_overrules_who_ignores_whom(world: World, desk: Desk) -> None:
     pool = await waiting(world)

@@ -10,7 +10,7 @@ from services.api.programs.rules import TrackRole
 from services.api.simulations import rules
 from services.matching import constraints, scoring
 from shared.errors import ConflictError, InvalidError
-from shared.schemas.matching import Problem
+from shared.schemas.matching import PolicyCheckAnswer, Problem, Reason
 
 TERMS = {"format": "one_to_one", "seniority": "none"}
 POLICY: dict[str, Any] = {
@@ -95,6 +95,33 @@ def test_matching_gives_what_a_hard_rule_decides(soft: str, hard: str, unknown: 
     }
     assert known >= {0.0, 1.0}
     assert let_be - {(False, 0.0)} == {(True, float(rules.DECIDED[soft, hard]))}
+
+
+def test_a_doubt_lies_where_its_criterion_stands() -> None:
+    site, town = ({"attribute": one} for one in ("site", "town"))
+    same, path = "doubt.same_for_everybody", "path_fit"
+    policy: dict[str, Any] = {
+        "tests": [],
+        "hard": [{"rule": "attribute_equal", "params": town}],
+        "soft": [
+            {"rule": path, "weight": 1, "params": {}},
+            {"rule": "attribute_equal", "weight": 2, "params": site},
+            {"rule": "attribute_equal", "weight": 3, "params": town},
+        ],
+    }
+    answer = PolicyCheckAnswer(
+        valid=True,
+        faults=[],
+        warnings=[
+            Reason(rule=path, key=same, params={"weight": 1}),
+            Reason(rule="attribute_equal", key=same, params={**town, "weight": 3}),
+            Reason(rule="attribute_equal", key="doubt.contradiction", params=town),
+        ],
+    )
+
+    found = [one.pointer for one in rules.findings(answer, policy) if "decided" not in one.key]
+
+    assert found == ["#/policy/soft/0", "#/policy/soft/2", "#/policy/hard/0"]
 
 
 def test_a_format_without_one_pool_is_not_tried() -> None:
