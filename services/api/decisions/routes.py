@@ -66,6 +66,7 @@ router = door("match-runs")
 calling_router = calling_door("match-runs")
 
 READ, RUN = Scope.MATCHING_READ, Scope.MATCHING_RUN
+PAIR = 2
 
 
 def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
@@ -73,7 +74,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
     status = ProposalStatus(row["status"])
     facts = actor.facts(program_id=row["program_id"])
     decides = access.holds("proposal.list", facts)
-    score, parts = proposal_rules.shown(row["score"] or 0, row["parts"], decides=decides)
+    score, parts = _shown(row, decides=decides)
     is_asked = any(
         one["is_asked"] and UUID(str(one["person_id"])) == actor.person_id for one in row["members"]
     )
@@ -86,7 +87,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         track_id=ids.format_id("track", row["track_id"]),
         run_id=ids.format_optional("match_run", row["run_id"]),
         members=[_member(one, actor, decides=decides) for one in _in_order(row["members"])],
-        score=None if row["score"] is None else round(score),
+        score=score,
         parts=[_part(one) for one in parts],
         status=status,
         allowed=access.offered(
@@ -109,6 +110,16 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
             if decides or status is ProposalStatus.AWAITING_PEOPLE
         ],
     )
+
+
+def _shown(
+    row: Mapping[str, Any], *, decides: bool
+) -> tuple[int | None, Sequence[Mapping[str, Any]]]:
+    if len(row["members"]) > PAIR and not decides:
+        # Means, and one's own share of them can be asked for: of two, each knew the other's.
+        return None, proposal_rules.of_all(row["parts"])
+    score, parts = proposal_rules.shown(row["score"] or 0, row["parts"], decides=decides)
+    return None if row["score"] is None else round(score), parts
 
 
 def _present(value: Mapping[str, Any]) -> PresentMemberView:

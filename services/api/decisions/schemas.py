@@ -87,14 +87,18 @@ class ProposalView(TypedDict):
     track_id: Annotated[str, PublicId("track")]
     run_id: Annotated[str, PublicId("match_run")] | None
     members: Annotated[list[ProposalMemberView], MaxLen(101)]
-    score: Score | None
+    score: Annotated[
+        Score | None,
+        Field(description="Null where nothing computed one, and for members of more than two."),
+    ]
     parts: Annotated[
         list[PartView],
         MaxLen(50),
         Field(
             description=(
-                "What each criterion gave. Members read `params` of what they share only, and no "
-                "criterion that tells who marked whom."
+                "What each criterion gave; of more than two, the mean of all pairs. Members read "
+                "`params` of what they share only, and no criterion that tells who marked whom; of "
+                "more than two, what all have in common: their own part is in the explanation."
             )
         ),
     ]

@@ -322,7 +322,10 @@ class ExplanationView(TypedDict):
 
     match_run_id: Annotated[str, PublicId("match_run")]
     participant_ids: Annotated[list[Annotated[str, PublicId("participant")]], MaxLen(2)]
-    is_matched: bool
+    is_matched: Annotated[
+        bool,
+        Field(description="Whether the run put them together, whatever was swapped since."),
+    ]
     is_allowed: Annotated[bool | None, Field(description="Null for members.")]
     score: Figure
     parts: Annotated[list[PartView], MaxLen(50)]

@@ -94,6 +94,9 @@ Other particulars would tell of somebody's grade, of what they said for coordina
 much they want to be challenged.
 """
 
+OF_ONE = frozenset({"missing"})
+"""Particulars of it that are about one of them: what is wanted and not offered."""
+
 MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 REMIND_AFTER = timedelta(days=3)
 EXPIRE_AFTER = timedelta(days=7)
@@ -176,8 +179,9 @@ def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
 
 
 def told(reason: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a part or a broken rule as members read it: particulars only of what they share."""
-    return reason if reason["rule"] in SHARED else {**reason, "params": {}}
+    """Return a part as members read it: particulars only of what they share."""
+    params = reason["params"] if reason["rule"] in SHARED else {}
+    return {**reason, "params": {name: one for name, one in params.items() if name not in OF_ONE}}
 
 
 def shown(
@@ -202,6 +206,11 @@ def shown(
         for one in seen
     ]
     return round(sum(one["points"] for one in seen), 2), seen
+
+
+def of_all(parts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the parts that are about all of a group or circle, not about any two of them."""
+    return [told(one) for one in parts if one["rule"] == COMMON_GROUND]
 
 
 def each_once(broken: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

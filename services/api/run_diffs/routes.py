@@ -245,6 +245,10 @@ def _person(person: Person, base: Found, other: Found, explained: Explained) -> 
 
 
 def _mean_score(person: Person, partners: Collection[str], run: Found) -> float | None:
-    scores = [one["score"] for one in rules.proposals_of(person, partners, run)]
-    known = [one for one in scores if one is not None]
+    # Scores are whole numbers; the points they were made of are not.
+    known = [
+        sum(part["points"] for part in one["parts"])
+        for one in rules.proposals_of(person, partners, run)
+        if one["score"] is not None
+    ]
     return round(statistics.fmean(known), 2) if known else None

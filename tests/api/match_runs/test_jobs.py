@@ -1026,13 +1026,13 @@ async def test_members_are_told_what_they_share_and_not_what_the_other_wants(
         answered = await post(one.client, f"/v1/proposals/{whole['id']}/consent", {})
     mentorship = await mentee.client.get(f"/v1/mentorships/{answered['mentorship_id']}")
 
-    shared = {"covered": ["python"], "missing": []}
+    covered = {"covered": ["python"]}
     strong = {
         kind: {"offers": level, "wants": level}
         for kind, level in (("encouragement", 2), ("challenge", 5))
     }
-    assert decided == [{"style_fit": strong, "offers_wants": shared}] * 2
-    assert own == [{"style_fit": {}, "offers_wants": shared}] * 2
+    assert decided == [{"style_fit": strong, "offers_wants": {**covered, "missing": []}}] * 2
+    assert own == [{"style_fit": {}, "offers_wants": covered}] * 2
     assert _params(mentorship.json()["because"]) == own[0]
 
 
@@ -1154,6 +1154,27 @@ async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, de
 
     assert [await explained(mentor, mentee), await explained(mentor, other)] == [200, 200]
     assert [await explained(mentee, mentee), await explained(mentee, other)] == [200, 404]
+
+
+async def test_the_mean_of_a_group_is_for_those_who_decide(world: World, desk: Desk) -> None:
+    pool = await gathered(
+        world,
+        *("mentor", "mentee", "mentee"),
+        capacity=2,
+        format="group",
+        match_modes=["pool"],
+        min_members=2,
+        max_members=3,
+    )
+    run = await pool.reviewed(desk)
+    [proposed] = await pool.proposals_of(run)
+    await pool.publish(run)
+
+    for somebody in (*pool.mentors, *pool.mentees):
+        [own] = (await somebody.client.get("/v1/me/proposals")).json()["items"]
+        assert (own["id"], own["score"], own["parts"]) == (proposed["id"], None, [])
+    assert proposed["score"] is not None
+    assert [one["points"] for one in proposed["parts"]] != []
 
 
 async def test_a_mark_made_after_a_run_makes_it_stale(world: World, desk: Desk) -> None:

@@ -58,6 +58,23 @@ def test_without_favorites_a_member_is_shown_what_the_others_alone_would_give() 
     assert rules.shown(57.5, [favored], decides=True) == (57.5, [{**favored, "params": {}}])
 
 
+def test_members_do_not_read_what_one_of_them_wants_and_the_other_does_not_offer() -> None:
+    wishes = {"covered": ["python"], "missing": ["divorce"]}
+    skills = {**part("offers_wants", 50, 0.5, 50.0), "params": wishes}
+
+    [shown] = rules.shown(50.0, [skills], decides=False)[1]
+
+    assert shown["params"] == {"covered": ["python"]}
+    assert rules.told(skills)["params"] == {"covered": ["python"]}
+    assert rules.shown(50.0, [skills], decides=True) == (50.0, [skills])
+
+
+def test_of_more_than_two_only_common_ground_is_told() -> None:
+    ground = part("common_ground", 0, 1.0, 0.0)
+
+    assert rules.of_all([part("path_fit", 30, 1.0, 25.0), ground]) == [ground]
+
+
 def test_members_read_particulars_of_what_they_share_only() -> None:
     shared, own = part("offers_wants", 50, 1.0, 50.0), part("style_fit", 50, 0.5, 25.0)
     ground = part("common_ground", 0, 1.0, 0.0)

@@ -106,6 +106,8 @@ async def test_a_stricter_policy_loses_a_pair_and_says_by_which_rule(
     assert [one["rule"] for one in left["why"]] == ["shared_language"]
     assert (left["other_score"], left["other_partner_ids"]) == (None, [])
     assert {one["rule"] for one in left["parts"]} == {"offers_wants", "path_fit"}
+    points = sum(one["base_points"] for one in left["parts"])
+    assert (left["base_score"], points % 1 == 0) == (pytest.approx(points), False)
     assert diff["is_explained"] is True
 
 
