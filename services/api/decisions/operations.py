@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -68,7 +69,8 @@ async def compose(
     proposal_rules.require_matching(program.status)
     found = await _participants(session, track, members)
     await _require_rules(session, track, members, found)
-    await _require_seats(session, track, members)
+    wanted = await proposals.places_of(session, track=track, members=members, mentorship_id=None)
+    await _require_seats(session, wanted)
     if judged.broken and not is_forced:
         raise rules.broken_policy(judged.broken)
     return await proposals.add(
@@ -176,19 +178,19 @@ async def _require_place(
         raise mentorship_rules.full(track.format, track.max_members)
 
 
-async def _require_seats(session: AsyncSession, track: Track, members: Members) -> None:
-    for participant_id, role in members:
+async def _require_seats(session: AsyncSession, wanted: Sequence[Mapping[str, Any]]) -> None:
+    for one in wanted:
         free = await queries.free_seats(
             session,
-            organization_id=track.organization_id,
-            participant_id=participant_id,
-            track_id=track.id,
-            role=role,
+            organization_id=one["organization_id"],
+            participant_id=one["participant_id"],
+            track_id=one["track_id"],
+            role=one["role"],
         )
         if free is None:
-            detail = f"Somebody does not take part as {role} here."
+            detail = f"Somebody does not take part as {one['role']} here."
             raise rules.hard_rule_failed([Violation("#/members", "role", detail)])
-        if free < 1:
+        if free < one["count"]:
             raise rules.seat_taken()
 
 
@@ -210,13 +212,22 @@ async def approve(
     _require_decidable(run)
     track = await proposals.track_of(session, proposal=proposal)
     pairs = _pairs(members)
-    # Looked at before anything is locked: of many who want a last seat, most learn it here.
-    await _require_seats(session, track, pairs)
+    wanted = await proposals.places_of(
+        session, track=track, members=pairs, mentorship_id=proposal.mentorship_id
+    )
+    # Looked at before anything is locked: of many who want a last seat, most learn it here. That
+    # a group is full is told before its mentor is asked for.
+    await _require_seats(
+        session, [one for one in wanted if (one["participant_id"], one["role"]) in pairs]
+    )
     present = await proposals.present_in(session, proposal=proposal)
     await _require_place(session, track, proposal, present)
-    found = await _participants(session, track, pairs)
+    # With who mentors the group they join, so that everybody is locked before any place is held.
+    taking = [(one["participant_id"], one["role"]) for one in wanted]
+    locked = await _participants(session, track, taking)
+    found = {one: locked[one] for one, _role in pairs}
     await _require_rules(session, track, pairs, found, present=present)
-    await _hold_seats(session, track, pairs)
+    await _hold_seats(session, wanted)
     proposal.decided_by = actor.person_id
     await proposals.move(
         session,
@@ -239,16 +250,10 @@ async def approve(
     return proposal
 
 
-async def _hold_seats(session: AsyncSession, track: Track, members: Members) -> None:
-    for participant_id, role in sorted(members):
+async def _hold_seats(session: AsyncSession, wanted: Sequence[Mapping[str, Any]]) -> None:
+    for one in wanted:
         try:
-            await participants.hold_seat(
-                session,
-                organization_id=track.organization_id,
-                participant_id=participant_id,
-                track_id=track.id,
-                role=role,
-            )
+            await participants.hold_seats(session, **one)
         except ConflictError as refusal:
             if refusal.code != "capacity_reached":
                 raise
@@ -322,6 +327,10 @@ async def swap(
     for left, pairs, said in zip((first[0], second[0]), new_members, judged, strict=True):
         found = await _participants(session, track, pairs)
         await _require_rules(session, track, pairs, found, present=present[left.id])
+        wanted = await proposals.places_of(
+            session, track=track, members=pairs, mentorship_id=left.mentorship_id
+        )
+        await _require_seats(session, wanted)
         proposal = await proposals.add(
             session,
             track=track,

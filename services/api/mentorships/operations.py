@@ -128,7 +128,7 @@ async def create(
     program = await _matching_program(session, track)
     found = await _newcomers(session, track, members)
     if not holds_seats:
-        _require_places(found, members)
+        _require_places(track.format, found, members)
         await _require_not_apart(session, organization_id, sorted(found))
     candidates = await _candidates(session, organization_id, found, members)
     await _require_composition(session, track, candidates, common_ground=common_ground)
@@ -220,6 +220,16 @@ async def candidates_of(session: AsyncSession, track: Track, members: Members) -
     return await _candidates(session, track.organization_id, found, listed)
 
 
+async def mentor_of_group(
+    session: AsyncSession, *, organization_id: UUID, mentorship_id: UUID
+) -> MentorshipMember | None:
+    """Return who mentors a group, or did."""
+    found = await queries.members_of(
+        session, organization_id=organization_id, mentorship_id=mentorship_id
+    )
+    return next((one for one in found if one.role is TrackRole.MENTOR), None)
+
+
 def _record_joined(
     session: AsyncSession,
     mentorship: Mentorship,
@@ -293,7 +303,10 @@ async def _newcomers(
     return found
 
 
-def _require_places(found: Mapping[UUID, _Newcomer], members: Sequence[NewMember]) -> None:
+def _require_places(
+    format_: Format, found: Mapping[UUID, _Newcomer], members: Sequence[NewMember]
+) -> None:
+    roles = [one.role for one in members]
     for index, one in enumerate(members):
         newcomer = found[one.participant_id]
         seat = newcomer.seats.get(one.role)
@@ -303,7 +316,7 @@ def _require_places(found: Mapping[UUID, _Newcomer], members: Sequence[NewMember
             raise seat_taken(index)
         if newcomer.participant.status is not ParticipantStatus.AVAILABLE:
             raise _not_available(f"#/members/{index}/participant_id", "They are not available.")
-        if seat.taken >= seat.capacity:
+        if seat.taken + rules.places_of(format_, one.role, roles) > seat.capacity:
             raise seat_taken(index)
 
 
@@ -315,7 +328,7 @@ def _not_available(pointer: str, detail: str) -> ConflictError:
 
 def seat_taken(index: int) -> ConflictError:
     """Refuse a member who has no place left."""
-    detail = "Every place of this participant is taken."
+    detail = "This participant has too few places left."
     pointer = f"#/members/{index}/participant_id"
     return ConflictError(
         detail, code="seat_taken", errors=[Violation(pointer, "seat_taken", detail)]
@@ -462,14 +475,16 @@ async def _take_seats(
 ) -> None:
     """Take every member's place, always in the same order, so that two compositions never lock."""
     numbered = sorted(enumerate(members), key=lambda one: (one[1].participant_id, one[1].role))
+    roles = [one.role for one in members]
     for index, one in numbered:
         try:
-            await participants.take_seat(
+            await participants.take_seats(
                 session,
                 organization_id=mentorship.organization_id,
                 participant_id=one.participant_id,
                 track_id=mentorship.track_id,
                 role=one.role,
+                count=rules.places_of(mentorship.format, one.role, roles),
                 now=now,
             )
         except ConflictError as refused:
@@ -1025,8 +1040,15 @@ async def _finish(
         session, organization_id=mentorship.organization_id, subject_id=mentorship.id
     )
     present = [one for one in members if one.status is MemberStatus.ACTIVE]
+    roles = [one.role for one in present]
     for member in sorted(present, key=lambda one: (one.participant_id, one.role)):
-        await _release(session, mentorship, member, now=now)
+        await _release(
+            session,
+            mentorship,
+            member,
+            count=rules.places_of(mentorship.format, member.role, roles),
+            now=now,
+        )
     await session.flush()
     await complete_program(
         session,
@@ -1037,14 +1059,20 @@ async def _finish(
 
 
 async def _release(
-    session: AsyncSession, mentorship: Mentorship, member: MentorshipMember, *, now: datetime
+    session: AsyncSession,
+    mentorship: Mentorship,
+    member: MentorshipMember,
+    *,
+    count: int,
+    now: datetime,
 ) -> None:
-    await participants.release_seat(
+    await participants.release_seats(
         session,
         organization_id=mentorship.organization_id,
         participant_id=member.participant_id,
         track_id=mentorship.track_id,
         role=member.role,
+        count=count,
         now=now,
     )
 
@@ -1211,7 +1239,7 @@ async def part(
     member.status, member.left_at = status, now
     member.touch(now)
     mentorship.touch(now)
-    await _release(session, mentorship, member, now=now)
+    await _release_of_one(session, mentorship, members, member, now=now)
     present = queries.roles_of(members)
     events.record(
         session,
@@ -1233,6 +1261,26 @@ async def part(
     if mentorship.driver_person_id not in still_in and successor is not None:
         await _hand_drive(session, mentorship, members, successor, actor_id, now=now)
     await _follow_gaps(session, mentorship, members, now=now)
+
+
+async def _release_of_one(
+    session: AsyncSession,
+    mentorship: Mentorship,
+    members: Members,
+    gone: MentorshipMember,
+    *,
+    now: datetime,
+) -> None:
+    """Give back the places of somebody who has gone, and what others had for them."""
+    present = [one for one in members if one.status is MemberStatus.ACTIVE]
+    roles = [one.role for one in present]
+    freed = [(gone, rules.places_of(mentorship.format, gone.role, roles))]
+    for one in present:
+        before = rules.places_of(mentorship.format, one.role, [*roles, gone.role])
+        freed.append((one, before - rules.places_of(mentorship.format, one.role, roles)))
+    for member, count in sorted(freed, key=lambda one: (one[0].participant_id, one[0].role)):
+        if count:
+            await _release(session, mentorship, member, count=count, now=now)
 
 
 async def _follow_gaps(

@@ -389,6 +389,16 @@ def size_of(format_: Format, members: Iterable[tuple[TrackRole, UUID]]) -> int |
     return len({person_id for role, person_id in members if role in counted})
 
 
+def places_of(format_: Format, role: TrackRole, roles: Iterable[TrackRole]) -> int:
+    """Return how many places somebody takes by being in a mentorship with people of these roles.
+
+    The mentor of a group has time for so many mentees, everybody else for so many mentorships.
+    """
+    if format_ is Format.GROUP and role is TrackRole.MENTOR:
+        return sum(one is TrackRole.MENTEE for one in roles)
+    return 1
+
+
 def _broken_grades(
     candidates: Sequence[Candidate], terms: Terms, *, concerning: Sequence[Candidate] | None = None
 ) -> list[Violation]:

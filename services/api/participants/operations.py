@@ -346,111 +346,121 @@ async def put_preferences(
     return preference, found is None
 
 
-async def take_seat(
+async def take_seats(
     session: AsyncSession,
     *,
     participant_id: UUID,
     organization_id: UUID,
     track_id: UUID,
     role: str,
+    count: int,
     now: datetime,
 ) -> None:
-    """Hold a place of a participant; the last one taken makes them `at_capacity`."""
+    """Take places of a participant; the last one taken makes them `at_capacity`."""
     participant = await queries.lock(
         session, organization_id=organization_id, participant_id=participant_id
     )
-    taken = await queries.take_seat(
+    taken = await queries.take_seats(
         session,
         organization_id=organization_id,
         participant_id=participant_id,
         track_id=track_id,
         role=role,
+        count=count,
     )
     if not taken:
         raise rules.capacity_reached()
     await _follow_seats(session, participant, now=now)
 
 
-async def hold_seat(
+async def hold_seats(
     session: AsyncSession,
     *,
     participant_id: UUID,
     organization_id: UUID,
     track_id: UUID,
     role: str,
+    count: int,
 ) -> None:
-    """Hold a place without a word: nothing that anybody can read changes."""
-    held = await queries.hold_seat(
+    """Hold places without a word: nothing that anybody can read changes."""
+    held = await queries.hold_seats(
         session,
         organization_id=organization_id,
         participant_id=participant_id,
         track_id=track_id,
         role=role,
+        count=count,
     )
     if not held:
         raise rules.capacity_reached()
 
 
-async def drop_seat(
+async def drop_seats(
     session: AsyncSession,
     *,
     participant_id: UUID,
     organization_id: UUID,
     track_id: UUID,
     role: str,
+    count: int,
 ) -> None:
-    """Give a place back that nobody was told of."""
-    await queries.drop_seat(
+    """Give places back that nobody was told of."""
+    await queries.drop_seats(
         session,
         organization_id=organization_id,
         participant_id=participant_id,
         track_id=track_id,
         role=role,
+        count=count,
     )
 
 
-async def reveal_seat(
+async def reveal_seats(
     session: AsyncSession,
     *,
     participant_id: UUID,
     organization_id: UUID,
     track_id: UUID,
     role: str,
+    count: int,
     now: datetime,
 ) -> None:
-    """Let a held place be seen; the last one makes the participant `at_capacity`."""
+    """Let held places be seen; the last one makes the participant `at_capacity`."""
     participant = await queries.lock(
         session, organization_id=organization_id, participant_id=participant_id
     )
-    await queries.reveal_seat(
+    await queries.reveal_seats(
         session,
         organization_id=organization_id,
         participant_id=participant_id,
         track_id=track_id,
         role=role,
+        count=count,
     )
     await _follow_seats(session, participant, now=now)
 
 
-async def release_seat(
+async def release_seats(
     session: AsyncSession,
     *,
     participant_id: UUID,
     organization_id: UUID,
     track_id: UUID,
     role: str,
+    count: int,
     now: datetime,
 ) -> None:
-    """Give a place back; a participant who was full is available again."""
+    """Give places back; a participant who was full is available again."""
     participant = await queries.lock(
         session, organization_id=organization_id, participant_id=participant_id
     )
-    await queries.release_seat(
+    await queries.release_seats(
         session,
         organization_id=organization_id,
         participant_id=participant_id,
         track_id=track_id,
         role=role,
+        count=count,
     )
     await _follow_seats(session, participant, now=now)
 

@@ -299,55 +299,97 @@ async def seats_of(
 
 
 LOAD, HELD = col(ParticipantTrackRole.load), col(ParticipantTrackRole.held)
-_HAS_ROOM = col(ParticipantTrackRole.capacity) > LOAD + HELD
+_CAPACITY = col(ParticipantTrackRole.capacity)
 
 
-async def take_seat(
-    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+async def take_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    participant_id: UUID,
+    track_id: UUID,
+    role: str,
+    count: int,
 ) -> bool:
-    """Count one more in the statement that checks for room; False when there is none."""
-    return await _count(
-        session, (organization_id, participant_id, track_id, role), where=_HAS_ROOM, load=LOAD + 1
-    )
-
-
-async def hold_seat(
-    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
-) -> bool:
-    """Count one more that nobody is told of yet; False when there is no room."""
-    return await _count(
-        session, (organization_id, participant_id, track_id, role), where=_HAS_ROOM, held=HELD + 1
-    )
-
-
-async def reveal_seat(
-    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
-) -> bool:
-    """Turn a held seat into one that people know of; False when none was held."""
+    """Count so many more in the statement that checks for room; False when there is none."""
     return await _count(
         session,
         (organization_id, participant_id, track_id, role),
-        where=HELD > 0,
-        held=HELD - 1,
-        load=LOAD + 1,
+        where=LOAD + HELD + count <= _CAPACITY,
+        load=LOAD + count,
     )
 
 
-async def drop_seat(
-    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+async def hold_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    participant_id: UUID,
+    track_id: UUID,
+    role: str,
+    count: int,
 ) -> bool:
-    """Count one less that nobody was told of; False when none was held."""
+    """Count so many more that nobody is told of yet; False when there is no room."""
     return await _count(
-        session, (organization_id, participant_id, track_id, role), where=HELD > 0, held=HELD - 1
+        session,
+        (organization_id, participant_id, track_id, role),
+        where=LOAD + HELD + count <= _CAPACITY,
+        held=HELD + count,
     )
 
 
-async def release_seat(
-    session: AsyncSession, *, organization_id: UUID, participant_id: UUID, track_id: UUID, role: str
+async def reveal_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    participant_id: UUID,
+    track_id: UUID,
+    role: str,
+    count: int,
 ) -> bool:
-    """Count one less; False when nothing was held."""
+    """Turn held seats into ones that people know of; False when fewer were held."""
     return await _count(
-        session, (organization_id, participant_id, track_id, role), where=LOAD > 0, load=LOAD - 1
+        session,
+        (organization_id, participant_id, track_id, role),
+        where=count <= HELD,
+        held=HELD - count,
+        load=LOAD + count,
+    )
+
+
+async def drop_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    participant_id: UUID,
+    track_id: UUID,
+    role: str,
+    count: int,
+) -> bool:
+    """Count so many less that nobody was told of; False when fewer were held."""
+    return await _count(
+        session,
+        (organization_id, participant_id, track_id, role),
+        where=count <= HELD,
+        held=HELD - count,
+    )
+
+
+async def release_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    participant_id: UUID,
+    track_id: UUID,
+    role: str,
+    count: int,
+) -> bool:
+    """Count so many less; False when fewer were taken."""
+    return await _count(
+        session,
+        (organization_id, participant_id, track_id, role),
+        where=count <= LOAD,
+        load=LOAD - count,
     )
 
 

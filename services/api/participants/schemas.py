@@ -51,7 +51,13 @@ class TrackRoleBody(Body):
 
     track_id: TrackId
     role: TrackRole
-    capacity: Capacity = 1
+    capacity: Annotated[
+        Capacity,
+        Field(
+            description="Of the mentor of groups: how many mentees they have time for, in all"
+            " groups together. Of everybody else: how many mentorships."
+        ),
+    ] = 1
 
 
 class Registration(Body):
@@ -148,7 +154,13 @@ class TrackRoleView(TypedDict):
     track_id: Annotated[str, PublicId("track")]
     role: TrackRole
     capacity: Count
-    load: Count
+    load: Annotated[
+        Count,
+        Field(
+            description="What is taken of `capacity`, by mentorships and by proposals whose people"
+            " are asked; the mentor of a group has one taken for each mentee."
+        ),
+    ]
 
 
 class ParticipantView(TypedDict):

@@ -76,7 +76,8 @@ class ParticipantTrackRole(ApiTable, table=True):
     """A role in one track, with how many seats it has and how many are taken.
 
     `load` counts live memberships and proposals that people know of, `held` those that nobody was
-    told of yet; the check constraint makes the database itself refuse one too many.
+    told of yet, and for the mentor of a group each mentee in it; the check constraint makes the
+    database itself refuse one too many.
     """
 
     __tablename__ = "participant_track_role"

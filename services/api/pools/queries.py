@@ -278,7 +278,7 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     """Return everything a run works on, under opaque ids, and whom those ids mean."""
     key = rules.organization_secret(secret, of.organization_id)
     track = await terms(reader, organization_id=of.organization_id, track_id=of.track_id)
-    rows = await _pool(reader, of)
+    rows = await _pool(reader, of, track)
     if of.by is MatchMode.ROULETTE and track["format"] == Format.FLASH:
         rows = await _without_who_met_enough(reader, of, rows)
     there: list[_Opening] = []
@@ -361,9 +361,9 @@ async def terms(reader: Reader, *, organization_id: UUID, track_id: UUID) -> dic
     }
 
 
-async def _pool(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:
+async def _pool(reader: Reader, of: PoolOf, track: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return who waits to be matched, role by role; seats the run itself holds count as free."""
-    held = await _held_by(reader, of)
+    held = await _held_by(reader, of, Format(track["format"]))
     seats_here = await reader.fetch(
         _seats(), organization_id=of.organization_id, track_id=of.track_id
     )
@@ -516,19 +516,41 @@ async def _places(
         states=[one.value for one in JOINABLE],
     )
     present = await _present_in(reader, of, [row["id"] for row in rows])
-    held = Counter(
+    holding = [row for row in await _proposals_of(reader, of) if row["status"] in HELD]
+    held = Counter(row["mentorship_id"] for row in holding)
+    own = Counter(
         row["mentorship_id"]
-        for row in await _proposals_of(reader, of)
-        if row["status"] in HELD and not (row["status"] == APPROVED and row["run_id"] == of.run_id)
+        for row in holding
+        if row["status"] == APPROVED and row["run_id"] == of.run_id
     )
+    time_left = await _time_of_mentors(reader, of) if format_ is Format.GROUP else {}
     found: dict[UUID, int] = {}
     for mentorship_id, members in present.items():
         roles = [(TrackRole(one["role"]), one["person_id"]) for one in members]
+        if not rules.takes_more(format_, {role for role, _person in roles}):
+            continue
         size = mentorship_rules.size_of(format_, roles) or 0
-        places = track["max_members"] - size - held[mentorship_id]
-        if places > 0 and rules.takes_more(format_, {role for role, _person in roles}):
-            found[mentorship_id] = places
+        room = track["max_members"] - size - held[mentorship_id]
+        if format_ is Format.GROUP:
+            # Who leads several has their time once: it goes to the oldest first.
+            mentor = next(one for one in members if one["role"] == TrackRole.MENTOR)
+            room = min(room, time_left.get(mentor["participant_id"], 0))
+            time_left[mentor["participant_id"]] = time_left.get(mentor["participant_id"], 0) - max(
+                room, 0
+            )
+        if room + own[mentorship_id] > 0:
+            found[mentorship_id] = room + own[mentorship_id]
     return found, present
+
+
+async def _time_of_mentors(reader: Reader, of: PoolOf) -> dict[UUID, int]:
+    """Return for how many more mentees each mentor of a track has time."""
+    rows = await reader.fetch(_seats(), organization_id=of.organization_id, track_id=of.track_id)
+    return {
+        row["participant_id"]: row["capacity"] - row["load"] - row["held"]
+        for row in rows
+        if row["role"] == TrackRole.MENTOR
+    }
 
 
 async def _present_in(
@@ -555,18 +577,21 @@ async def _described_members(
     )
 
 
-async def _held_by(reader: Reader, of: PoolOf) -> Counter[tuple[UUID, str]]:
+async def _held_by(reader: Reader, of: PoolOf, format_: Format) -> Counter[tuple[UUID, str]]:
     """Count the seats that a run's own approved proposals hold."""
     proposals = [
         row
         for row in await _proposals_of(reader, of)
         if of.run_id is not None and row["run_id"] == of.run_id and row["status"] == APPROVED
     ]
-    return Counter(
-        (member["participant_id"], member["role"])
-        for members in (await _members_of(reader, of, proposals)).values()
-        for member in members
-    )
+    found = Counter[tuple[UUID, str]]()
+    for members in (await _members_of(reader, of, proposals)).values():
+        roles = [TrackRole(one["role"]) for one in members]
+        for member, role in zip(members, roles, strict=True):
+            found[member["participant_id"], role.value] += mentorship_rules.places_of(
+                format_, role, roles
+            )
+    return found
 
 
 async def _proposals_of(reader: Reader, of: PoolOf) -> list[Mapping[str, Any]]:

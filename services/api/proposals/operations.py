@@ -308,7 +308,8 @@ async def _ask(
         actor_id=actor.person_id,
         now=now,
     )
-    await _reveal_seats(session, proposal, members, now=now)
+    for one in await _places_of(session, proposal, members):
+        await participants.reveal_seats(session, **one, now=now)
     if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
         await accept(
             session,
@@ -362,6 +363,7 @@ async def accept(
             actor_id=actor_id,
             now=now,
         )
+        await _spare_who_left(session, proposal, members, present, now=now)
     proposal.holds_until = None
     proposal.touch(now)
     await timers.cancel(session, organization_id=proposal.organization_id, subject_id=proposal.id)
@@ -374,6 +376,21 @@ async def accept(
         before=ProposalStatus.AWAITING_PEOPLE,
         now=now,
     )
+
+
+async def _spare_who_left(
+    session: AsyncSession,
+    proposal: Proposal,
+    members: Sequence[ProposalMember],
+    present: Sequence[MentorshipMember],
+    *,
+    now: datetime,
+) -> None:
+    """Give back what a mentor kept for somebody who came after they had left."""
+    there = {*(one.participant_id for one in members), *(one.participant_id for one in present)}
+    for one in await _places_of(session, proposal, members):
+        if one["participant_id"] not in there:
+            await participants.release_seats(session, **one, now=now)
 
 
 async def _create(
@@ -455,62 +472,57 @@ async def move(
     if before in rules.HOLDING and proposal.status not in rules.HOLDING:
         proposal.holds_until = None
         if before in rules.OPEN:
-            await _drop_seats(session, proposal, members)
+            for one in await _places_of(session, proposal, members):
+                await participants.drop_seats(session, **one)
         else:
-            await _release_seats(session, proposal, members, now=now)
+            for one in await _places_of(session, proposal, members):
+                await participants.release_seats(session, **one, now=now)
         await timers.cancel(
             session, organization_id=proposal.organization_id, subject_id=proposal.id
         )
     await _record_state(session, proposal, members, actor_id=actor_id, before=before, now=now)
 
 
-async def _reveal_seats(
-    session: AsyncSession,
-    proposal: Proposal,
-    members: Sequence[ProposalMember],
-    *,
-    now: datetime,
-) -> None:
-    for member in sorted(members, key=lambda one: one.participant_id):
-        await participants.reveal_seat(
-            session,
-            organization_id=proposal.organization_id,
-            participant_id=member.participant_id,
-            track_id=proposal.track_id,
-            role=member.role,
-            now=now,
-        )
-
-
-async def _drop_seats(
+async def _places_of(
     session: AsyncSession, proposal: Proposal, members: Sequence[ProposalMember]
-) -> None:
-    for member in sorted(members, key=lambda one: one.participant_id):
-        await participants.drop_seat(
-            session,
-            organization_id=proposal.organization_id,
-            participant_id=member.participant_id,
-            track_id=proposal.track_id,
-            role=member.role,
-        )
+) -> list[dict[str, Any]]:
+    return await places_of(
+        session,
+        track=await track_of(session, proposal=proposal),
+        members=[(one.participant_id, one.role) for one in members],
+        mentorship_id=proposal.mentorship_id,
+    )
 
 
-async def _release_seats(
+async def places_of(
     session: AsyncSession,
-    proposal: Proposal,
-    members: Sequence[ProposalMember],
     *,
-    now: datetime,
-) -> None:
-    for member in sorted(members, key=lambda one: one.participant_id):
-        await participants.release_seat(
-            session,
-            organization_id=proposal.organization_id,
-            participant_id=member.participant_id,
-            track_id=proposal.track_id,
-            role=member.role,
-            now=now,
+    track: Track,
+    members: Sequence[tuple[UUID, TrackRole]],
+    mentorship_id: UUID | None,
+) -> list[dict[str, Any]]:
+    """Return whose places being together takes and how many, always in the same order.
+
+    Whoever joins a group takes one of its mentor's, too. That one is held and given back alike
+    after the mentor has left, so that nothing stays held.
+    """
+    roles = [role for _one, role in members]
+    taking = [*members]
+    if mentorship_id is not None and track.format is Format.GROUP:
+        mentor = await mentorships.mentor_of_group(
+            session, organization_id=track.organization_id, mentorship_id=mentorship_id
         )
+        taking += [] if mentor is None else [(mentor.participant_id, mentor.role)]
+    return [
+        {
+            "organization_id": track.organization_id,
+            "participant_id": participant_id,
+            "track_id": track.id,
+            "role": role,
+            "count": mentorship_rules.places_of(track.format, role, roles),
+        }
+        for participant_id, role in sorted(taking)
+    ]
 
 
 async def present_in(session: AsyncSession, *, proposal: Proposal) -> list[MentorshipMember]:

@@ -20,9 +20,12 @@ from tests.support.work import Bench
 
 
 async def group(
-    world: World, *, inside: int = 2, waiting: int = 1, leads: int = 1, **track: Any
+    world: World, *, inside: int = 2, waiting: int = 1, time: int | None = None, **track: Any
 ) -> tuple[Pool, dict[str, Any]]:
-    """Return a group of a mentor and some mentees, and others who wait; it takes three mentees."""
+    """Return a group of a mentor and some mentees, and others who wait; it takes three mentees.
+
+    The mentor has `time` for so many mentees, as a rule for as many as the group takes.
+    """
     pool = await gathered(
         world,
         "mentor",
@@ -35,8 +38,7 @@ async def group(
             **track,
         },
     )
-    if leads > 1:
-        await take_more(pool, pool.mentors[0], mentor=leads)
+    await take_more(pool, pool.mentors[0], mentor=time or pool.offer.track["max_members"])
     return pool, await grouped(pool, pool.mentors[0], *pool.mentees[:inside])
 
 
@@ -241,7 +243,7 @@ async def test_a_group_takes_no_more_than_it_has_places(world: World, desk: Desk
 async def test_of_two_groups_of_one_mentor_each_keeps_its_own_places(
     world: World, desk: Desk
 ) -> None:
-    pool, first = await group(world, inside=3, waiting=5, leads=2, max_members=4)
+    pool, first = await group(world, inside=3, waiting=5, time=8, max_members=4)
     second = await grouped(pool, pool.mentors[0], *pool.mentees[3:5])
     await ignore(pool.mentees[3], pool.mentees[5])
 
@@ -303,7 +305,7 @@ async def test_nobody_joins_the_group_they_are_in(world: World, desk: Desk) -> N
 async def test_who_joins_a_group_is_explained_as_a_pair_with_its_mentor(
     world: World, desk: Desk
 ) -> None:
-    pool, _mentorship = await group(world, leads=2, waiting=3)
+    pool, _mentorship = await group(world, time=6, waiting=3)
     await grouped(pool, pool.mentors[0], *pool.mentees[2:4])
     newcomer, mentor = pool.mentees[4], pool.mentors[0].participant["id"]
     run = await filled(desk, pool)
@@ -672,6 +674,7 @@ async def two_groups(
         max_members=3,
     )
     for index, mentor in enumerate(pool.mentors):
+        await take_more(pool, mentor, mentor=3)
         await grouped(pool, mentor, *pool.mentees[2 * index : 2 * index + 2])
     run = await filled(desk, pool)
     return pool, run, {one["mentorship_id"]: one for one in await pool.proposals_of(run)}

@@ -140,7 +140,9 @@ async def test_who_left_a_group_is_taken_off_its_meetings(world: World) -> None:
     await offer.act("publish")
     await offer.act("open-registration")
     roles = ("mentor", "mentee", "mentee", "mentee")
-    people = [await take_part(world, offer, role) for role in roles]
+    people = [
+        await take_part(world, offer, role, capacity=3 if role == "mentor" else 1) for role in roles
+    ]
     await matching(offer)
     members = [member(one, role) for one, role in zip(people, roles, strict=True)]
     pair = Pair(offer, people[0], people[1], await compose(offer, *members))
@@ -175,7 +177,9 @@ async def test_who_joined_a_group_attends_what_all_others_attend(world: World) -
     await offer.act("publish")
     await offer.act("open-registration")
     roles = ("mentor", "mentee", "mentee", "mentee")
-    people = [await take_part(world, offer, role) for role in roles]
+    people = [
+        await take_part(world, offer, role, capacity=3 if role == "mentor" else 1) for role in roles
+    ]
     await matching(offer)
     members = [member(one, role) for one, role in zip(people[:3], roles, strict=False)]
     pair = Pair(offer, people[0], people[1], await compose(offer, *members))

@@ -53,7 +53,10 @@ async def in_format(world: World, *roles: str, **track: Any) -> tuple[Offer, lis
         await post(offer.coordinator, f"/v1/forms/{form['id']}/publish", {})
     await offer.act("publish")
     await offer.act("open-registration")
-    people = [(await take_part(world, offer, role), role) for role in roles]
+    time = {"mentor": roles.count("mentee") if track["format"] == "group" else 1}
+    people = [
+        (await take_part(world, offer, role, capacity=time.get(role, 1)), role) for role in roles
+    ]
     await matching(offer)
     return offer, [member(one, role) | {"somebody": one} for one, role in people]
 

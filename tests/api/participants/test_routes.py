@@ -321,12 +321,13 @@ async def test_the_last_seat_goes_to_one_of_many(world: World) -> None:
     async def take() -> str:
         try:
             async with transaction(resources.sessions, tenant(world)) as session:
-                await operations.take_seat(
+                await operations.take_seats(
                     session,
                     organization_id=tenant(world).organization_id,
                     participant_id=ids.parse_id("participant", mentor.participant["id"]),
                     track_id=ids.parse_id("track", offer.track["id"]),
                     role="mentor",
+                    count=1,
                     now=resources.clock(),
                 )
         except ConflictError as refusal:
@@ -344,12 +345,13 @@ async def test_capacity_never_falls_below_what_is_taken(world: World) -> None:
     mentor = await take_part(world, offer, "mentor", capacity=2)
     resources = world.app.state.resources
     async with transaction(resources.sessions, tenant(world)) as session:
-        await operations.take_seat(
+        await operations.take_seats(
             session,
             organization_id=tenant(world).organization_id,
             participant_id=ids.parse_id("participant", mentor.participant["id"]),
             track_id=ids.parse_id("track", offer.track["id"]),
             role="mentor",
+            count=1,
             now=resources.clock(),
         )
     role = {"track_id": offer.track["id"], "role": "mentor"}
