@@ -138,7 +138,8 @@ class StatsView(TypedDict):
         ),
     ]
     repeated: Annotated[
-        Count | None, Field(description="Of a draw: pairs who had met in an earlier one.")
+        Count | None,
+        Field(description="Of a draw: pairs who had met, in an earlier draw or otherwise."),
     ]
     criteria: Annotated[
         dict[str, Figure], Field(max_length=50, description="Mean value of each criterion, 0-1.")

@@ -5,6 +5,7 @@ from typing import Any
 from services.api.match_runs.jobs import Desk
 from tests.support.apps import World
 from tests.support.match_runs import Pool, gathered
+from tests.support.mentorships import compose, member
 from tests.support.programs import post
 from tests.support.work import Bench
 
@@ -54,6 +55,21 @@ async def test_everybody_meets_everybody_before_a_pair_repeats(
     assert runs[3]["certificate"]["kind"] == "optimal"
     assert runs[3]["stats"]["fairness"]["minimum"] is None
     assert {one["status"] for one in await pool.proposals_of(runs[0])} == {"accepted"}
+
+
+async def test_who_was_matched_otherwise_is_drawn_last_and_counts_as_repeated(
+    world: World, desk: Desk, work: Bench
+) -> None:
+    pool = await peers(world, 4)
+    known = pool.everybody[:2]
+    await compose(pool.offer, *(member(one, "peer") for one in known))
+    await work.rows("UPDATE mentorship SET status = 'completed' RETURNING id")
+
+    runs = [await met(desk, pool, work) for _ in range(3)]
+
+    pair = sorted(one.participant["id"] for one in known)
+    assert [pair in await pairs_of(pool, run) for run in runs] == [False, False, True]
+    assert [run["stats"]["repeated"] for run in runs] == [0, 0, 1]
 
 
 async def test_the_odd_one_out_takes_turns(world: World, desk: Desk, work: Bench) -> None:
