@@ -2,10 +2,8 @@
 
 import gc
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
-import uvloop
 from fastapi import FastAPI
 
 from services.api.resources import WorkerResources, open_worker_resources
@@ -21,11 +19,6 @@ gc.disable()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with what takes longest, so that no worker is left with it in the end."""
     items.sort(key=lambda item: item.get_closest_marker("stack") is None)
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Any]:
-    """Let tests run on the loop that the services run on."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_finish() -> None:

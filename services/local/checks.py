@@ -28,7 +28,7 @@ STEPS = (
     Step("import contracts", ("lint-imports",)),
     Step("documents", ("python", "-m", "services.documents", "--check")),
     # A file is one worker's, which then starts what the file shares once.
-    Step("tests", ("pytest", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")),
+    Step("tests", ("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")),
 )
 
 

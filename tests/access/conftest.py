@@ -11,7 +11,7 @@ from tests.support.database import Databases
 from tests.support.notifications import beside
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def app(databases: Databases) -> AsyncIterator[FastAPI]:
     """Run the api without quotas: the matrix asks more often than anybody should."""
     settings = api_settings(databases, rate_limit=10**6, organization_rate_limit=10**6)
@@ -19,7 +19,7 @@ async def app(databases: Databases) -> AsyncIterator[FastAPI]:
         yield app
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def ours(app: FastAPI, theirs: Organization) -> Organization:
     """Return the organization whose people ask."""
     organization = await populate(app, "ours")
@@ -27,13 +27,13 @@ async def ours(app: FastAPI, theirs: Organization) -> Organization:
     return organization
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def theirs(app: FastAPI) -> Organization:
     """Return the organization nobody of ours may know of."""
     return await populate(app, "theirs")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def operations(app: FastAPI) -> list[Operation]:
     """Return every operation of the document."""
     return operations_of(app)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.stack
 HR_FILE = ROOT.parent / "shared" / "data" / "hr-export-v14.csv"
 HR_MAPPING = ROOT / "examples" / "hr-export" / "mapping.json"
 # The README's commands play the whole company, and the whole real file is imported in tests/api.
-SOME_ROWS = 55
+SOME_ROWS = 70
 PATIENCE_SECONDS = 400
 
 
