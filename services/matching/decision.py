@@ -1,6 +1,6 @@
 """What there is to decide about a problem once locks are honored, and what was decided."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ class Open:
     """What is left to decide: places that are left, and the scores of pairs that are not locked.
 
     `bonus` is what a pair that is together already counts more, in the integers of scores.
+    `needed` are how many more a group of the first side takes to be one, 0 where any number will
+    do; `held` are those that must be one.
     """
 
     board: Board
@@ -26,6 +28,23 @@ class Open:
     locked: Taken
     current: Taken
     bonus: int
+    needed: Ints
+    held: Mask
+
+    @property
+    def least(self) -> Ints:
+        """How many everybody of the first side must get."""
+        found: Ints = np.where(self.held, self.needed, 0)
+        return found
+
+    def short(self, sizes: Places) -> Mask:
+        """Return which groups of these sizes are too small, of those that are or must be."""
+        found: Mask = (sizes < self.needed) & ((sizes > 0) | self.held)
+        return found
+
+    def closing(self, groups: Mask) -> "Open":
+        """Return what is left without some groups."""
+        return replace(self, first=np.where(groups, 0, self.first), held=self.held & ~groups)
 
     @property
     def most_pairs(self) -> int:
@@ -155,21 +174,18 @@ class Decision:
         # Rounded down: what says how much it is at least may not say more.
         return cost // unit / 100 if is_of_scores else None
 
-    def value_of(self, taken: Taken) -> int | None:
-        """Return what pairs count in the objective, locked ones left out; None without prices."""
-        if self.prices is None:
-            return None
-        made = taken.without(self.open.locked)
-        return int(self.prices.levels.of_pairs(self.open, made.first, made.second).sum())
 
+def open_of(board: Board, *, held: int | None = None) -> Open:
+    """Return what is left to decide about a problem whose locks are possible.
 
-def open_of(board: Board) -> Open:
-    """Return what is left to decide about a problem whose locks are possible."""
+    A group with locks is as a coordinator wants it, however small, but `held` must reach its size.
+    """
     problem = board.problem
     locked = named(board, problem.locks, is_ordered=not board.is_peer)
     first, second = locked.sizes
     blocks = board.blocks()
     closed = Listed(locked.named(np.int16).revalued(np.full(len(locked), APART, np.int16)), True)
+    is_held = np.arange(len(first)) == (-1 if held is None else held)
     return Open(
         board=board,
         blocks=Blocks(blocks.shape, [*blocks.layers, closed]) if len(locked) else blocks,
@@ -178,6 +194,8 @@ def open_of(board: Board) -> Open:
         locked=locked,
         current=named(board, problem.current_pairs, is_ordered=False),
         bonus=problem.policy.stay_bonus * 100,
+        needed=np.where((first == 0) | is_held, np.maximum(board.first.minimum - first, 0), 0),
+        held=is_held,
     )
 
 

@@ -36,7 +36,7 @@ from shared.schemas.matching import (
     Versions,
 )
 
-ENGINE = "exact-2"
+ENGINE = "exact-3"
 
 
 def ready(problem: Problem, *, max_cells: int) -> Problem:
@@ -56,17 +56,18 @@ def lay_out(asked: Problem, *, max_cells: int, step: Step) -> Board:
     return with_possible_locks(board, asked.locks)
 
 
-def solve(board: Board, *, step: Step) -> Decision:
-    """Return the best choice for the objective of the policy."""
-    left, objective = decision.open_of(board), board.problem.policy.objective
+def solve(board: Board, *, held: int | None = None, step: Step) -> Decision:
+    """Return the best choice for the objective of the policy.
+
+    The group of `held` must reach its smallest size, locks or not; where it cannot, it does not.
+    """
+    left, objective = decision.open_of(board, held=held), board.problem.policy.objective
     if board.is_peer:
         return equals.decide(left, objective, step=step)
     if objective is Objective.STABLE:
         return minimums.keep(left, partial(stability.decide, step=step))
     found = two_sided.find(left, step=step)
-    return minimums.keep(
-        left, partial(two_sided.decide, objective=objective, found=found, step=step)
-    )
+    return two_sided.decide(left, objective, found, step=step)
 
 
 def describe(decided: Decision, *, step: Step) -> Solution:
