@@ -376,17 +376,35 @@ def why_not(decision: Decision, first: int, second: int) -> list[Reason]:
 
 
 def why_impossible(decision: Decision, first: int, second: int) -> list[Reason]:
-    """Return why two people cannot be together whatever else gives way: rules, places, locks."""
+    """Return why two people cannot be together whatever else gives way: rules, places, locks.
+
+    Nor can they where the group never reaches its size, whoever joins.
+    """
     board, left = decision.board, decision.open
-    return broken_of(board, first, second) or [
-        Reason(rule="capacity", key=key, params={"who": side.ids[place]})
-        for side, free, place in (
-            (board.first, left.first, first),
-            (board.second, left.second, second),
-        )
-        if free[place] <= 0
-        for key in ("why_not.places_locked" if side.capacity[place] else "why_not.no_place",)
-    ]
+    if broken := broken_of(board, first, second):
+        return broken
+    found = []
+    for side, free, place in (
+        (board.first, left.first, first),
+        (board.second, left.second, second),
+    ):
+        if not side.capacity[place]:
+            found.append(_of_places("why_not.no_place", side, place))
+        elif free[place] <= 0 and side is board.first and left.needed[place]:
+            found.append(too_small(board, place))
+        elif free[place] <= 0:
+            found.append(_of_places("why_not.places_locked", side, place))
+    return found
+
+
+def _of_places(key: str, side: Side, place: int) -> Reason:
+    return Reason(rule="capacity", key=key, params={"who": side.ids[place]})
+
+
+def too_small(board: Board, host: int) -> Reason:
+    """Say that the group of somebody would stay below its smallest size."""
+    params = {"who": board.first.ids[host], "minimum": int(board.first.minimum[host])}
+    return Reason(rule="minimum", key="why_not.group_too_small", params=params)
 
 
 def _placed_instead(decision: Decision, first: int, second: int, *, is_first: bool) -> list[Reason]:

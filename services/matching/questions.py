@@ -44,10 +44,10 @@ def _lay_out(problem: Problem, *, max_cells: int, step: Step) -> Board:
         return solver.lay_out(problem, max_cells=max_cells, step=step)
 
 
-def _solve(board: Board, *, step: Step) -> Decision:
+def _solve(board: Board, *, held: int | None = None, step: Step) -> Decision:
     # Some problems prove too large only when they are solved.
     with _pointing_into_problem():
-        return solver.solve(board, step=step)
+        return solver.solve(board, held=held, step=step)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def _explanation(
 
 
 def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
-    """Solve again with the pair locked, and say what that changes."""
+    """Solve again with the pair locked, its group of the size it must have, and compare."""
     if decided.taken.has(*pair):
         return WhatIf(possible=True, change=0.0)
     if reasons := explanations.why_impossible(decided, *pair):
@@ -186,7 +186,11 @@ def _what_if(decided: Decision, pair: tuple[int, int], step: Step) -> WhatIf:
         second=[*locks.second, board.second.ids[pair[1]]],
     )
     other = replace(board, problem=board.problem.model_copy(update={"locks": forced}))
-    instead = _solve(other, step=step)
+    # A lock keeps a group however small, which nobody has asked for here.
+    is_new = not len(decided.open.locked.of_first(pair[0]))
+    instead = _solve(other, held=pair[0] if is_new else None, step=step)
+    if is_new and instead.taken.sizes[0][pair[0]] < board.first.minimum[pair[0]]:
+        return WhatIf(possible=False, reasons=[explanations.too_small(board, pair[0])])
     return WhatIf(
         possible=True,
         change=(_total(board, instead.taken) - _total(board, decided.taken)) / 100,

@@ -279,4 +279,7 @@ def _reached(
     if quick.value == wanted and not minimums.is_any_short(quick):
         return found, wanted, True
     best = _best(open_, levels, found, step, wanted=wanted)
+    if minimums.is_any_short(best):
+        # A group that must be cannot.
+        return best.found, 0, not best.excess
     return best.found, best.value, best.bound < wanted

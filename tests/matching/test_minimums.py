@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.matching import minimums, solver
+from services.matching import minimums, questions, solver
 from services.matching.decision import Decision
-from shared.schemas.matching import CertificateKind
-from tests.support.pools import Weighed, problem, quiet, shuffled, solve, weigh
+from shared.schemas.matching import CertificateKind, Explanation, ExplanationsRequest
+from tests.support.pools import MAX_CELLS, Weighed, problem, quiet, shuffled, solve, weigh
 
 OBJECTIVES = ("most_matched", "best_total", "fair_floor")
 SHAPES = ((4, 8), (5, 7), (6, 9))
@@ -70,8 +70,14 @@ def best(
                 after = [size + (one in hosts) for one, size in enumerate(sizes)]
                 if all(size <= most for size, most in zip(after, seats, strict=True)):
                     scores = [int(weighed.scores[one, other]) for one in hosts]
+                    # Who is forced is not asked how badly they fit.
+                    judged = [
+                        score
+                        for one, score in zip(hosts, scores, strict=True)
+                        if (one, other) != forced
+                    ]
                     following.setdefault(tuple(after), set()).update(
-                        (count + len(scores), total + sum(scores), min([worst, *scores]))
+                        (count + len(scores), total + sum(scores), min([worst, *judged]))
                         for count, total, worst in before
                     )
         found = {sizes: _undominated(some) for sizes, some in following.items()}
@@ -199,3 +205,74 @@ def test_few_steps_find_groups_that_are_large_enough_and_tell_an_honest_gap(
     if objective != "fair_floor":
         assert few.dual is not None
         assert few.primal <= certified.primal <= few.dual
+
+
+# A pair that is forced.
+
+
+def explained(values: dict[str, Any], *asked: tuple[str, str]) -> list[Explanation]:
+    """Return what is said of pairs, what would be if they were forced included."""
+    first, second = ([pair[side] for pair in asked] for side in (0, 1))
+    body = {"problem": values, "pairs": {"first": first, "second": second}, "with_what_if": True}
+    request = ExplanationsRequest.model_validate(body)
+    return questions.explain(request, max_cells=MAX_CELLS, step=quiet).explanations
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_forced_pair_changes_what_its_best_groups_do(objective: str, seed: int) -> None:
+    values = grouped((4, 7), seed)
+    values["policy"]["objective"] = objective
+    weighed = weigh(values)
+    board, total = weighed.board, 0 if objective == "best_total" else -1
+    pairs = [(int(one), int(other)) for one, other in np.argwhere(weighed.allowed)]
+
+    told = explained(
+        values, *((board.first.ids[one], board.second.ids[other]) for one, other in pairs)
+    )
+
+    whole = best(objective, weighed)[total]
+    goals = [best(objective, weighed, forced=pair) for pair in pairs]
+    assert [one.what_if and one.what_if.change for one in told] == [
+        (goal[total] - whole) / 100 if goal else None for goal in goals
+    ]
+    assert {reason.key for one in told if one.what_if for reason in one.what_if.reasons} <= {
+        "why_not.group_too_small"
+    }
+
+
+def test_a_group_that_never_reaches_its_size_is_the_reason_and_not_who_was_placed() -> None:
+    values = liking({"x": 1, "y": 2, "z": 2}, [1, 3], track={"min_members": 2})
+
+    (told,) = explained(values, ("mentor-0", "mentee-0"))
+
+    assert [(one.key, one.params) for one in told.why_not] == [
+        ("why_not.group_too_small", {"who": "mentor-0", "minimum": 2})
+    ]
+    assert told.what_if is not None
+    assert (told.what_if.possible, told.what_if.reasons) == (False, told.why_not)
+    assert told.costs_at_least is None
+    assert "mentor-0" not in {one.first for one in told.alternatives}
+
+
+def test_a_group_that_is_locked_takes_one_more_however_small_it_stays() -> None:
+    values = liking(
+        {"x": 1, "y": 2, "z": 2},
+        [2, 3],
+        track={"min_members": 3},
+        locks={"first": ["mentor-0"], "second": ["mentee-0"]},
+    )
+
+    (told,) = explained(values, ("mentor-0", "mentee-1"))
+
+    assert told.matched or (told.what_if is not None and told.what_if.possible)
+
+
+def test_a_stable_choice_with_a_pair_whose_group_stays_too_small_is_none() -> None:
+    values = liking({"x": 1, "y": 2, "z": 2}, [2, 3], track={"min_members": 2}, objective="stable")
+    values["blocks"] = {"first": ["mentor-0"] * 2, "second": ["mentee-1", "mentee-2"]}
+
+    (told,) = explained(values, ("mentor-0", "mentee-0"))
+
+    assert told.what_if is not None
+    assert [one.key for one in told.what_if.reasons] == ["why_not.group_too_small"]

@@ -296,8 +296,9 @@ class WhatIfView(TypedDict):
         MaxLen(50),
         Field(
             description=(
-                "Why it is not possible: hard rules, or whose places are none "
-                "(`why_not.no_place`) or all locked (`why_not.places_locked`)."
+                "Why it is not possible: hard rules, whose places are none "
+                "(`why_not.no_place`) or all locked (`why_not.places_locked`), or whose group "
+                "would stay too small (`why_not.group_too_small`)."
             )
         ),
     ]
