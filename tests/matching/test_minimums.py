@@ -140,6 +140,18 @@ def test_no_other_groups_are_better(objective: str, shape: tuple[int, int], seed
     assert found.certificate.kind == CertificateKind.OPTIMAL
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("seed", range(100, 105))
+def test_nor_are_they_where_few_candidates_are_looked_at_first(objective: str, seed: int) -> None:
+    values = grouped((4, 8), seed)
+    values["policy"] |= {"objective": objective, "limits": {"max_candidates": 2}}
+
+    weighed, found = decided(values)
+
+    assert reached(objective, weighed, found) == best(objective, weighed)
+    assert found.certificate.kind == CertificateKind.OPTIMAL
+
+
 def liking(wanted: Mapping[str, int], seats: list[int], **changes: Any) -> dict[str, Any]:
     """Return mentors of whom each offers one more than the one before, and who wants which."""
     values = problem(
