@@ -41,7 +41,7 @@ from services.api.dependencies import (
 )
 from services.api.match_runs import operations as run_operations
 from services.api.match_runs import queries as runs
-from services.api.match_runs.schemas import PartView, ReasonView, RunId
+from services.api.match_runs.schemas import ReasonView, RunId, part_view
 from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask, PoolOf
@@ -88,7 +88,7 @@ def present_proposal(row: Mapping[str, Any], actor: Actor) -> ProposalView:
         run_id=ids.format_optional("match_run", row["run_id"]),
         members=[_member(one, actor, decides=decides) for one in _in_order(row["members"])],
         score=score,
-        parts=[_part(one) for one in parts],
+        parts=[part_view(one) for one in parts],
         status=status,
         allowed=access.offered(
             actor,
@@ -146,17 +146,6 @@ def _member(value: Mapping[str, Any], actor: Actor, *, decides: bool) -> Proposa
         is_asked=value["is_asked"],
         answer=value["answer"] if sees_answer else None,
         answered_at=value["answered_at"] if sees_answer else None,
-    )
-
-
-def _part(value: Mapping[str, Any]) -> PartView:
-    return PartView(
-        rule=value["rule"],
-        key=value["key"],
-        params=value["params"],
-        points=value["points"],
-        weight=value["weight"],
-        value=value["value"],
     )
 
 

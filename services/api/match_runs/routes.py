@@ -33,7 +33,6 @@ from services.api.match_runs.schemas import (
     FairnessView,
     MoveView,
     Pair,
-    PartView,
     ProgressView,
     ReasonView,
     Rerun,
@@ -47,6 +46,7 @@ from services.api.match_runs.schemas import (
     UnmatchedView,
     WhatIfView,
     WithWhatIf,
+    part_view,
 )
 from services.api.match_runs.tables import MatchRun
 from services.api.pools import rules as pool_rules
@@ -371,7 +371,7 @@ def _explanation(
         is_matched=shown["matched"],
         is_allowed=shown["allowed"] if decides else None,
         score=score,
-        parts=[_part(one) for one in parts],
+        parts=[part_view(one) for one in parts],
         broken=[_reason(one) for one in shown["broken"]] if decides else [],
         why_not=[_reason(one) for one in shown["why_not"]] if decides else [],
         alternatives=[_alternative(one) for one in shown["alternatives"]] if decides else [],
@@ -402,17 +402,6 @@ def _what_if(value: Mapping[str, Any]) -> WhatIfView | None:
 
 def _ends(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [(one["first"], one["second"]) for one in pairs]
-
-
-def _part(value: Mapping[str, Any]) -> PartView:
-    return PartView(
-        rule=value["rule"],
-        key=value["key"],
-        params=value["params"],
-        points=value["points"],
-        weight=value["weight"],
-        value=value["value"],
-    )
 
 
 def _reason(value: Mapping[str, Any]) -> ReasonView:

@@ -1,6 +1,7 @@
 """Bodies of match runs and explanations."""
 
-from typing import Annotated, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 from annotated_types import MaxLen
@@ -254,6 +255,18 @@ class PartView(ReasonView):
     points: Figure
     weight: Count
     value: Figure
+
+
+def part_view(value: Mapping[str, Any]) -> PartView:
+    """Show a part of a score as it is stored, or as matching said it."""
+    return PartView(
+        rule=value["rule"],
+        key=value["key"],
+        params=value["params"],
+        points=value["points"],
+        weight=value["weight"],
+        value=value["value"],
+    )
 
 
 class AlternativeView(TypedDict):

@@ -19,7 +19,7 @@ from services.api.dependencies import (
     allow,
     calling_door,
 )
-from services.api.match_runs.schemas import PartView
+from services.api.match_runs.schemas import part_view
 from services.api.participants import queries as participants
 from services.api.participants.rules import ParticipantStatus
 from services.api.participants.schemas import ParticipantId
@@ -242,16 +242,5 @@ def _suggestion(participant_id: UUID, pair: PairScore, search: Search) -> Sugges
         is_available=True,
         is_favorite=_other(pair, search.me) in search.favorites,
         score=round(pair.score),
-        parts=[_part(proposal_rules.told(part.model_dump(mode="json"))) for part in pair.parts],
-    )
-
-
-def _part(value: Mapping[str, Any]) -> PartView:
-    return PartView(
-        rule=value["rule"],
-        key=value["key"],
-        params=value["params"],
-        points=value["points"],
-        weight=value["weight"],
-        value=value["value"],
+        parts=[part_view(proposal_rules.told(part.model_dump(mode="json"))) for part in pair.parts],
     )

@@ -1131,8 +1131,9 @@ async def test_a_run_that_members_know_opens_nothing_but_their_own_explanation(
     assert {one.status_code for one in [foreign, compared, *reads]} <= {403, 404}
 
 
-async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, desk: Desk) -> None:
-    pool = await gathered(
+async def group_of_two(world: World) -> Pool:
+    """Let a mentor wait for a group, and two mentees."""
+    return await gathered(
         world,
         *("mentor", "mentee", "mentee"),
         capacity=2,
@@ -1141,6 +1142,10 @@ async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, de
         min_members=2,
         max_members=3,
     )
+
+
+async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, desk: Desk) -> None:
+    pool = await group_of_two(world)
     run = await pool.reviewed(desk)
     await pool.publish(run)
     mentor, [mentee, other] = pool.mentors[0], pool.mentees
@@ -1157,15 +1162,7 @@ async def test_of_a_group_everybody_is_explained_their_own_pair(world: World, de
 
 
 async def test_the_mean_of_a_group_is_for_those_who_decide(world: World, desk: Desk) -> None:
-    pool = await gathered(
-        world,
-        *("mentor", "mentee", "mentee"),
-        capacity=2,
-        format="group",
-        match_modes=["pool"],
-        min_members=2,
-        max_members=3,
-    )
+    pool = await group_of_two(world)
     run = await pool.reviewed(desk)
     [proposed] = await pool.proposals_of(run)
     await pool.publish(run)
