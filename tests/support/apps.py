@@ -5,16 +5,21 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import httpx
 from fastapi import FastAPI
 from joserfc.jwk import ECKey
 
+from services.api.access.rules import Scope
 from services.api.main import create_app, create_public
 from services.api.settings import ApiSettings
+from shared import ids
+from shared.clock import system_clock
+from tests.support.copies import Renaming, Rows, built_in_template, rows_of, since, write
 from tests.support.database import Databases
 
 OPERATOR_TOKEN = "operator-of-the-tests"
@@ -55,6 +60,12 @@ class World:
     organization_id: str
     org_admin_id: str
     org_admin: httpx.AsyncClient
+    has_begun: bool = False
+
+    @property
+    def id(self) -> UUID:
+        """Return the organization's id as the inside knows it."""
+        return ids.parse_id("organization", self.organization_id)
 
     async def as_person(self, person_id: str) -> httpx.AsyncClient:
         """Return a client with the person's own token."""
@@ -87,6 +98,17 @@ class World:
         return client(self.app, answer.json()["key"])
 
 
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """The first organization of a kind, and the rows it began with."""
+
+    world: World
+    rows: Rows
+
+
+_FOUNDED: dict[str, Founded] = {}
+
+
 def client(app: FastAPI, token: str | None = None) -> httpx.AsyncClient:
     """Return an HTTP client of the application."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -115,8 +137,34 @@ async def running_api(settings: ApiSettings) -> AsyncIterator[FastAPI]:
 
 
 async def found_world(app: FastAPI, *, kind: str = "production") -> World:
-    """Found a fresh organization through the operator's door."""
+    """Return a fresh organization; the first of its kind comes through the operator's door."""
     slug = f"org-{secrets.token_hex(6)}"
+    known = _FOUNDED.get(kind)
+    if known is None:
+        world = await _found(app, slug, kind)
+        rows = since(frozenset(), await rows_of(app, world.id))
+        _FOUNDED[kind] = Founded(replace(world), rows)
+        return world
+    first = known.world
+    organization_id = ids.new_id()
+    renaming = Renaming(
+        {
+            first.id: organization_id,
+            built_in_template(first.id): built_in_template(organization_id),
+        },
+        {first.slug: slug},
+    )
+    await write(app, organization_id, known.rows, renaming)
+    return World(
+        app,
+        slug,
+        ids.format_id("organization", organization_id),
+        renaming.of_text(first.org_admin_id),
+        same_person(app, first.org_admin, renaming),
+    )
+
+
+async def _found(app: FastAPI, slug: str, kind: str) -> World:
     answer = await operator(app).post(
         "/operator/organizations",
         json={
@@ -137,3 +185,20 @@ async def found_world(app: FastAPI, *, kind: str = "production") -> World:
     world = World(app, slug, founded["id"], founded["org_admin_person_id"], client(app))
     world.org_admin = await world.as_person(world.org_admin_id)
     return world
+
+
+def same_person(app: FastAPI, theirs: httpx.AsyncClient, renaming: Renaming) -> httpx.AsyncClient:
+    """Return a client whose token says the same of a person under another id."""
+    payload = theirs.headers["Authorization"].split(".")[1]
+    padded = payload + "=" * (-len(payload) % 4)
+    claims = json.loads(renaming.of_text(base64.urlsafe_b64decode(padded).decode()))
+    token = app.state.resources.issuer.issue(
+        organization_id=ids.parse_id("organization", claims["org"]),
+        subject=ids.parse_id("person", claims["sub"]),
+        is_person=True,
+        access_version=claims["ver"],
+        scopes=map(Scope, claims["scope"].split()),
+        now=system_clock(),
+        lifetime_seconds=claims["exp"] - claims["iat"],
+    )
+    return client(app, token)

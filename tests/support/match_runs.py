@@ -8,6 +8,7 @@ import httpx
 from services.api.match_runs.jobs import Desk, turn
 from shared import ids
 from tests.support.apps import World
+from tests.support.beginnings import begun_once
 from tests.support.participants import Somebody, take_part
 from tests.support.programs import (
     ONE_QUESTION,
@@ -104,8 +105,10 @@ def members(mentor: Somebody, mentee: Somebody) -> list[dict[str, Any]]:
     ]
 
 
+@begun_once
 async def waiting(
     world: World,
+    /,
     *,
     mentors: int = 2,
     mentees: int = 2,
@@ -132,8 +135,9 @@ async def waiting(
     return pool
 
 
+@begun_once
 async def gathered(
-    world: World, *roles: str, capacity: int = 1, leads: int = 1, **track: Any
+    world: World, /, *roles: str, capacity: int = 1, leads: int = 1, **track: Any
 ) -> Pool:
     """Let one person per role register for a track of any format, and take it to matching."""
     offer = await draft(world, **UNREVIEWED)

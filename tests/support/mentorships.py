@@ -15,6 +15,7 @@ from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
+from tests.support.beginnings import begun_once
 from tests.support.participants import Somebody, take_part
 from tests.support.programs import UNREVIEWED, Offer, open_registration, post
 
@@ -55,7 +56,8 @@ def member(somebody: Somebody, role: str) -> dict[str, Any]:
     return {"participant_id": somebody.participant["id"], "role": role}
 
 
-async def pair_up(world: World, *, started: bool = False, **program: Any) -> Pair:
+@begun_once
+async def pair_up(world: World, /, *, started: bool = False, **program: Any) -> Pair:
     """Let a mentor and a mentee register, and put them together."""
     offer = await open_registration(world, **(UNREVIEWED | program))
     mentor = await take_part(world, offer, "mentor")

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from tests.support.apps import World
+from tests.support.beginnings import begun_once
 
 ONE_QUESTION = {
     "key": "goals",
@@ -51,7 +52,8 @@ async def post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> di
     return made
 
 
-async def draft(world: World, **changes: Any) -> Offer:
+@begun_once
+async def draft(world: World, /, **changes: Any) -> Offer:
     """Draft a program with a one-to-one track, a policy and forms."""
     person = await world.add_person()
     coordinator = await world.as_person(person["id"])
@@ -97,7 +99,8 @@ async def draft(world: World, **changes: Any) -> Offer:
     return Offer(program, track, coordinator, person["id"])
 
 
-async def open_registration(world: World, **changes: Any) -> Offer:
+@begun_once
+async def open_registration(world: World, /, **changes: Any) -> Offer:
     """Draft and publish a program and open its registration."""
     offer = await draft(world, **changes)
     await offer.act("publish")
