@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from services.api.access import roles
+from services.api.dependencies import CheckedRoute
 from services.api.events.rules import EVENT_TYPES
-from services.api.main import create_public
+from services.api.main import PRODUCT, create_public
 from services.api.match_runs import rules as match_runs
 from services.api.meetings import rules as meetings
 from services.api.mentorships import rules as mentorships
@@ -27,6 +28,7 @@ from services.api.programs import rules as programs
 from services.api.proposals import rules as proposals
 from shared.settings import ServiceSettings
 from shared.web import codes
+from shared.web.openapi import describe
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -126,7 +128,11 @@ def _span(bounds: tuple[int, int]) -> str:
 
 def openapi() -> str:
     """Return the OpenAPI document of the public API."""
-    document = create_public().openapi()
+    public = create_public()
+    for route in public.routes:
+        if isinstance(route, CheckedRoute):
+            route.describe_answer()
+    document = describe(public, PRODUCT)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -141,7 +147,7 @@ REGIONS: Mapping[str, Callable[[], Iterator[str]]] = {
 
 def made() -> Iterator[tuple[Path, str]]:
     """Yield every document with what it should hold."""
-    yield DOCS / "openapi" / "api.json", openapi()
+    yield ROOT / "services" / "api" / "openapi.json", openapi()
     yield DOCS / "errors.md", codes.page()
     for file in sorted(DOCS.glob("*.md")):
         yield file, REGION.sub(_filled, file.read_text())

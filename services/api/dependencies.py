@@ -17,9 +17,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from fastapi.utils import create_model_field
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -65,7 +67,25 @@ type Credential = Claims | KeyText
 
 
 class CheckedRoute(APIRoute):
-    """A route whose requests are held against every convention before its endpoint runs."""
+    """A route whose requests are held against every convention before its endpoint runs.
+
+    Endpoints answer with finished responses. The model of an answer is for the document alone, and
+    a process that serves the document it was shipped with has no use for it.
+    """
+
+    def __init__(
+        self, path: str, endpoint: Callable[..., Any], *, response_model: Any = None, **options: Any
+    ) -> None:
+        """Keep the model of the answer for `describe_answer`."""
+        super().__init__(path, endpoint, response_model=None, **options)
+        self._answer = None if isinstance(response_model, DefaultPlaceholder) else response_model
+
+    def describe_answer(self) -> None:
+        """Let the document say what is answered."""
+        if self._answer is not None:
+            self.response_field = create_model_field(
+                name=f"Response_{self.unique_id}", type_=self._answer, mode="serialization"
+            )
 
     def inner_handler(self) -> Handler:
         """Return the handler FastAPI made; the document still shows all that it depends on."""

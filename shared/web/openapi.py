@@ -4,7 +4,7 @@ FastAPI describes the bodies; it knows nothing of our problems, headers and conv
 marks of its own that other tools stumble over.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,18 +38,19 @@ class Product:
     tags: Mapping[str, str]
 
 
-def publish(app: FastAPI, product: Product) -> None:
-    """Let the application publish the refined document, made at the first demand."""
+def publish(app: FastAPI, document: Callable[[], Json]) -> None:
+    """Let the application publish a document, asked for at the first demand."""
 
-    def document() -> Json:
+    def known() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, product)
+            app.openapi_schema = document()
         return app.openapi_schema
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = known  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI, product: Product) -> Json:
+def describe(app: FastAPI, product: Product) -> Json:
+    """Return the refined document of an application, made from its routes."""
     raw = get_openapi(
         title=app.title,
         version=app.version,

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from services import cli
-from tests.support.apps import api_settings, document
+from tests.support.apps import api_settings
 from tests.support.database import Databases
 from tests.support.processes import API, environment, running
 
@@ -45,7 +45,6 @@ async def in_process(told: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient
     config.load()
     api = config.app
     assert isinstance(api, FastAPI)
-    api.state.public.openapi_schema = document()
     transport = httpx.ASGITransport(config.loaded_app, client=("127.0.0.1", 1))
     async with (
         api.router.lifespan_context(api),

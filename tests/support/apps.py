@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from fastapi import FastAPI
 from joserfc.jwk import ECKey
 
 from services.api.access.rules import Scope
-from services.api.main import create_app, create_public
+from services.api.main import create_app
 from services.api.settings import ApiSettings
 from shared import ids
 from shared.clock import system_clock
@@ -121,17 +120,10 @@ def operator(app: FastAPI) -> httpx.AsyncClient:
     return client(app, OPERATOR_TOKEN)
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the public document, which settings do not change; making it takes a second."""
-    return create_public().openapi()
-
-
 @asynccontextmanager
 async def running_api(settings: ApiSettings) -> AsyncIterator[FastAPI]:
     """Start the application in this process and stop it afterwards."""
     app = create_app(settings)
-    app.state.public.openapi_schema = document()
     async with app.router.lifespan_context(app):
         yield app
 

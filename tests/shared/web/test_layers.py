@@ -17,7 +17,7 @@ from shared.web.admission import AdmissionMiddleware
 from shared.web.application import CORS_EXPOSED, Frame, equip
 from shared.web.bodies import MAX_BODY_BYTES
 from shared.web.callers import Callers
-from shared.web.openapi import Product, publish
+from shared.web.openapi import Product, describe, publish
 from shared.web.reference import install_reference
 
 ORIGIN = "https://app.example.org"
@@ -56,7 +56,8 @@ def small_app(**frame: Any) -> FastAPI:
     async def fail() -> Response:
         raise RuntimeError("holds a value")
 
-    publish(public, Product("an-id", "Small.", "Small.", {}, {"things": "Things."}))
+    about = Product("an-id", "Small.", "Small.", {}, {"things": "Things."})
+    publish(public, lambda: describe(public, about))
     install_reference(public)
     root = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     larger = {"/v1/thing/upload": LARGER_BYTES}
