@@ -104,7 +104,7 @@ def kind_in_path(kind: str) -> str:
 
 async def change(organization: Organization, statement: str, **values: str) -> None:
     """Put something into a state, as time and other people would."""
-    organization_id = ids.parse_id("organization", organization.world.organization_id)
+    organization_id = organization.world.id
     sessions = organization.world.app.state.resources.sessions
     async with transaction(sessions, Tenant(organization_id)) as session:
         await session.execute(text(statement), {"organization_id": organization_id, **values})

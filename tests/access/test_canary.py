@@ -29,11 +29,6 @@ async def superuser(databases: Databases) -> AsyncIterator[Any]:
     await connection.close()
 
 
-def key_of(organization: Organization) -> UUID:
-    """Return the organization's id as the database knows it."""
-    return ids.parse_id("organization", organization.ids["organization"])
-
-
 async def texts_of(superuser: Any, organization: Organization) -> set[str]:
     """Return every text, id and secret in an organization's rows, as an answer would show it."""
     found: set[str] = set()
@@ -42,7 +37,7 @@ async def texts_of(superuser: Any, organization: Organization) -> set[str]:
             continue
         rows = await superuser.fetch(
             f"SELECT * FROM {table.name} WHERE organization_id = $1",  # noqa: S608 - a name from the metadata
-            key_of(organization),
+            organization.world.id,
         )
         for row in rows:
             for value in row.values():
@@ -71,7 +66,7 @@ async def plant(superuser: Any, organization: Organization) -> dict[str, str]:
             canary = f"canary-{table.name}-{column.name}"
             await superuser.execute(
                 f"UPDATE {table.name} SET {column.name} = $2 WHERE organization_id = $1",  # noqa: S608 - names from the metadata
-                *(key_of(organization), canary),
+                *(organization.world.id, canary),
             )
             canaries[canary] = f"{table.name}.{column.name}"
     return canaries
@@ -118,14 +113,14 @@ async def test_what_a_pair_confides_appears_in_no_answer_to_anybody_else(
 
 async def test_events_carry_no_text_that_anybody_wrote(ours: Organization, superuser: Any) -> None:
     rows = await superuser.fetch(
-        "SELECT data FROM outbox_message WHERE organization_id = $1", key_of(ours)
+        "SELECT data FROM outbox_message WHERE organization_id = $1", ours.world.id
     )
     leaving = "\n".join(json.dumps(json.loads(row["data"])) for row in rows)
     assert rows
 
     written = await superuser.fetch(
         "SELECT given_name, family_name, email FROM person WHERE organization_id = $1",
-        key_of(ours),
+        ours.world.id,
     )
     names = {text for row in written for text in row.values() if text and len(text) >= SHORTEST}
     assert [text for text in names | {"confided-room", "canary-"} if text in leaving] == []

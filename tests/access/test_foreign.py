@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from services.local import postgres
-from shared import ids
 from tests.access.expected import body_of, known_to, query_of, somebody_let_in
 from tests.support.access import (
     FORM,
@@ -52,7 +51,7 @@ async def digests(superuser: Any, organization: Organization) -> dict[str, str]:
         "SELECT table_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND column_name = 'organization_id'"
     )
-    owner = ids.parse_id("organization", organization.ids["organization"])
+    owner = organization.world.id
     return {
         table: await superuser.fetchval(
             "SELECT count(*) || md5(coalesce(string_agg(t::text, ',' ORDER BY t::text), ''))"  # noqa: S608 - a name from the catalogue

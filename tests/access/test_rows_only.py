@@ -34,11 +34,6 @@ async def runtime(databases: Databases, request: pytest.FixtureRequest) -> Async
     await connection.close()
 
 
-def key_of(organization: Organization) -> Any:
-    """Return the organization's id as the database knows it."""
-    return ids.parse_id("organization", organization.ids["organization"])
-
-
 @asynccontextmanager
 async def inside(connection: Any, organization: Organization | None) -> AsyncIterator[None]:
     """Open a transaction of one organization, or of none, and take it back."""
@@ -49,7 +44,7 @@ async def inside(connection: Any, organization: Organization | None) -> AsyncIte
         await connection.execute(
             "SELECT set_config('app.organization_id', $1, true),"
             " set_config('app.person_id', $2, true)",
-            *(str(key_of(organization)), str(person)),
+            *(str(organization.world.id), str(person)),
         )
     try:
         yield
@@ -83,15 +78,15 @@ async def test_rows_of_another_organization_are_out_of_reach(
 ) -> None:
     row = await superuser.fetchval(
         f"SELECT to_jsonb(t)::text FROM {table} t WHERE organization_id = $1 LIMIT 1",  # noqa: S608 - as above
-        key_of(theirs),
+        theirs.world.id,
     )
     async with inside(runtime, ours):
-        reached = [await outcome(runtime, one, key_of(theirs)) for one in statements(table)]
+        reached = [await outcome(runtime, one, theirs.world.id) for one in statements(table)]
         assert set(reached) <= {"0", "42501"}
         moved = await outcome(
             runtime,
             f"UPDATE {table} SET organization_id = $2 WHERE organization_id = $1",  # noqa: S608 - as above
-            *(key_of(ours), key_of(theirs)),
+            *(ours.world.id, theirs.world.id),
         )
         assert moved in {"0", "42501"}
         if row is not None:
@@ -119,7 +114,7 @@ async def test_most_tables_hold_rows_that_could_have_been_reached(
         for table in TABLES
         if not await superuser.fetchval(
             f"SELECT count(*) FROM {table} WHERE organization_id = $1",  # noqa: S608 - as above
-            key_of(theirs),
+            theirs.world.id,
         )
     ]
 

@@ -204,7 +204,7 @@ async def record(world: World, target: Path) -> None:
     answer.raise_for_status()
     kept = frozenset(
         (
-            ids.parse_id("organization", world.organization_id),
+            world.id,
             ids.parse_id("person", world.org_admin_id),
         )
     )

@@ -580,7 +580,7 @@ async def reading(databases: Databases, world: World) -> AsyncIterator[Rows]:
     """Open the rows of an organization."""
     connection = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
     try:
-        yield Rows(connection, ids.parse_id("organization", world.organization_id))
+        yield Rows(connection, world.id)
     finally:
         await connection.close()
 

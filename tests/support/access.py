@@ -316,7 +316,7 @@ async def _callers(  # noqa: PLR0917 - everybody in the story
 async def _without_scopes(world: World) -> httpx.AsyncClient:
     """Return a key that may do nothing: the API hands none out, a scope may be retired."""
     made = await post(world.org_admin, "/v1/api-keys", {"label": "bare", "scopes": ["admin"]})
-    organization_id = ids.parse_id("organization", world.organization_id)
+    organization_id = world.id
     resources = world.app.state.resources
     async with transaction(resources.sessions, Tenant(organization_id)) as session:
         key = await session.get(ApiKey, (organization_id, ids.parse_id("api_key", made["id"])))

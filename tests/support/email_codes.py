@@ -65,7 +65,7 @@ class App:
     @property
     def organization_id(self) -> UUID:
         """Return the organization's id as the inside knows it."""
-        return ids.parse_id("organization", self.world.organization_id)
+        return self.world.id
 
     @property
     def client_id(self) -> str:

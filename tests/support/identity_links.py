@@ -14,7 +14,7 @@ from tests.support.apps import World
 async def link_account(world: World, *, person_id: str, connection_id: str) -> str:
     """Link a fresh account to a person and return the id of the link."""
     resources: Resources = world.app.state.resources
-    organization_id = ids.parse_id("organization", world.organization_id)
+    organization_id = world.id
     now = datetime.now(UTC)
     link = IdentityLink(
         organization_id=organization_id,

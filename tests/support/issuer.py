@@ -39,7 +39,7 @@ def challenge_of(verifier: str) -> str:
 
 def organization_id(world: World) -> UUID:
     """Return the organization's id as the inside knows it."""
-    return ids.parse_id("organization", world.organization_id)
+    return world.id
 
 
 def working(world: World) -> AbstractAsyncContextManager[AsyncSession]:

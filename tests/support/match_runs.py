@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 
 from services.api.match_runs.jobs import Desk, turn
-from shared import ids
 from tests.support.apps import World
 from tests.support.beginnings import begun_once
 from tests.support.participants import Somebody, take_part
@@ -168,7 +167,7 @@ async def gathered(
 
 async def events_of(pool: Pool) -> list[dict[str, Any]]:
     """Return what was recorded in the organization of a pool, oldest first."""
-    organization = ids.parse_id("organization", pool.world.organization_id)
+    organization = pool.world.id
     async with (
         pool.world.app.state.resources.reads.acquire() as connection,
         connection.transaction(),

@@ -6,12 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
-from uuid import UUID
 
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import ids
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
@@ -76,16 +74,11 @@ async def compose(offer: Offer, *members: dict[str, Any], **changes: Any) -> dic
     return await post(offer.coordinator, path, {"members": list(members), **changes})
 
 
-def organization_of(world: World) -> UUID:
-    """Return the organization's id as the inside knows it."""
-    return ids.parse_id("organization", world.organization_id)
-
-
 @asynccontextmanager
 async def work(world: World) -> AsyncIterator[AsyncSession]:
     """Open a transaction of nobody in particular, as background work does."""
     sessions = world.app.state.resources.sessions
-    async with transaction(sessions, Tenant(organization_of(world))) as session:
+    async with transaction(sessions, Tenant(world.id)) as session:
         yield session
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import text
 from services.api.events import operations as events
 from services.api.organizations.tables import Organization
 from services.api.resources import WorkerResources
-from shared import ids
 from shared.clock import system_clock
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
@@ -47,7 +46,7 @@ class Bench:
     @property
     def organization_id(self) -> UUID:
         """Return the organization's id as the inside knows it."""
-        return ids.parse_id("organization", self.world.organization_id)
+        return self.world.id
 
     async def rows(self, statement: str, **values: Any) -> list[Any]:
         """Return what the organization's own rows say."""

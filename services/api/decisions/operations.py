@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +22,7 @@ from services.api.mentorships.tables import MentorshipMember
 from services.api.organizations import queries as organizations
 from services.api.participants import operations as participants
 from services.api.participants import queries as participant_queries
-from services.api.participants.rules import ParticipantStatus
+from services.api.participants.rules import ParticipantStatus, Places
 from services.api.participants.tables import Participant
 from services.api.people import queries as people
 from services.api.people.rules import PersonStatus
@@ -70,7 +69,7 @@ async def compose(
     found = await _participants(session, track, members)
     await _require_rules(session, track, members, found)
     wanted = await proposals.places_of(session, track=track, members=members, mentorship_id=None)
-    await _require_seats(session, wanted)
+    await _require_places(session, wanted)
     if judged.broken and not is_forced:
         raise rules.broken_policy(judged.broken)
     return await proposals.add(
@@ -178,19 +177,13 @@ async def _require_place(
         raise mentorship_rules.full(track.format, track.max_members)
 
 
-async def _require_seats(session: AsyncSession, wanted: Sequence[Mapping[str, Any]]) -> None:
+async def _require_places(session: AsyncSession, wanted: Sequence[Places]) -> None:
     for one in wanted:
-        free = await queries.free_seats(
-            session,
-            organization_id=one["organization_id"],
-            participant_id=one["participant_id"],
-            track_id=one["track_id"],
-            role=one["role"],
-        )
+        free = await queries.free_places(session, one)
         if free is None:
-            detail = f"Somebody does not take part as {one['role']} here."
+            detail = f"Somebody does not take part as {one.role} here."
             raise rules.hard_rule_failed([Violation("#/members", "role", detail)])
-        if free < one["count"]:
+        if free < one.count:
             raise rules.seat_taken()
 
 
@@ -217,17 +210,17 @@ async def approve(
     )
     # Looked at before anything is locked: of many who want a last seat, most learn it here. That
     # a group is full is told before its mentor is asked for.
-    await _require_seats(
-        session, [one for one in wanted if (one["participant_id"], one["role"]) in pairs]
+    await _require_places(
+        session, [one for one in wanted if (one.participant_id, one.role) in pairs]
     )
     present = await proposals.present_in(session, proposal=proposal)
     await _require_place(session, track, proposal, present)
     # With who mentors the group they join, so that everybody is locked before any place is held.
-    taking = [(one["participant_id"], one["role"]) for one in wanted]
+    taking = [(one.participant_id, one.role) for one in wanted]
     locked = await _participants(session, track, taking)
     found = {one: locked[one] for one, _role in pairs}
     await _require_rules(session, track, pairs, found, present=present)
-    await _hold_seats(session, wanted)
+    await _hold_places(session, wanted)
     proposal.decided_by = actor.person_id
     await proposals.move(
         session,
@@ -250,10 +243,10 @@ async def approve(
     return proposal
 
 
-async def _hold_seats(session: AsyncSession, wanted: Sequence[Mapping[str, Any]]) -> None:
+async def _hold_places(session: AsyncSession, wanted: Sequence[Places]) -> None:
     for one in wanted:
         try:
-            await participants.hold_seats(session, **one)
+            await participants.hold_places(session, one)
         except ConflictError as refusal:
             if refusal.code != "capacity_reached":
                 raise
@@ -330,7 +323,7 @@ async def swap(
         wanted = await proposals.places_of(
             session, track=track, members=pairs, mentorship_id=left.mentorship_id
         )
-        await _require_seats(session, wanted)
+        await _require_places(session, wanted)
         proposal = await proposals.add(
             session,
             track=track,

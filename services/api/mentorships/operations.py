@@ -28,7 +28,7 @@ from services.api.mentorships.rules import (
 from services.api.mentorships.tables import Mentorship, MentorshipMember, PrivateReason
 from services.api.organizations import queries as organizations
 from services.api.participants import operations as participants
-from services.api.participants.rules import ParticipantStatus
+from services.api.participants.rules import ParticipantStatus, Places
 from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.people import queries as people
 from services.api.people.tables import Person
@@ -478,15 +478,8 @@ async def _take_seats(
     roles = [one.role for one in members]
     for index, one in numbered:
         try:
-            await participants.take_seats(
-                session,
-                organization_id=mentorship.organization_id,
-                participant_id=one.participant_id,
-                track_id=mentorship.track_id,
-                role=one.role,
-                count=rules.places_of(mentorship.format, one.role, roles),
-                now=now,
-            )
+            count = rules.places_of(mentorship.format, one.role, roles)
+            await participants.take_places(session, _places(mentorship, one, count), now=now)
         except ConflictError as refused:
             raise seat_taken(index) from refused
 
@@ -1066,14 +1059,16 @@ async def _release(
     count: int,
     now: datetime,
 ) -> None:
-    await participants.release_seats(
-        session,
-        organization_id=mentorship.organization_id,
-        participant_id=member.participant_id,
-        track_id=mentorship.track_id,
-        role=member.role,
-        count=count,
-        now=now,
+    await participants.release_places(session, _places(mentorship, member, count), now=now)
+
+
+def _places(mentorship: Mentorship, member: MentorshipMember | NewMember, count: int) -> Places:
+    return Places(
+        mentorship.organization_id,
+        member.participant_id,
+        mentorship.track_id,
+        member.role,
+        count,
     )
 
 

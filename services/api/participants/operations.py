@@ -17,6 +17,7 @@ from services.api.participants.rules import (
     ParticipantAction,
     ParticipantSource,
     ParticipantStatus,
+    Places,
     Review,
     Seats,
 )
@@ -206,7 +207,7 @@ async def change(
         participant.hours_per_month = changes["hours_per_month"]
     if "track_roles" in changes:
         await _set_roles(session, participant, changes["track_roles"])
-        await _follow_seats(session, participant, now=now)
+        await _follow_places(session, participant, now=now)
     participant.touch(now)
     events.record(
         session,
@@ -299,7 +300,7 @@ async def advance(
     )
     await _advance(session, participant, action, actor_id=actor_id, now=now)
     await _settle(session, participant, now=now)
-    await _follow_seats(session, participant, now=now)
+    await _follow_places(session, participant, now=now)
 
 
 async def put_preferences(
@@ -346,123 +347,45 @@ async def put_preferences(
     return preference, found is None
 
 
-async def take_seats(
-    session: AsyncSession,
-    *,
-    participant_id: UUID,
-    organization_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-    now: datetime,
-) -> None:
+async def take_places(session: AsyncSession, places: Places, *, now: datetime) -> None:
     """Take places of a participant; the last one taken makes them `at_capacity`."""
-    participant = await queries.lock(
-        session, organization_id=organization_id, participant_id=participant_id
-    )
-    taken = await queries.take_seats(
-        session,
-        organization_id=organization_id,
-        participant_id=participant_id,
-        track_id=track_id,
-        role=role,
-        count=count,
-    )
-    if not taken:
+    participant = await _lock_owner(session, places)
+    if not await queries.take_places(session, places):
         raise rules.capacity_reached()
-    await _follow_seats(session, participant, now=now)
+    await _follow_places(session, participant, now=now)
 
 
-async def hold_seats(
-    session: AsyncSession,
-    *,
-    participant_id: UUID,
-    organization_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> None:
+async def hold_places(session: AsyncSession, places: Places) -> None:
     """Hold places without a word: nothing that anybody can read changes."""
-    held = await queries.hold_seats(
-        session,
-        organization_id=organization_id,
-        participant_id=participant_id,
-        track_id=track_id,
-        role=role,
-        count=count,
-    )
-    if not held:
+    if not await queries.hold_places(session, places):
         raise rules.capacity_reached()
 
 
-async def drop_seats(
-    session: AsyncSession,
-    *,
-    participant_id: UUID,
-    organization_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> None:
+async def drop_places(session: AsyncSession, places: Places) -> None:
     """Give places back that nobody was told of."""
-    await queries.drop_seats(
-        session,
-        organization_id=organization_id,
-        participant_id=participant_id,
-        track_id=track_id,
-        role=role,
-        count=count,
-    )
+    await queries.drop_places(session, places)
 
 
-async def reveal_seats(
-    session: AsyncSession,
-    *,
-    participant_id: UUID,
-    organization_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-    now: datetime,
-) -> None:
+async def reveal_places(session: AsyncSession, places: Places, *, now: datetime) -> None:
     """Let held places be seen; the last one makes the participant `at_capacity`."""
-    participant = await queries.lock(
-        session, organization_id=organization_id, participant_id=participant_id
-    )
-    await queries.reveal_seats(
-        session,
-        organization_id=organization_id,
-        participant_id=participant_id,
-        track_id=track_id,
-        role=role,
-        count=count,
-    )
-    await _follow_seats(session, participant, now=now)
+    participant = await _lock_owner(session, places)
+    await queries.reveal_places(session, places)
+    await _follow_places(session, participant, now=now)
 
 
-async def release_seats(
-    session: AsyncSession,
-    *,
-    participant_id: UUID,
-    organization_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-    now: datetime,
-) -> None:
+async def release_places(session: AsyncSession, places: Places, *, now: datetime) -> None:
     """Give places back; a participant who was full is available again."""
-    participant = await queries.lock(
-        session, organization_id=organization_id, participant_id=participant_id
-    )
-    await queries.release_seats(
+    participant = await _lock_owner(session, places)
+    await queries.release_places(session, places)
+    await _follow_places(session, participant, now=now)
+
+
+async def _lock_owner(session: AsyncSession, places: Places) -> Participant:
+    return await queries.lock(
         session,
-        organization_id=organization_id,
-        participant_id=participant_id,
-        track_id=track_id,
-        role=role,
-        count=count,
+        organization_id=places.organization_id,
+        participant_id=places.participant_id,
     )
-    await _follow_seats(session, participant, now=now)
 
 
 async def load(
@@ -682,7 +605,7 @@ async def _review(session: AsyncSession, participant: Participant) -> Review:
     )
 
 
-async def _follow_seats(session: AsyncSession, participant: Participant, *, now: datetime) -> None:
+async def _follow_places(session: AsyncSession, participant: Participant, *, now: datetime) -> None:
     seats = await queries.seats_of(
         session, organization_id=participant.organization_id, participant_id=participant.id
     )

@@ -25,7 +25,7 @@ from sqlmodel import col
 from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
-from services.api.participants.rules import CLOSED, MATCHABLE, ParticipantStatus
+from services.api.participants.rules import CLOSED, MATCHABLE, ParticipantStatus, Places
 from services.api.participants.tables import MatchPreference, Participant, ParticipantTrackRole
 from services.api.people.queries import TABLE as PERSON
 from services.api.programs.queries import PROGRAM
@@ -302,108 +302,42 @@ LOAD, HELD = col(ParticipantTrackRole.load), col(ParticipantTrackRole.held)
 _CAPACITY = col(ParticipantTrackRole.capacity)
 
 
-async def take_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> bool:
+async def take_places(session: AsyncSession, places: Places) -> bool:
     """Count so many more in the statement that checks for room; False when there is none."""
-    return await _count(
-        session,
-        (organization_id, participant_id, track_id, role),
-        where=LOAD + HELD + count <= _CAPACITY,
-        load=LOAD + count,
-    )
+    has_room = LOAD + HELD + places.count <= _CAPACITY
+    return await _count(session, places, where=has_room, load=LOAD + places.count)
 
 
-async def hold_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> bool:
+async def hold_places(session: AsyncSession, places: Places) -> bool:
     """Count so many more that nobody is told of yet; False when there is no room."""
-    return await _count(
-        session,
-        (organization_id, participant_id, track_id, role),
-        where=LOAD + HELD + count <= _CAPACITY,
-        held=HELD + count,
-    )
+    has_room = LOAD + HELD + places.count <= _CAPACITY
+    return await _count(session, places, where=has_room, held=HELD + places.count)
 
 
-async def reveal_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> bool:
-    """Turn held seats into ones that people know of; False when fewer were held."""
-    return await _count(
-        session,
-        (organization_id, participant_id, track_id, role),
-        where=count <= HELD,
-        held=HELD - count,
-        load=LOAD + count,
-    )
+async def reveal_places(session: AsyncSession, places: Places) -> bool:
+    """Turn held places into ones that people know of; False when fewer were held."""
+    changes = {"held": HELD - places.count, "load": LOAD + places.count}
+    return await _count(session, places, where=places.count <= HELD, **changes)
 
 
-async def drop_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> bool:
+async def drop_places(session: AsyncSession, places: Places) -> bool:
     """Count so many less that nobody was told of; False when fewer were held."""
-    return await _count(
-        session,
-        (organization_id, participant_id, track_id, role),
-        where=count <= HELD,
-        held=HELD - count,
-    )
+    return await _count(session, places, where=places.count <= HELD, held=HELD - places.count)
 
 
-async def release_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-    count: int,
-) -> bool:
+async def release_places(session: AsyncSession, places: Places) -> bool:
     """Count so many less; False when fewer were taken."""
-    return await _count(
-        session,
-        (organization_id, participant_id, track_id, role),
-        where=count <= LOAD,
-        load=LOAD - count,
-    )
+    return await _count(session, places, where=places.count <= LOAD, load=LOAD - places.count)
 
 
-async def _count(
-    session: AsyncSession, key: tuple[UUID, UUID, UUID, str], *, where: Any, **counts: Any
-) -> bool:
-    organization_id, participant_id, track_id, role = key
+async def _count(session: AsyncSession, places: Places, *, where: Any, **counts: Any) -> bool:
     statement = (
         update(ParticipantTrackRole)
         .where(
-            col(ParticipantTrackRole.organization_id) == organization_id,
-            col(ParticipantTrackRole.participant_id) == participant_id,
-            col(ParticipantTrackRole.track_id) == track_id,
-            col(ParticipantTrackRole.role) == role,
+            col(ParticipantTrackRole.organization_id) == places.organization_id,
+            col(ParticipantTrackRole.participant_id) == places.participant_id,
+            col(ParticipantTrackRole.track_id) == places.track_id,
+            col(ParticipantTrackRole.role) == places.role,
             where,
         )
         .values(**counts)

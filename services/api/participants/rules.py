@@ -6,9 +6,10 @@ from datetime import date, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
-from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, TrackRole
 from shared.errors import ConflictError, Violation
 
 VECTORS_KEPT_FOR = timedelta(days=365)
@@ -189,6 +190,17 @@ def automatic_action(status: ParticipantStatus, review: Review) -> ParticipantAc
     if status is _S.COORDINATOR_REVIEW and not review.asks_coordinator:
         return _A.PASS_REVIEW
     return _A.OPEN if status is _S.APPROVED else None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """So many places of one participant in one role of a track."""
+
+    organization_id: UUID
+    participant_id: UUID
+    track_id: UUID
+    role: TrackRole
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from services.api.mentorships import rules as mentorship_rules
 from services.api.mentorships.rules import MentorshipSource, NewMember
 from services.api.mentorships.tables import MentorshipMember
 from services.api.participants import operations as participants
+from services.api.participants.rules import Places
 from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import PoolOf
@@ -309,7 +310,7 @@ async def _ask(
         now=now,
     )
     for one in await _places_of(session, proposal, members):
-        await participants.reveal_seats(session, **one, now=now)
+        await participants.reveal_places(session, one, now=now)
     if track.consent_sides is ConsentSides.NONE or not any(one.is_asked for one in members):
         await accept(
             session,
@@ -389,8 +390,8 @@ async def _spare_who_left(
     """Give back what a mentor kept for somebody who came after they had left."""
     there = {*(one.participant_id for one in members), *(one.participant_id for one in present)}
     for one in await _places_of(session, proposal, members):
-        if one["participant_id"] not in there:
-            await participants.release_seats(session, **one, now=now)
+        if one.participant_id not in there:
+            await participants.release_places(session, one, now=now)
 
 
 async def _create(
@@ -473,10 +474,10 @@ async def move(
         proposal.holds_until = None
         if before in rules.OPEN:
             for one in await _places_of(session, proposal, members):
-                await participants.drop_seats(session, **one)
+                await participants.drop_places(session, one)
         else:
             for one in await _places_of(session, proposal, members):
-                await participants.release_seats(session, **one, now=now)
+                await participants.release_places(session, one, now=now)
         await timers.cancel(
             session, organization_id=proposal.organization_id, subject_id=proposal.id
         )
@@ -485,7 +486,7 @@ async def move(
 
 async def _places_of(
     session: AsyncSession, proposal: Proposal, members: Sequence[ProposalMember]
-) -> list[dict[str, Any]]:
+) -> list[Places]:
     return await places_of(
         session,
         track=await track_of(session, proposal=proposal),
@@ -500,7 +501,7 @@ async def places_of(
     track: Track,
     members: Sequence[tuple[UUID, TrackRole]],
     mentorship_id: UUID | None,
-) -> list[dict[str, Any]]:
+) -> list[Places]:
     """Return whose places being together takes and how many, always in the same order.
 
     Whoever joins a group takes one of its mentor's, too. That one is held and given back alike
@@ -514,13 +515,13 @@ async def places_of(
         )
         taking += [] if mentor is None else [(mentor.participant_id, mentor.role)]
     return [
-        {
-            "organization_id": track.organization_id,
-            "participant_id": participant_id,
-            "track_id": track.id,
-            "role": role,
-            "count": mentorship_rules.places_of(track.format, role, roles),
-        }
+        Places(
+            track.organization_id,
+            participant_id,
+            track.id,
+            role,
+            mentorship_rules.places_of(track.format, role, roles),
+        )
         for participant_id, role in sorted(taking)
     ]
 

@@ -27,6 +27,7 @@ from services.api.access.roles import Role
 from services.api.access.rules import Actor
 from services.api.mentorships.queries import MEMBER as PRESENT
 from services.api.mentorships.rules import MemberStatus
+from services.api.participants.rules import Places
 from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.programs.rules import TrackRole
 from services.api.proposals.rules import HOLDING, OPEN, TOLD, ProposalStatus
@@ -367,21 +368,14 @@ async def count_filling(
     return int((await session.execute(statement)).scalar_one())
 
 
-async def free_seats(
-    session: AsyncSession,
-    *,
-    organization_id: UUID,
-    participant_id: UUID,
-    track_id: UUID,
-    role: str,
-) -> int | None:
+async def free_places(session: AsyncSession, wanted: Places) -> int | None:
     """Return how many places somebody has left in a role, unlocked; None without the role."""
     seat = ParticipantTrackRole
     statement = select(col(seat.capacity) - col(seat.load) - col(seat.held)).where(
-        col(ParticipantTrackRole.organization_id) == organization_id,
-        col(ParticipantTrackRole.participant_id) == participant_id,
-        col(ParticipantTrackRole.track_id) == track_id,
-        col(ParticipantTrackRole.role) == role,
+        col(ParticipantTrackRole.organization_id) == wanted.organization_id,
+        col(ParticipantTrackRole.participant_id) == wanted.participant_id,
+        col(ParticipantTrackRole.track_id) == wanted.track_id,
+        col(ParticipantTrackRole.role) == wanted.role,
     )
     return (await session.execute(statement)).scalar_one_or_none()
 

@@ -529,7 +529,7 @@ async def test_a_service_token_opens_no_public_door(world: World) -> None:
         method="GET",
         path="/v1/me/token",
         body=b"",
-        organization_id=ids.parse_id("organization", world.organization_id),
+        organization_id=world.id,
         subject=world.org_admin_id,
     )
 

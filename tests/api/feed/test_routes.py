@@ -172,7 +172,7 @@ async def test_every_event_meets_the_schema_of_its_type(world: World) -> None:
 
 
 async def test_to_whom_it_matters_never_leaves(world: World) -> None:
-    organization_id = ids.parse_id("organization", world.organization_id)
+    organization_id = world.id
     somebody = ids.parse_id("person", world.org_admin_id)
     async with transaction(world.app.state.resources.sessions, Tenant(organization_id)) as session:
         subject = await session.get_one(Organization, organization_id)
@@ -195,7 +195,7 @@ async def test_a_reader_loses_and_doubles_nothing_while_twelve_write(
     api: FastAPI, databases: Databases
 ) -> None:
     world = await found_world(api)
-    organization_id = ids.parse_id("organization", world.organization_id)
+    organization_id = world.id
     engine = create_engine(databases.url("app_api", "api"), size=WRITERS, service="writers")
     sessions = create_sessions(engine)
     written: set[UUID] = set()

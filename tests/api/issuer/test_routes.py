@@ -166,7 +166,7 @@ async def test_the_use_of_a_client_is_remembered(world: World) -> None:
     async with resources.reads.acquire() as connection, connection.transaction(readonly=True):
         await connection.execute(
             "SELECT set_config('app.organization_id', $1, true)",
-            str(ids.parse_id("organization", world.organization_id)),
+            str(world.id),
         )
         used = await connection.fetchval("SELECT last_used_at FROM oauth_client")
     assert used is not None
@@ -192,7 +192,7 @@ async def test_tokens_of_a_demo_open_nothing_elsewhere_even_on_one_database(
 
     def token_of(resources: Resources) -> str:
         return resources.issuer.issue(
-            organization_id=ids.parse_id("organization", world.organization_id),
+            organization_id=world.id,
             subject=ids.parse_id("person", world.org_admin_id),
             is_person=True,
             access_version=1,

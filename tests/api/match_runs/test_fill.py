@@ -12,7 +12,7 @@ from services.api.proposals import jobs
 from shared import ids
 from tests.support.apps import World
 from tests.support.match_runs import Pool, gathered
-from tests.support.mentorships import compose, crowd, member, organization_of
+from tests.support.mentorships import compose, crowd, member
 from tests.support.mentorships import work as transaction_of
 from tests.support.participants import PREFERENCES, Somebody
 from tests.support.programs import post
@@ -731,7 +731,7 @@ async def test_whoever_is_asked_when_a_group_ends_is_told_that_it_will_not_be(
     async with transaction_of(world) as session:
         await jobs.on_mentorship_ended(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             subject_id=ids.parse_id("mentorship", ended),
             now=desk.database.clock(),
         )

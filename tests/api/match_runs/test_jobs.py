@@ -129,7 +129,7 @@ async def told(desk: Desk, pool: Pool) -> dict[str, Any]:
     await pool.start()
     task = await jobs.read(desk, await claim(desk))
     assert task is not None
-    organization_id = ids.parse_id("organization", pool.world.organization_id)
+    organization_id = pool.world.id
     return dict((await jobs.embedded(desk, organization_id, task.problem))["participants"])
 
 

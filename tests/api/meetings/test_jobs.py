@@ -24,7 +24,6 @@ from tests.support.mentorships import (
     compose,
     matching,
     member,
-    organization_of,
     pair_up,
     work,
 )
@@ -42,7 +41,7 @@ async def tick(world: World, meeting: dict[str, Any], kind: str) -> None:
     async with work(world) as session:
         await jobs.on_timer(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             kind=f"meeting.{kind}",
             subject_id=inside(meeting),
             now=NOW,
@@ -120,7 +119,7 @@ async def test_a_mentorship_that_stops_calls_off_what_is_to_come(world: World) -
         async with work(world) as session:
             await jobs.on_mentorship_stopped(
                 session,
-                organization_id=organization_of(world),
+                organization_id=world.id,
                 subject_id=ids.parse_id("mentorship", pair.mentorship["id"]),
                 now=NOW,
             )
@@ -153,7 +152,7 @@ async def test_who_left_a_group_is_taken_off_its_meetings(world: World) -> None:
     async with work(world) as session:
         await jobs.on_member_gone(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             subject_id=ids.parse_id("member", leaver["id"]),
             now=NOW,
         )
@@ -198,7 +197,7 @@ async def test_who_joined_a_group_attends_what_all_others_attend(world: World) -
         )
         await mentorships.join(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             mentorship_id=ids.parse_id("mentorship", pair.mentorship["id"]),
             members=[newcomer],
             actor_id=None,
@@ -210,7 +209,7 @@ async def test_who_joined_a_group_attends_what_all_others_attend(world: World) -
         async with work(world) as session:
             await jobs.on_member_joined(
                 session,
-                organization_id=organization_of(world),
+                organization_id=world.id,
                 subject_id=ids.parse_id("member", joined["id"]),
                 now=NOW,
             )
@@ -234,7 +233,7 @@ async def test_who_joined_and_left_at_once_attends_nothing(world: World) -> None
 
         await jobs.on_member_joined(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             subject_id=ids.parse_id("member", gone["id"]),
             now=NOW,
         )
@@ -248,7 +247,7 @@ async def test_background_work_cannot_read_where_people_meet(
     pair = await pair_up(world)
     await arrange(pair, starts_at=hour(48), location="Room Ada")
     engine = create_engine(databases.url("app_jobs", "api"), size=1, service="test")
-    sessions, tenant = create_sessions(engine), Tenant(organization_of(world))
+    sessions, tenant = create_sessions(engine), Tenant(world.id)
 
     async with transaction(sessions, tenant) as session:
         (made,) = (await session.execute(text("SELECT id FROM meeting"))).scalars()
@@ -275,7 +274,7 @@ async def test_events_name_attendees_and_never_a_place(world: World) -> None:
                 "SELECT data FROM outbox_message WHERE organization_id = :organization"
                 " AND type = 'meeting.scheduled'"
             ),
-            {"organization": organization_of(world)},
+            {"organization": world.id},
         )
         (data,) = rows.scalars()
 

@@ -12,7 +12,7 @@ from services.api.people.rules import PersonStatus
 from services.api.people.tables import Person
 from shared import ids
 from tests.support.apps import World
-from tests.support.mentorships import Pair, organization_of, pair_up, work
+from tests.support.mentorships import Pair, pair_up, work
 from tests.support.programs import post
 
 NOW = datetime.now(UTC)
@@ -26,7 +26,7 @@ async def tick(world: World, pair: Pair, kind: str, now: datetime = NOW) -> None
     async with work(world) as session:
         await jobs.on_timer(
             session,
-            organization_id=organization_of(world),
+            organization_id=world.id,
             kind=f"mentorship.{kind}",
             subject_id=mentorship_id(pair),
             now=now,
@@ -49,16 +49,14 @@ async def events(world: World, kind: str) -> list[dict[str, Any]]:
                 "SELECT data FROM outbox_message WHERE organization_id = :organization"
                 " AND type = :kind ORDER BY id"
             ),
-            {"organization": organization_of(world), "kind": kind},
+            {"organization": world.id, "kind": kind},
         )
         return list(rows.scalars())
 
 
 async def consume(world: World, name: str, subject_id: UUID) -> None:
     async with work(world) as session:
-        await getattr(jobs, name)(
-            session, organization_id=organization_of(world), subject_id=subject_id, now=NOW
-        )
+        await getattr(jobs, name)(session, organization_id=world.id, subject_id=subject_id, now=NOW)
 
 
 async def test_the_driver_is_nudged_and_then_the_coordinator_is_told(world: World) -> None:
@@ -136,7 +134,7 @@ async def test_a_pause_of_somebody_who_is_still_away_lapses(world: World) -> Non
     await post(pair.mentee.client, f"{pair.path}/pause", {"to_on": to_on})
     async with work(world) as session:
         person = await session.get(
-            Person, (organization_of(world), ids.parse_id("person", pair.mentor.person["id"]))
+            Person, (world.id, ids.parse_id("person", pair.mentor.person["id"]))
         )
         assert person is not None
         person.status = PersonStatus.ON_LEAVE

@@ -10,7 +10,7 @@ from shared.persistence.sessions import create_sessions, transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.database import Databases
-from tests.support.mentorships import organization_of, pair_up
+from tests.support.mentorships import pair_up
 from tests.support.programs import post
 
 
@@ -21,7 +21,7 @@ async def test_the_database_shows_a_private_reason_to_its_author_alone(
     body = {"reason": "no_fit", "private_reason": "We did not click."}
     await post(pair.mentee.client, f"{pair.path}/end-early", body)
     sessions = world.app.state.resources.sessions
-    organization = organization_of(world)
+    organization = world.id
 
     async def read(person: str | None) -> list[str]:
         person_id = ids.parse_id("person", person) if person else None

@@ -23,7 +23,7 @@ class Reader:
         self.world = world
         self.http = http
         self.somebody = Somebody("Reader", id=ids.parse_id("person", person["id"]))
-        organization_id = ids.parse_id("organization", world.organization_id)
+        organization_id = world.id
         self.place = Place(world.app, Postbox(), id=organization_id)
 
     async def is_told(self, *kinds: str) -> None:

@@ -4,19 +4,21 @@ import asyncio
 
 from services.api.participants import operations
 from services.api.participants.jobs import on_person_left, on_timer
+from services.api.participants.rules import Places
+from services.api.programs.rules import TrackRole
 from shared import ids
 from shared.errors import ConflictError
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.participants import PREFERENCES, Somebody, register, submit, take_part
-from tests.support.programs import ONE_QUESTION, draft, open_registration, post
+from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
 
 PATCH = {"Content-Type": "application/merge-patch+json"}
 
 
 def tenant(world: World) -> Tenant:
-    return Tenant(ids.parse_id("organization", world.organization_id))
+    return Tenant(world.id)
 
 
 def participant_id(somebody: Somebody) -> object:
@@ -313,6 +315,17 @@ async def test_preferences_are_for_oneself_and_coordinators(world: World) -> Non
     assert (await offer.coordinator.put(path, json=PREFERENCES)).status_code == 403
 
 
+def a_place(world: World, offer: Offer, mentor: Somebody) -> Places:
+    """Return one of a mentor's places."""
+    return Places(
+        tenant(world).organization_id,
+        ids.parse_id("participant", mentor.participant["id"]),
+        ids.parse_id("track", offer.track["id"]),
+        TrackRole.MENTOR,
+        1,
+    )
+
+
 async def test_the_last_seat_goes_to_one_of_many(world: World) -> None:
     offer = await open_registration(world)
     mentor = await take_part(world, offer, "mentor", capacity=1)
@@ -321,15 +334,8 @@ async def test_the_last_seat_goes_to_one_of_many(world: World) -> None:
     async def take() -> str:
         try:
             async with transaction(resources.sessions, tenant(world)) as session:
-                await operations.take_seats(
-                    session,
-                    organization_id=tenant(world).organization_id,
-                    participant_id=ids.parse_id("participant", mentor.participant["id"]),
-                    track_id=ids.parse_id("track", offer.track["id"]),
-                    role="mentor",
-                    count=1,
-                    now=resources.clock(),
-                )
+                place = a_place(world, offer, mentor)
+                await operations.take_places(session, place, now=resources.clock())
         except ConflictError as refusal:
             return refusal.code
         return "taken"
@@ -345,15 +351,8 @@ async def test_capacity_never_falls_below_what_is_taken(world: World) -> None:
     mentor = await take_part(world, offer, "mentor", capacity=2)
     resources = world.app.state.resources
     async with transaction(resources.sessions, tenant(world)) as session:
-        await operations.take_seats(
-            session,
-            organization_id=tenant(world).organization_id,
-            participant_id=ids.parse_id("participant", mentor.participant["id"]),
-            track_id=ids.parse_id("track", offer.track["id"]),
-            role="mentor",
-            count=1,
-            now=resources.clock(),
-        )
+        place = a_place(world, offer, mentor)
+        await operations.take_places(session, place, now=resources.clock())
     role = {"track_id": offer.track["id"], "role": "mentor"}
 
     refused = await mentor.client.patch(

@@ -14,7 +14,7 @@ from tests.support.programs import post
 
 async def on_timer(pool: Pool, kind: str, proposal: dict[str, Any]) -> None:
     resources = pool.world.app.state.resources
-    organization = ids.parse_id("organization", pool.world.organization_id)
+    organization = pool.world.id
     async with transaction(resources.sessions, Tenant(organization)) as session:
         await jobs.on_timer(
             session,
@@ -49,7 +49,7 @@ async def test_whoever_leaves_takes_their_open_proposals_along(world: World) -> 
     asked = await pool.compose(mentor, pool.mentees[0])
     await pool.act(asked, "approve")
     resources = world.app.state.resources
-    organization = ids.parse_id("organization", world.organization_id)
+    organization = world.id
 
     async with transaction(resources.sessions, Tenant(organization)) as session:
         await jobs.on_participant_left(
@@ -69,7 +69,7 @@ async def test_a_program_that_closes_ends_what_was_open(world: World) -> None:
     proposal = await pool.compose(pool.mentors[0], pool.mentees[0])
     run = await pool.start()
     resources = world.app.state.resources
-    organization = ids.parse_id("organization", world.organization_id)
+    organization = world.id
 
     async with transaction(resources.sessions, Tenant(organization)) as session:
         for react in (match_runs.on_program_closed, jobs.on_program_closed):

@@ -174,7 +174,7 @@ async def test_a_long_backlog_of_one_organization_keeps_no_other_waiting(
     at_work: Bench, api: FastAPI
 ) -> None:
     database, other = at_work.resources.database, await found_world(api)
-    waiting = ids.parse_id("organization", other.organization_id)
+    waiting = other.id
     backlog = [(at_work.organization_id, 30, -3600), (waiting, 2, -1)]
     for organization_id, count, seconds in backlog:
         async with transaction(database.sessions, Tenant(organization_id)) as session:

@@ -126,7 +126,7 @@ async def test_an_identity_provider_is_kept_and_its_secret_never_shown(world: Wo
 async def test_the_secret_lies_encrypted(world: World) -> None:
     connection = await made(world)
 
-    organization_id = ids.parse_id("organization", world.organization_id)
+    organization_id = world.id
     key = (organization_id, ids.parse_id("connection", connection["id"]))
     resources = world.app.state.resources
     async with transaction(resources.sessions, Tenant(organization_id)) as session:

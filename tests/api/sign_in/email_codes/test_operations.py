@@ -43,7 +43,7 @@ class Desk:
     @property
     def organization_id(self) -> UUID:
         """Return the organization's id as the inside knows it."""
-        return ids.parse_id("organization", self.world.organization_id)
+        return self.world.id
 
     @property
     def pepper(self) -> bytes:

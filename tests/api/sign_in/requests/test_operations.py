@@ -42,7 +42,7 @@ async def wanted(world: World) -> Wanted:
     answer = await world.org_admin.post("/v1/oauth-clients", json=app)
     assert answer.status_code == 201, answer.text
     return Wanted(
-        organization_id=ids.parse_id("organization", world.organization_id),
+        organization_id=world.id,
         client_id=ids.parse_id("oauth_client", answer.json()["id"]),
         redirect_uri=REDIRECT,
         scopes=[Scope.PEOPLE_READ],
