@@ -119,6 +119,8 @@ def _unbounded(node: Any, place: str) -> list[str]:
         and not {"maxLength", "enum", "const", "format", "contentMediaType"} & node.keys()
     ):
         found.append(place)
+    if kind in ("number", "integer") and not {"format", "minimum", "maximum"} <= node.keys():
+        found.append(place)
     return found
 
 

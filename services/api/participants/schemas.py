@@ -240,11 +240,8 @@ class TrackReadinessView(TypedDict):
     participants_by_role: Annotated[dict[str, Count], Field(max_length=10)]
     free_seats_by_role: Annotated[dict[str, Count], Field(max_length=10)]
     ratio: Annotated[
-        float | None,
+        Annotated[float, Field(ge=0, le=1e12, json_schema_extra={"format": "double"})] | None,
         Field(
-            ge=0,
-            le=1e12,
-            json_schema_extra={"format": "double"},
             description="Places sought per place offered; above 1 somebody finds nobody. Null"
             " where nobody offers one, and among peers.",
         ),
