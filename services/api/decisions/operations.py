@@ -90,18 +90,15 @@ async def _participants(
     session: AsyncSession, track: Track, members: Members
 ) -> dict[UUID, Participant]:
     """Lock the participants a request names, in a fixed order."""
-    found = {}
-    for participant_id in sorted({one for one, _role in members}):
-        index = [one for one, _role in members].index(participant_id)
-        try:
-            participant = await participant_queries.lock(
-                session, organization_id=track.organization_id, participant_id=participant_id
-            )
-        except NotFoundError:
-            raise unknown_reference(f"#/members/{index}/participant_id") from None
-        if participant.program_id != track.program_id:
+    found = await participant_queries.lock_all(
+        session,
+        organization_id=track.organization_id,
+        participant_ids={one for one, _role in members},
+    )
+    for index, (participant_id, _role) in enumerate(members):
+        participant = found.get(participant_id)
+        if participant is None or participant.program_id != track.program_id:
             raise unknown_reference(f"#/members/{index}/participant_id")
-        found[participant_id] = participant
     return found
 
 

@@ -28,7 +28,8 @@ from services.api.mentorships.rules import (
 from services.api.mentorships.tables import Mentorship, MentorshipMember, PrivateReason
 from services.api.organizations import queries as organizations
 from services.api.participants import operations as participants
-from services.api.participants.rules import ParticipantStatus, Places
+from services.api.participants import queries as participant_queries
+from services.api.participants.rules import CLOSED, ParticipantStatus, Places
 from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.people import queries as people
 from services.api.people.tables import Person
@@ -126,8 +127,10 @@ async def create(
     if track is None:
         raise NotFoundError
     program = await _matching_program(session, track)
-    found = await _newcomers(session, track, members)
-    if not holds_seats:
+    found = await _arriving(session, track, members)
+    if holds_seats:
+        _require_present(found)
+    else:
         _require_places(track.format, found, members)
         await _require_not_apart(session, organization_id, sorted(found))
     candidates = await _candidates(session, organization_id, found, members)
@@ -179,7 +182,8 @@ async def join(
     )
     track, _program = await setting(session, mentorship)
     await _matching_program(session, track)
-    found = await _newcomers(session, track, members)
+    found = await _arriving(session, track, members)
+    _require_present(found)
     candidates = await _candidates(session, organization_id, found, members)
     there = await candidates_of(session, track, present)
     broken = rules.broken_joining(candidates, there, terms_of(track))
@@ -276,6 +280,28 @@ async def _matching_program(session: AsyncSession, track: Track) -> Program:
     if program is None or program.status not in MATCHES:
         raise ConflictError("This program takes no new mentorships.", code="program_closed")
     return program
+
+
+async def _arriving(
+    session: AsyncSession, track: Track, members: Sequence[NewMember]
+) -> dict[UUID, _Newcomer]:
+    """Lock those who are about to join and return them.
+
+    Before anything of theirs is written: a row that refers to somebody locks them halfway, and two
+    who hold such a lock wait for each other's end.
+    """
+    await participant_queries.lock_all(
+        session,
+        organization_id=track.organization_id,
+        participant_ids={one.participant_id for one in members},
+    )
+    return await _newcomers(session, track, members)
+
+
+def _require_present(found: Mapping[UUID, _Newcomer]) -> None:
+    """Refuse for whoever left after being asked; a worker ends their proposal in a moment."""
+    if any(one.participant.status in CLOSED for one in found.values()):
+        raise ConflictError("Somebody of it no longer takes part.", code="not_available")
 
 
 async def _newcomers(

@@ -367,9 +367,13 @@ async def drop_places(session: AsyncSession, places: Places) -> None:
 
 
 async def reveal_places(session: AsyncSession, places: Places, *, now: datetime) -> None:
-    """Let held places be seen; the last one makes the participant `at_capacity`."""
+    """Let held places be seen; the last one makes the participant `at_capacity`.
+
+    They may offer fewer since: nobody told them that some were held.
+    """
     participant = await _lock_owner(session, places)
-    await queries.reveal_places(session, places)
+    if not await queries.reveal_places(session, places):
+        raise rules.capacity_reached()
     await _follow_places(session, participant, now=now)
 
 
@@ -537,13 +541,13 @@ async def _set_roles(session: AsyncSession, participant: Participant, wanted: Wa
                     **one,
                 )
             )
-        elif one["capacity"] < seat.taken:
-            raise _below_load(f"#/track_roles/{index}/capacity", seat.taken)
+        elif one["capacity"] < seat.load:
+            raise _below_load(f"#/track_roles/{index}/capacity", seat.load)
         else:
             seat.capacity = one["capacity"]
     for seat in held.values():
-        if seat.taken:
-            raise _below_load("#/track_roles", seat.taken)
+        if seat.load:
+            raise _below_load("#/track_roles", seat.load)
         await session.delete(seat)
     await session.flush()
 

@@ -233,6 +233,23 @@ async def lock(
     return participant
 
 
+async def lock_all(
+    session: AsyncSession, *, organization_id: UUID, participant_ids: Iterable[UUID]
+) -> dict[UUID, Participant]:
+    """Load participants for a change, locked in the order of their ids; unknown ones are absent."""
+    statement = (
+        select(Participant)
+        .where(
+            col(Participant.organization_id) == organization_id,
+            col(Participant.id).in_(list(participant_ids)),
+        )
+        .order_by(col(Participant.id))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {one.id: one for one in (await session.execute(statement)).scalars()}
+
+
 async def find_live(
     session: AsyncSession, *, organization_id: UUID, program_id: UUID, person_id: UUID
 ) -> Participant | None:
@@ -315,9 +332,10 @@ async def hold_places(session: AsyncSession, places: Places) -> bool:
 
 
 async def reveal_places(session: AsyncSession, places: Places) -> bool:
-    """Turn held places into ones that people know of; False when fewer were held."""
+    """Turn held places into ones that people know of; False when fewer were held or are there."""
+    fits = and_(places.count <= HELD, LOAD + places.count <= _CAPACITY)
     changes = {"held": HELD - places.count, "load": LOAD + places.count}
-    return await _count(session, places, where=places.count <= HELD, **changes)
+    return await _count(session, places, where=fits, **changes)
 
 
 async def drop_places(session: AsyncSession, places: Places) -> bool:
@@ -385,7 +403,9 @@ def _seat_counts() -> AnySelect:
             SEAT.c.track_id,
             SEAT.c.role,
             func.count().label("participants"),
-            func.sum(SEAT.c.capacity - SEAT.c.load - SEAT.c.held).label("free_seats"),
+            func.sum(func.greatest(SEAT.c.capacity - SEAT.c.load - SEAT.c.held, 0)).label(
+                "free_seats"
+            ),
         )
         .join(PARTICIPANT, _SEATED)
         .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))

@@ -77,7 +77,8 @@ class ParticipantTrackRole(ApiTable, table=True):
 
     `load` counts live memberships and proposals that people know of, `held` those that nobody was
     told of yet, and for the mentor of a group each mentee in it; the check constraint makes the
-    database itself refuse one too many.
+    database itself refuse one too many. Only `load` binds whoever offers seats: a refusal to offer
+    fewer than are held would tell them of a proposal, so that one fails at its publication.
     """
 
     __tablename__ = "participant_track_role"
@@ -87,7 +88,7 @@ class ParticipantTrackRole(ApiTable, table=True):
             ["organization_id", "track_id"], ["track.organization_id", "track.id"]
         ),
         CheckConstraint(
-            "load >= 0 AND held >= 0 AND load + held <= capacity", name="load_within_capacity"
+            "load >= 0 AND held >= 0 AND load <= capacity", name="load_within_capacity"
         ),
         Index("ix_participant_track_role_track", "organization_id", "track_id", "role"),
     )

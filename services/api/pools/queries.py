@@ -547,7 +547,7 @@ async def _time_of_mentors(reader: Reader, of: PoolOf) -> dict[UUID, int]:
     """Return for how many more mentees each mentor of a track has time."""
     rows = await reader.fetch(_seats(), organization_id=of.organization_id, track_id=of.track_id)
     return {
-        row["participant_id"]: row["capacity"] - row["load"] - row["held"]
+        row["participant_id"]: max(row["capacity"] - row["load"] - row["held"], 0)
         for row in rows
         if row["role"] == TrackRole.MENTOR
     }

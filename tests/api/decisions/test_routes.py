@@ -94,6 +94,46 @@ async def test_nobody_knows_of_a_proposal_before_they_are_asked(world: World) ->
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("last", ["mentor", "mentee"])
+async def test_whoever_has_left_is_put_together_with_nobody(world: World, last: str) -> None:
+    pool = await waiting(world)
+    people = {"mentor": pool.mentors[0], "mentee": pool.mentees[0]}
+    gone = people["mentee"]
+    path = f"/v1/proposals/{(await pool.compose(*people.values()))['id']}"
+    await pool.coordinator.post(f"{path}/approve")
+    answering = people.pop(last)
+    await post(next(iter(people.values())).client, f"{path}/consent", {})
+
+    await post(gone.client, f"{gone.path}/withdraw", {})
+    # No worker has ended the proposal yet.
+    answer = await answering.client.post(f"{path}/consent")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_available")
+    assert (await pool.coordinator.get(path)).json()["status"] == "awaiting_people"
+
+
+async def test_offering_less_tells_nobody_that_a_place_is_held(world: World, desk: Desk) -> None:
+    pool = await waiting(world)
+    run = await pool.reviewed(desk)
+    for proposal in await pool.proposals_of(run):
+        await pool.act(proposal, "approve")
+    role = {"track_id": pool.offer.track["id"], "role": "mentor"}
+
+    for mentor in pool.mentors:
+        changed = await mentor.client.patch(
+            mentor.path,
+            json={"track_roles": [role | {"capacity": 0}]},
+            headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+        )
+        assert changed.status_code == 200, changed.text
+    published = await pool.coordinator.post(f"/v1/match-runs/{run['id']}/publish")
+    await post(pool.coordinator, f"/v1/match-runs/{run['id']}/discard", {})
+
+    assert (published.status_code, published.json()["code"]) == (409, "stale_run")
+    again = await pool.reviewed(desk)
+    assert await pool.proposals_of(again) == []
+
+
 async def test_only_coordinators_decide(world: World) -> None:
     pool = await waiting(world)
     proposal = await pool.compose(pool.mentors[0], pool.mentees[0])

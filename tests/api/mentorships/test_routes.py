@@ -11,7 +11,7 @@ import pytest
 from tests.support.apps import World
 from tests.support.mentorships import Pair, compose, crowd, matching, member, pair_up
 from tests.support.participants import take_part
-from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
+from tests.support.programs import ONE_QUESTION, UNREVIEWED, Offer, draft, open_registration, post
 
 TODAY = datetime.now(UTC).date()
 
@@ -217,6 +217,23 @@ async def test_mentees_race_for_one_mentor_without_deadlock(world: World) -> Non
 
     assert Counter(one.status_code for one in answers) == {201: 2, 409: 4}
     assert (await mentor.now())["track_roles"][0]["load"] == 2
+
+
+async def test_in_a_running_program_all_come_about_that_fit(world: World) -> None:
+    offer = await open_registration(world, **UNREVIEWED)
+    mentor = await take_part(world, offer, "mentor", capacity=7)
+    first, *mentees = [await take_part(world, offer, "mentee") for _ in range(9)]
+    await matching(offer)
+    # The first starts the program; before, every composition waits for the program's own row.
+    assert (await attempt(offer, member(mentor, "mentor"), member(first, "mentee"))).is_success
+
+    answers = await asyncio.gather(
+        *(attempt(offer, member(mentor, "mentor"), member(one, "mentee")) for one in mentees)
+    )
+
+    outcomes = Counter((one.status_code, one.json().get("code")) for one in answers)
+    assert outcomes == {(201, None): 6, (409, "seat_taken"): 2}
+    assert (await mentor.now())["track_roles"][0]["load"] == 7
 
 
 async def test_members_can_reach_each_other_and_outsiders_learn_nothing(world: World) -> None:

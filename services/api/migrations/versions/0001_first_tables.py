@@ -1187,7 +1187,7 @@ def upgrade() -> None:
         sa.Column("load", sa.Integer(), nullable=False),
         sa.Column("held", sa.Integer(), nullable=False),
         sa.CheckConstraint(
-            "load >= 0 AND held >= 0 AND load + held <= capacity",
+            "load >= 0 AND held >= 0 AND load <= capacity",
             name=op.f("ck_participant_track_role_load_within_capacity"),
         ),
         sa.ForeignKeyConstraint(
