@@ -98,6 +98,7 @@ def invented(
     roles = [first] * mentors + [second] * mentees
     people = [_invented_person(chance, number) for number in range(len(roles))]
     names = set(attributes) - people[0].keys()
+    places = _places_of_mentors(terms)
     return {
         "format": terms["format"],
         "policy": pools.policy_of(policy, synonyms=[]),
@@ -112,11 +113,19 @@ def invented(
             "participant": list(range(len(roles))),
             "role": roles,
             "capacity": [
-                chance.choice((1, 1, 2)) if number < mentors else 1 for number in range(len(roles))
+                chance.choice(places) if number < mentors else 1 for number in range(len(roles))
             ],
         },
         "seed": policy["seed"],
     }
+
+
+def _places_of_mentors(terms: Mapping[str, Any]) -> Sequence[int]:
+    """Return how many places an invented mentor may have."""
+    if terms["format"] == Format.GROUP:
+        # A place is one mentee here, so with fewer than the smallest group has nobody is matched.
+        return range(terms["min_members"], terms["max_members"] + 1)
+    return (1, 1, 2)
 
 
 def _invented_person(chance: random.Random, number: int) -> dict[str, Any]:

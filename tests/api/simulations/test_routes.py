@@ -7,7 +7,7 @@ import pytest
 
 from services.api.simulations import rules
 from tests.support.apps import World, found_world
-from tests.support.match_runs import Pool, waiting
+from tests.support.match_runs import Pool, gathered, waiting
 from tests.support.matching_server import Matching
 from tests.support.participants import PREFERENCES, Somebody
 from tests.support.pools import until
@@ -389,6 +389,16 @@ async def test_invented_people_are_the_same_for_the_same_seed(world: World) -> N
     assert (first["people"], first["is_synthetic"]) == (32, True)
     assert first["matched"] > 12
     assert other["input_hash"] != first["input_hash"]
+
+
+async def test_invented_people_come_together_in_groups(world: World) -> None:
+    sizes = {"min_members": 3, "max_members": 5}
+    pool = await gathered(world, format="group", match_modes=["pool"], **sizes)
+
+    found = await simulated(pool, policy=PLAIN, synthetic={"mentors": 6, "mentees": 15, "seed": 5})
+
+    assert found["proposals"] >= 3
+    assert found["matched"] > 3 * found["proposals"]
 
 
 async def test_a_pool_too_large_for_a_request_is_refused(

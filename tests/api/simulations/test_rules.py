@@ -56,6 +56,17 @@ def test_invented_people_take_the_roles_of_the_format(format_: str, roles: set[T
     assert set(invented(terms={"format": format_})["places"]["role"]) == roles
 
 
+def test_an_invented_mentor_has_places_for_a_group_of_the_track() -> None:
+    group = {"format": "group", "min_members": 3, "max_members": 5}
+
+    capacity = invented(mentors=30, terms=group)["places"]["capacity"]
+
+    assert set(capacity[:30]) == {3, 4, 5}
+    assert set(capacity[30:]) == {1}
+    assert invented(mentors=30, terms=group) == invented(mentors=30, terms=group)
+    assert set(invented(mentors=30)["places"]["capacity"]) == {1, 2}
+
+
 def test_more_pairs_than_a_request_may_try_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "MOST_PAIRS", 12)
     rules.require_bounded(invented(), "#/synthetic")
