@@ -409,9 +409,7 @@ async def _create(
         track_id=proposal.track_id,
         members=members,
         source=MentorshipSource.PROPOSAL,
-        because=[
-            rules.told(one) for one in proposal.parts if one["rule"] != pool_rules.SHORTLISTED
-        ],
+        because=rules.because(proposal.parts, are_two=track.format in mentorship_rules.TWO_MEMBERS),
         common_ground=_common_ground(track, proposal),
         actor_id=actor_id,
         holds_seats=True,

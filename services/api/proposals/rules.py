@@ -208,6 +208,19 @@ def shown(
     return round(sum(one["points"] for one in seen), 2), seen
 
 
+def because(parts: Iterable[Mapping[str, Any]], *, are_two: bool) -> list[Mapping[str, Any]]:
+    """Return the parts that speak for a mentorship: of two people, only those that gave something.
+
+    Parts of more are means of all pairs. That one of them is nothing, or not, would tell a member
+    what it is for the others, so all stay.
+    """
+    return [
+        told(one)
+        for one in parts
+        if one["rule"] != SHORTLISTED and (one["points"] > 0 or not are_two)
+    ]
+
+
 def of_all(parts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the parts that are about all of a group or circle, not about any two of them."""
     return [told(one) for one in parts if one["rule"] == COMMON_GROUND]

@@ -1003,7 +1003,11 @@ async def test_members_are_told_what_they_share_and_not_what_the_other_wants(
         {
             "program_id": pool.offer.program["id"],
             "name": "Style",
-            "soft": [{"rule": "style_fit", "weight": 50}, {"rule": "offers_wants", "weight": 50}],
+            "soft": [
+                {"rule": "style_fit", "weight": 50},
+                {"rule": "offers_wants", "weight": 50},
+                {"rule": "location", "weight": 10},
+            ],
         },
     )
     for one in (mentor, mentee):
@@ -1031,9 +1035,12 @@ async def test_members_are_told_what_they_share_and_not_what_the_other_wants(
         kind: {"offers": level, "wants": level}
         for kind, level in (("encouragement", 2), ("challenge", 5))
     }
-    assert decided == [{"style_fit": strong, "offers_wants": {**covered, "missing": []}}] * 2
-    assert own == [{"style_fit": {}, "offers_wants": covered}] * 2
-    assert _params(mentorship.json()["because"]) == own[0]
+    nothing: dict[str, Any] = {"location": {"shared": []}}
+    assert (
+        decided == [{"style_fit": strong, "offers_wants": {**covered, "missing": []}} | nothing] * 2
+    )
+    assert own == [{"style_fit": {}, "offers_wants": covered, "location": {}}] * 2
+    assert _params(mentorship.json()["because"]) == {"style_fit": {}, "offers_wants": covered}
 
 
 def _params(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -139,6 +139,23 @@ def test_the_sides_of_a_track_decide_who_is_asked(
     assert rules.is_asked(role, sides) is expected
 
 
+def test_only_what_gave_two_people_something_speaks_for_their_mentorship() -> None:
+    parts = [
+        part("path_fit", 30, 1.0, 25.0),
+        part("offers_wants", 50, 0.0, 0.0),
+        part("style_fit", 0, 1.0, 0.0),
+        part("shortlisted", 20, 0.7, 11.67),
+        part("common_ground", 0, 1.0, 0.0),
+    ]
+
+    of_two, of_more = (
+        [one["rule"] for one in rules.because(parts, are_two=are_two)] for are_two in (True, False)
+    )
+
+    assert of_two == ["path_fit"]
+    assert of_more == ["path_fit", "offers_wants", "style_fit", "common_ground"]
+
+
 def test_common_ground_is_a_part_without_points_and_becomes_words() -> None:
     part = rules.ground_part("because.common_ground", {"column": "values", "shared": ["a", "b"]})
 
