@@ -468,9 +468,11 @@ async def _check_reference(
 ) -> None:
     if part_id is None:
         return
-    found: MatchPolicy | AgreementTemplate | None = await session.get(
-        table, (track.organization_id, part_id)
-    )
+    # Written before it is looked for, the database would refuse it and not say where it stands.
+    with session.no_autoflush:
+        found: MatchPolicy | AgreementTemplate | None = await session.get(
+            table, (track.organization_id, part_id)
+        )
     if found is None or found.program_id not in {None, track.program_id}:
         raise unknown_reference(pointer)
 
@@ -688,9 +690,14 @@ def _check(program: Program) -> None:
 
 async def _check_support_person(session: AsyncSession, program: Program) -> None:
     person_id = program.support_person_id
-    if person_id and not await people.find(
-        session, organization_id=program.organization_id, person_id=person_id
-    ):
+    if person_id is None:
+        return
+    # As with the parts of a track.
+    with session.no_autoflush:
+        found = await people.find(
+            session, organization_id=program.organization_id, person_id=person_id
+        )
+    if found is None:
         raise unknown_reference("#/support_contact/person_id")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared import ids
 from tests.support.apps import World, found_world
 from tests.support.match_runs import waiting
 from tests.support.programs import DAYS, draft, open_registration, post
@@ -98,6 +99,61 @@ async def test_a_track_obeys_its_format(world: World, body: dict[str, object], c
 
     assert (answer.status_code, answer.json()["code"]) == (409, "format_rule_broken")
     assert [one["code"] for one in answer.json()["errors"]] == [code]
+
+
+MERGE = {"Content-Type": "application/merge-patch+json", "If-Match": "*"}
+
+
+async def test_a_policy_that_cannot_be_used_is_pointed_at(world: World) -> None:
+    offer, other = await draft(world), await draft(world)
+    foreign = await draft(await found_world(world.app))
+    policies = [
+        ids.format_id("match_policy", ids.new_id()),
+        other.track["policy_id"],
+        foreign.track["policy_id"],
+    ]
+
+    for policy in policies:
+        changed = await offer.coordinator.patch(
+            f"/v1/tracks/{offer.track['id']}", json={"policy_id": policy}, headers=MERGE
+        )
+        made = await offer.coordinator.post(
+            f"/v1/programs/{offer.program['id']}/tracks",
+            json={
+                "name": "Odd",
+                "format": "one_to_one",
+                "match_modes": ["pool"],
+                "policy_id": policy,
+            },
+        )
+        for answer in (changed, made):
+            assert_points_at(answer, "#/policy_id")
+
+
+async def test_a_template_or_support_person_that_is_not_there_is_pointed_at(world: World) -> None:
+    offer = await draft(world)
+    foreign = (await found_world(world.app)).org_admin_id
+    template = ids.format_id("agreement_template", ids.new_id())
+
+    track = await offer.coordinator.patch(
+        f"/v1/tracks/{offer.track['id']}", json={"agreement_template_id": template}, headers=MERGE
+    )
+    program = await offer.coordinator.patch(
+        f"/v1/programs/{offer.program['id']}",
+        json={"support_contact": {"person_id": foreign}},
+        headers=MERGE,
+    )
+
+    assert_points_at(track, "#/agreement_template_id")
+    assert_points_at(program, "#/support_contact/person_id")
+
+
+def assert_points_at(answer: httpx.Response, pointer: str) -> None:
+    """Expect that something is refused because of where a body refers to nothing."""
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+        (pointer, "unknown_reference")
+    ]
 
 
 @pytest.mark.parametrize(
