@@ -55,12 +55,33 @@ _NOT_BLANK: dict[str, Any] = {"pattern": rf"[^\s{_INVISIBLE}]"}
 _VISIBLE = re.compile(_NOT_BLANK["pattern"])
 
 
+def _make_booleans_strict(part: Any) -> None:
+    # No setting of a model does this for booleans alone; strict texts could not become days or ids.
+    if isinstance(part, dict):
+        if part.get("type") == "bool":
+            part["strict"] = True
+        for one in part.values():
+            _make_booleans_strict(one)
+    elif isinstance(part, list):
+        for one in part:
+            _make_booleans_strict(one)
+
+
 class Body(BaseModel):
-    """A request body: unknown fields are refused, infinities and NaN too."""
+    """A request body: unknown fields are refused, infinities, NaN and "yes" for `true` too."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null", str_strip_whitespace=True
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Take only JSON's own words for a boolean, in every field of every body."""
+        schema = handler(source)
+        _make_booleans_strict(handler.resolve_ref_schema(schema))
+        return schema
 
     def sent(self) -> dict[str, Any]:
         """Return the fields that were sent; what lies inside them is complete."""

@@ -1,7 +1,7 @@
 """Every convention of the API, once over every operation of the document."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,6 +190,38 @@ async def test_an_unknown_field_of_a_body_is_refused(
             problem = assert_problem(answer, 400, "invalid_request")
             named = {(one["pointer"], one["code"]) for one in problem["errors"]}
             assert ("#/surely_unknown", "unknown_field") in named, (operation, named)
+
+
+@pytest.mark.parametrize("word", ["yes", "true", 1, 0])
+async def test_only_true_and_false_are_booleans_in_a_body(
+    stage: Stage, operations: list[Operation], word: object
+) -> None:
+    found = set()
+    for operation in operations:
+        for pointer, body in with_each_boolean(operation, operation.body_schema or {}, word):
+            answer = await ask(stage.everybody, operation, operation.url(stage.known), json=body)
+            problem = assert_problem(answer, 400, "invalid_request")
+            named = {(one["pointer"], one["code"]) for one in problem["errors"]}
+            assert (f"#{pointer}", "wrong_type") in named, (operation, named)
+            found.add(pointer)
+    assert {"/force", "/tests/0/expect/allowed", "/fields/0/required"} <= found
+
+
+def with_each_boolean(
+    operation: Operation, schema: dict[str, Any], word: object
+) -> Iterator[tuple[str, Any]]:
+    """Yield bodies in which one boolean, however deep, is something else, and where it stands."""
+    schema = operation.resolve(schema)
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        yield from with_each_boolean(operation, choice, word)
+    if schema.get("type") == "boolean":
+        yield "", word
+    if "items" in schema:
+        for pointer, inner in with_each_boolean(operation, schema["items"], word):
+            yield f"/0{pointer}", [inner]
+    for name, field in schema.get("properties", {}).items():
+        for pointer, inner in with_each_boolean(operation, field, word):
+            yield f"/{name}{pointer}", operation.example(schema) | {name: inner}
 
 
 async def test_a_malformed_id_is_told_from_one_that_leads_nowhere(

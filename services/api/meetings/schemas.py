@@ -47,9 +47,7 @@ class MeetingCreate(Body):
     ] = None
     mode: MeetingMode = MeetingMode.VIDEO
     location: Location | None = None
-    logged_after: Annotated[
-        bool, Field(description="That the meeting took place already.", strict=True)
-    ] = False
+    logged_after: Annotated[bool, Field(description="That the meeting took place already.")] = False
 
 
 class Confirmation(Body):
