@@ -288,6 +288,9 @@ def allow(permission: str, scope: Scope | None = None) -> dict[str, Any]:
     return {"x-access": declared}
 
 
+MAY_CONFLICT: dict[int | str, dict[str, Any]] = {409: {}}
+"""The `responses` of a GET that a rule may refuse; the document says it of all other methods."""
+
 PUBLIC: Mapping[str, Any] = MappingProxyType({"x-access": {"permission": "public"}})
 """What a route declares that everybody may use."""
 

@@ -108,9 +108,12 @@ def _refine(path: str, method: str, operation: Json) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     for status in _refusals(path, method, operation, is_public=is_public):
-        responses.setdefault(status, {"$ref": f"#/components/responses/{_NAMES[status]}"})
+        responses.setdefault(status, {})
     for status, response in responses.items():
-        if "$ref" not in response:
+        if status in _NAMES:
+            # A refusal that a route itself declares is the same as everywhere.
+            responses[status] = {"$ref": f"#/components/responses/{_NAMES[status]}"}
+        else:
             _complete(status, method, response)
     operation["responses"] = {status: responses[status] for status in sorted(responses)}
     if not parameters:

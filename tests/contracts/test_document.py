@@ -85,6 +85,22 @@ def test_every_operation_publishes_its_refusals_as_problems(api: FastAPI) -> Non
                 assert set(shared["content"]) == {problems.MEDIA_TYPE}, (path, method, status)
 
 
+def test_what_is_read_says_where_a_rule_may_say_no(api: FastAPI) -> None:
+    declared = {
+        path
+        for path, method, operation in operations(published(api))
+        if method == "get" and "409" in operation["responses"]
+    }
+
+    assert declared == {
+        "/match-runs/{run_id}/explanations",
+        "/match-runs/{run_id}/fairness",
+        "/participants/{participant_id}/suggestions",
+        "/sandbox/clock",
+        "/sandbox/messages",
+    }
+
+
 def test_a_change_requires_its_version_unless_it_may_create(api: FastAPI) -> None:
     required = {}
     for path, method, operation in operations(published(api)):

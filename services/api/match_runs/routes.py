@@ -11,6 +11,7 @@ from services.api.access.roles import Role
 from services.api.access.rules import Actor, Scope
 from services.api.clients import matching
 from services.api.dependencies import (
+    MAY_CONFLICT,
     ActorDep,
     IfMatchDep,
     NowDep,
@@ -255,6 +256,7 @@ async def get_match_run(*, run_id: RunId, actor: ActorDep, reader: ReaderDep) ->
     summary="Read how evenly a run matched",
     response_model=RunFairnessView,
     openapi_extra=allow("match_run.read", READ),
+    responses=MAY_CONFLICT,
 )
 async def get_run_fairness(*, run_id: RunId, actor: ActorDep, reader: ReaderDep) -> Response:
     """Return the least score, the 5th percentile and the Gini index over a run's pairs.
@@ -278,6 +280,7 @@ async def get_run_fairness(*, run_id: RunId, actor: ActorDep, reader: ReaderDep)
     summary="Explain a pair",
     response_model=ExplanationView,
     openapi_extra=allow("match_run.explain", READ),
+    responses=MAY_CONFLICT,
 )
 async def explain_pair(
     *,

@@ -10,6 +10,7 @@ from fastapi import Query, Request, Response
 from services.api.access.rules import Scope
 from services.api.clients import notifications
 from services.api.dependencies import (
+    MAY_CONFLICT,
     ActorDep,
     ReaderDep,
     ReadingDep,
@@ -58,6 +59,7 @@ def present(row: Mapping[str, Any], resources: Resources) -> ClockView:
     summary="Read the clock",
     response_model=ClockView,
     openapi_extra=USE,
+    responses=MAY_CONFLICT,
 )
 async def get_sandbox_clock(
     *, actor: ActorDep, reader: ReaderDep, resources: ResourcesDep
@@ -110,6 +112,7 @@ async def reset_sandbox(
     summary="Read what would have been sent",
     response_model=MessagesPage,
     openapi_extra=USE,
+    responses=MAY_CONFLICT,
 )
 async def list_sandbox_messages(
     *,

@@ -12,6 +12,7 @@ from services.api.access import rules as access
 from services.api.access.rules import Actor, Scope
 from services.api.clients import matching
 from services.api.dependencies import (
+    MAY_CONFLICT,
     ActorDep,
     NowDep,
     ReadingDep,
@@ -67,6 +68,7 @@ class Search:
     summary="See who would fit you",
     response_model=SuggestionsView,
     openapi_extra=allow("suggestion.own", READ),
+    responses=MAY_CONFLICT,
 )
 async def list_suggestions(
     *,
