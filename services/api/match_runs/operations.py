@@ -255,7 +255,7 @@ async def publish(
     proposal_rules.require_matching(program.status)
     track = await _track_of(session, program, run.track_id)
     approved, members = await _lock_proposals(session, run, [ProposalStatus.APPROVED])
-    lost = await proposals.without_a_place(session, track=track, approved=approved)
+    lost = await proposals.without_a_place(session, track=track, approved=approved, members=members)
     asked = [one for one in approved if one.id not in lost]
     await _require_unchanged(session, run, asked, members, secret)
     advance_run(session, run, RunAction.PUBLISH, actor_id=actor.person_id, now=now)

@@ -315,6 +315,28 @@ async def seats_of(
     return (await session.execute(statement)).scalars().all()
 
 
+async def lock_seats(
+    session: AsyncSession,
+    *,
+    organization_id: UUID,
+    track_id: UUID,
+    participant_ids: Iterable[UUID],
+) -> Sequence[ParticipantTrackRole]:
+    """Return what participants offer in a track, locked in the order of their ids and roles."""
+    statement = (
+        select(ParticipantTrackRole)
+        .where(
+            col(ParticipantTrackRole.organization_id) == organization_id,
+            col(ParticipantTrackRole.participant_id).in_(list(participant_ids)),
+            col(ParticipantTrackRole.track_id) == track_id,
+        )
+        .order_by(col(ParticipantTrackRole.participant_id), col(ParticipantTrackRole.role))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(statement)).scalars().all()
+
+
 LOAD, HELD = col(ParticipantTrackRole.load), col(ParticipantTrackRole.held)
 _CAPACITY = col(ParticipantTrackRole.capacity)
 

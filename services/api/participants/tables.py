@@ -78,7 +78,7 @@ class ParticipantTrackRole(ApiTable, table=True):
     `load` counts live memberships and proposals that people know of, `held` those that nobody was
     told of yet, and for the mentor of a group each mentee in it; the check constraint makes the
     database itself refuse one too many. Only `load` binds whoever offers seats: a refusal to offer
-    fewer than are held would tell them of a proposal, so that one fails at its publication.
+    fewer than are held would tell them of a proposal, so that one does not outlive its publication.
     """
 
     __tablename__ = "participant_track_role"

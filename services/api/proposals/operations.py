@@ -1,7 +1,8 @@
 """Make proposals, ask their people, and take them from one state to the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from services.api.mentorships import rules as mentorship_rules
 from services.api.mentorships.rules import MentorshipSource, NewMember
 from services.api.mentorships.tables import MentorshipMember
 from services.api.participants import operations as participants
+from services.api.participants import queries as participant_queries
 from services.api.participants.rules import Places
 from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
@@ -170,30 +172,55 @@ async def hand_over_locks(session: AsyncSession, *, of: PoolOf, drafts: Sequence
 
 
 async def without_a_place(
-    session: AsyncSession, *, track: Track, approved: Sequence[Proposal]
+    session: AsyncSession,
+    *,
+    track: Track,
+    approved: Sequence[Proposal],
+    members: Mapping[UUID, Sequence[ProposalMember]],
 ) -> set[UUID]:
-    """Return the approved proposals whose mentorship has ended or become full since.
+    """Return the approved proposals that have no place left in the mentorship they fill.
 
-    Locks their mentorships in a fixed order, as two runs may be published at once.
+    It has ended or become full since, or somebody whose places they hold offers fewer. Locks
+    mentorships, then people, then places, each in a fixed order: two runs may be published at once.
     """
-    filling: dict[UUID, list[UUID]] = {}
-    for proposal in approved:
-        if proposal.mentorship_id is not None:
-            filling.setdefault(proposal.mentorship_id, []).append(proposal.id)
-    lost = set[UUID]()
-    for mentorship_id in sorted(filling):
-        held = filling[mentorship_id]
-        try:
-            mentorship, present = await mentorships.lock_to_join(
-                session, organization_id=track.organization_id, mentorship_id=mentorship_id
-            )
-        except ConflictError:
-            lost |= {*held}
-            continue
-        free = await free_places(session, track=track, mentorship_id=mentorship.id, present=present)
-        # Their own places are held; less than none are free where the track takes fewer now.
-        lost |= {*held[max(len(held) + min(free, 0), 0) :]}
-    return lost
+    joined = {one.id: one.mentorship_id for one in approved if one.mentorship_id is not None}
+    too_many: dict[Hashable, int] = {
+        one: await _held_too_often(session, track=track, mentorship_id=one, coming=len(joined))
+        for one in sorted({*joined.values()})
+    }
+    held = {one.id: await _places_of(session, one, members[one.id]) for one in approved}
+    too_many |= await _lock_places(session, track, {*chain.from_iterable(held.values())})
+    return rules.overbooked({one: [joined[one], *held[one]] for one in joined}, too_many)
+
+
+async def _held_too_often(
+    session: AsyncSession, *, track: Track, mentorship_id: UUID, coming: int
+) -> int:
+    """Lock a mentorship; return how many of those who are to come have no place in it."""
+    try:
+        mentorship, present = await mentorships.lock_to_join(
+            session, organization_id=track.organization_id, mentorship_id=mentorship_id
+        )
+    except ConflictError:
+        return coming
+    # Their own places are held; less than none are free where the track takes fewer now.
+    return -await free_places(session, track=track, mentorship_id=mentorship.id, present=present)
+
+
+async def _lock_places(
+    session: AsyncSession, track: Track, held: Collection[Places]
+) -> dict[Hashable, int]:
+    """Lock people and what they offer; return how many more of it is taken than they have."""
+    people = {one.participant_id for one in held}
+    await participant_queries.lock_all(
+        session, organization_id=track.organization_id, participant_ids=people
+    )
+    seats = await participant_queries.lock_seats(
+        session, organization_id=track.organization_id, track_id=track.id, participant_ids=people
+    )
+    offered = {(one.participant_id, one.role): one.taken - one.capacity for one in seats}
+    # Whoever no longer has a role offers nothing in it; what a run rests on tells of them.
+    return {one: offered.get((one.participant_id, one.role), 0) for one in held}
 
 
 async def free_places(

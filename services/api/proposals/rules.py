@@ -1,6 +1,6 @@
 """States of proposals (domain 5.3), who is asked, and what circles share, as data."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -151,6 +151,24 @@ def require_matching(status: ProgramStatus) -> None:
     """Refuse to match in a program that is not there yet, or no longer."""
     if status not in MATCHING_PROGRAM:
         raise not_ready("program_status", "The program is neither in matching nor running.")
+
+
+def overbooked(
+    needs: Mapping[UUID, Sequence[Hashable]], too_many: Mapping[Hashable, int]
+) -> set[UUID]:
+    """Return the proposals to take back so that nothing is held more often than it is there.
+
+    `needs` says what each holds, once each, the oldest proposal first; `too_many` how often each is
+    held beyond what there is. The newest lose theirs.
+    """
+    left = dict(too_many)
+    lost = set[UUID]()
+    for proposal_id in reversed([*needs]):
+        if any(left[one] > 0 for one in needs[proposal_id]):
+            lost.add(proposal_id)
+            for one in needs[proposal_id]:
+                left[one] -= 1
+    return lost
 
 
 def not_ready(code: str, detail: str) -> ConflictError:

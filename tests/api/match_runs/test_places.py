@@ -28,14 +28,19 @@ async def groups(world: World, *times: int, mentees: int, **track: Any) -> Pool:
         },
     )
     for mentor, time in zip(pool.mentors, times, strict=True):
-        role = {"track_id": pool.offer.track["id"], "role": "mentor", "capacity": time}
-        changed = await mentor.client.patch(
-            mentor.path,
-            json={"track_roles": [role]},
-            headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
-        )
+        changed = await offer(pool, mentor, time)
         assert changed.status_code == 200, changed.text
     return pool
+
+
+async def offer(pool: Pool, mentor: Somebody, time: int) -> httpx.Response:
+    """Let a mentor have time for so many mentees."""
+    role = {"track_id": pool.offer.track["id"], "role": "mentor", "capacity": time}
+    return await mentor.client.patch(
+        mentor.path,
+        json={"track_roles": [role]},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
 
 
 def members(mentor: Somebody, *mentees: Somebody) -> list[dict[str, Any]]:
@@ -205,12 +210,7 @@ async def test_whoever_is_approved_for_a_younger_group_keeps_the_place(
     run, proposals = await filled(desk, pool)
     [approved] = [one for one in proposals if one["mentorship_id"] == younger["id"]]
     await pool.act(approved, "approve")
-    role = {"track_id": pool.offer.track["id"], "role": "mentor", "capacity": 5}
-    lowered = await pool.mentors[0].client.patch(
-        pool.mentors[0].path,
-        json={"track_roles": [role]},
-        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
-    )
+    lowered = await offer(pool, pool.mentors[0], 5)
     [other] = [one for one in proposals if one["mentorship_id"] == older["id"]]
 
     refused = await pool.coordinator.post(f"/v1/proposals/{other['id']}/approve", json={})
@@ -222,6 +222,34 @@ async def test_whoever_is_approved_for_a_younger_group_keeps_the_place(
     assert await load_of(pool.mentors[0]) == 5
 
 
+async def test_a_mentor_who_takes_fewer_loses_the_newest_and_holds_up_nobody_else(
+    world: World, desk: Desk
+) -> None:
+    pool = await groups(world, 4, 3, mentees=7, consent_sides="none")
+    there = [
+        await begun(pool, mentor, *pool.mentees[2 * index : 2 * index + 2])
+        for index, mentor in enumerate(pool.mentors)
+    ]
+    run, proposals = await filled(desk, pool)
+    for proposal in proposals:
+        await pool.act(proposal, "approve")
+    lowered = await offer(pool, pool.mentors[0], 3)
+
+    published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+
+    assert lowered.status_code == 200, lowered.text
+    assert published["proposals_by_status"] == {"rejected": 1, "accepted": 2}
+    [older, newer] = sorted(
+        one["id"] for one in proposals if one["mentorship_id"] == there[0]["id"]
+    )
+    now = {one["id"]: one["status"] for one in await pool.proposals_of(run)}
+    assert (now[older], now[newer]) == ("accepted", "rejected")
+    assert [await load_of(one) for one in pool.mentors] == [3, 3]
+    assert (await offer(pool, pool.mentors[0], 4)).status_code == 200
+    _again, [proposal] = await filled(desk, pool)
+    assert proposal["mentorship_id"] == there[0]["id"]
+
+
 async def test_of_many_who_approve_for_two_groups_at_once_one_gets_the_last_time(
     world: World, desk: Desk
 ) -> None:
@@ -230,12 +258,7 @@ async def test_of_many_who_approve_for_two_groups_at_once_one_gets_the_last_time
         await begun(pool, pool.mentors[0], *pool.mentees[first : first + 2])
     run, proposals = await filled(desk, pool)
     await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
-    role = {"track_id": pool.offer.track["id"], "role": "mentor", "capacity": 5}
-    await pool.mentors[0].client.patch(
-        pool.mentors[0].path,
-        json={"track_roles": [role]},
-        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
-    )
+    await offer(pool, pool.mentors[0], 5)
     turns = iter(range(50))
 
     answers = await crowd(

@@ -1,7 +1,9 @@
 """States of proposals, who is asked, and what circles share."""
 
 import itertools
+from collections.abc import Hashable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -28,6 +30,33 @@ def test_a_proposal_moves_only_as_its_table_says(
         rules.next_status(status, action)
     assert refused.value.code == "invalid_transition"
     assert list(refused.value.allowed) == rules.allowed_actions(status)
+
+
+@pytest.mark.parametrize(
+    ("too_many", "lost"),
+    [
+        ({}, set()),
+        ({"group": 1}, {3}),
+        ({"group": 2}, {2, 3}),
+        ({"mentor": 1}, {3}),
+        ({"mentor": 1, "group": 1}, {3}),
+        ({"mentor": 2, "group": 1}, {1, 3}),
+        ({"one": 1}, {1}),
+        ({"one": 1, "mentor": 1}, {1, 3}),
+        ({"group": 9}, {2, 3}),
+    ],
+)
+def test_the_newest_lose_what_is_held_too_often(
+    too_many: dict[Hashable, int], lost: set[int]
+) -> None:
+    needs = {
+        UUID(int=1): ["circle", "mentor", "one"],
+        UUID(int=2): ["group", "two"],
+        UUID(int=3): ["group", "mentor", "three"],
+    }
+    nothing: dict[Hashable, int] = dict.fromkeys(itertools.chain.from_iterable(needs.values()), 0)
+
+    assert rules.overbooked(needs, nothing | too_many) == {UUID(int=one) for one in lost}
 
 
 def part(rule: str, weight: int, value: float, points: float) -> dict[str, Any]:
