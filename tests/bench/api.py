@@ -25,7 +25,7 @@ from tests.bench.bare import MARKER, RECORDED
 from tests.bench.timed import SPENT
 from tests.support.apps import OPERATOR_TOKEN, World, api_settings, found_world, running_api
 from tests.support.database import Databases, migrated
-from tests.support.processes import API, Server, environment, running
+from tests.support.processes import API, Server, environment, running, spawn
 
 ROUNDS = 9
 CONNECTIONS = 16
@@ -247,9 +247,12 @@ async def measure(databases: Databases, folder: Path) -> list[Row]:
     told = environment(settings)
     bare_told = {**told, RECORDED: str(recorded)}
     measured = works(person["id"])
-    async with running(API, told) as ours, running(BARE, bare_told, probe="/") as bare:
+    async with (
+        running(API, told, start=spawn) as ours,
+        running(BARE, bare_told, start=spawn, probe="/") as bare,
+    ):
         rows = [await compare(ours, bare, work, token) for work in measured]
-    async with running(TIMED, told) as timed:
+    async with running(TIMED, told, start=spawn) as timed:
         return [*rows, await share_of_verification(timed, measured[0], world)]
 
 

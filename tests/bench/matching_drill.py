@@ -25,7 +25,7 @@ from services.matching.pool import environment as environment_of_workers
 from tests.bench.matching_scores import pool
 from tests.bench.report import Figure
 from tests.support.pools import KEY, token, until
-from tests.support.processes import Server, running
+from tests.support.processes import Server, running, spawn
 
 SIDE = 10_000
 SOLUTIONS = "/v1/solutions"
@@ -59,7 +59,7 @@ async def _service() -> AsyncIterator[Server]:
         "MENTORING_LOG_LEVEL": "critical",
         "MENTORING_SERVICE_PUBLIC_KEYS": json.dumps({"keys": [KEY.as_dict(private=False)]}),
     }
-    async with running(SERVICE, told, probe="/livez") as server:
+    async with running(SERVICE, told, start=spawn, probe="/livez") as server:
         yield server
 
 

@@ -32,7 +32,7 @@ from tests.bench import report
 from tests.support.apps import api_settings, found_world, operator, running_api
 from tests.support.database import Databases, migrated
 from tests.support.email_codes import REDIRECT, App, add_app
-from tests.support.processes import API, ROOT, Server, environment, running
+from tests.support.processes import API, ROOT, Server, environment, running, spawn
 
 ROUNDS = 3
 SAMPLES = 200
@@ -454,7 +454,7 @@ async def measure(databases: Databases) -> list[Row]:
         "MENTORING_SIGN_IN_RATE_LIMIT": "1000000",
         "MENTORING_SIGN_IN_ORGANIZATION_RATE_LIMIT": "1000000",
     }
-    async with running(API, opened) as server:
+    async with running(API, opened, start=spawn) as server:
         rows = await measure_times(server, scene)
     rows.append(await measure_guesses(databases))
     # Signed in anew: a token lives for minutes.
@@ -464,7 +464,7 @@ async def measure(databases: Databases) -> list[Row]:
             json={"organization_slug": scene.app.world.slug, "role": "org_admin"},
         )
         scene = Scene(scene.app, scene.known, answer.json()["access_token"])
-    async with running(API, told) as server:
+    async with running(API, told, start=spawn) as server:
         rows += await measure_floods(server, scene)
     return rows
 

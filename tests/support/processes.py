@@ -1,16 +1,17 @@
 """The product's programs as processes of their own, each on a socket that the test made."""
 
 import asyncio
+import multiprocessing
 import os
-import signal
+import runpy
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -19,7 +20,11 @@ from services.api.settings import ApiSettings
 
 ROOT = Path(__file__).parents[2]
 READY_SECONDS = 60
+END_SECONDS = 20
 API = ("-m", "services.cli", "serve", "api")
+FORKS = multiprocessing.get_context("forkserver")
+# Most of what a start takes are these imports.
+FORKS.set_forkserver_preload(["services.api.main", "services.api.settings", "typer", "uvicorn"])
 
 
 @dataclass(slots=True)
@@ -27,30 +32,25 @@ class Server:
     """A running application process, and how to start it again on its socket."""
 
     url: str
-    child: subprocess.Popen[bytes]
-    _start: Callable[[], subprocess.Popen[bytes]]
+    process: psutil.Process
+    _start: Callable[[], psutil.Process]
     _probe: str
     is_killed: bool = False
-
-    @property
-    def process(self) -> psutil.Process:
-        """Return the process that runs now."""
-        return psutil.Process(self.child.pid)
 
     async def kill(self) -> None:
         """End the process as `kill -9` does: it does nothing more, and says nothing."""
         self.is_killed = True
-        self.child.kill()
-        await asyncio.to_thread(self.child.wait)
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
 
     async def start_again(self) -> None:
         """Start the program anew, as the supervisor does; whoever knocked meanwhile has waited."""
-        self.child, self.is_killed = self._start(), False
+        self.process, self.is_killed = self._start(), False
         await self.ready()
 
     async def ready(self) -> None:
         """Wait until the application answers."""
-        await _ready(self.url + self._probe, self.child)
+        await _ready(self.url + self._probe, self.process)
 
 
 def environment(settings: ApiSettings) -> dict[str, str]:
@@ -68,11 +68,57 @@ def environment(settings: ApiSettings) -> dict[str, str]:
     }
 
 
+type Command = tuple[str, ...]
+type Start = Callable[[Command, Mapping[str, str], socket.socket, IO[bytes] | None], psutil.Process]
+
+
+def spawn(
+    command: Command, told: Mapping[str, str], listener: socket.socket, log: IO[bytes] | None
+) -> psutil.Process:
+    """Start a Python program in an interpreter of its own; `{fd}` is the number of its socket."""
+    number = listener.fileno()
+    return psutil.Popen(
+        [sys.executable, *(part.format(fd=number) for part in command)],
+        cwd=ROOT,
+        env=_with_socket(told, number),
+        pass_fds=[number],
+        stdout=log,
+        stderr=log,
+    )
+
+
+def fork(
+    command: Command, told: Mapping[str, str], listener: socket.socket, log: IO[bytes] | None
+) -> psutil.Process:
+    """Start a Python module in a fork of a process that has imported the api and done no more."""
+    output = None if log is None else DupFd(log.fileno())
+    child = FORKS.Process(target=_run, args=(command, {**told}, listener, output), daemon=True)
+    child.start()
+    assert child.pid is not None
+    return psutil.Process(child.pid)
+
+
+def _run(command: Command, told: Mapping[str, str], listener: socket.socket, output: Any) -> None:
+    os.environ.clear()
+    os.environ.update(_with_socket(told, listener.detach()))
+    if output is not None:
+        number = output.detach()
+        os.dup2(number, sys.stdout.fileno())
+        os.dup2(number, sys.stderr.fileno())
+    sys.argv = [*command[1:]]
+    runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+
+
+def _with_socket(told: Mapping[str, str], number: int) -> dict[str, str]:
+    return {**told, "MENTORING_LISTEN_FD": str(number)}
+
+
 @asynccontextmanager
 async def running(
-    command: tuple[str, ...],
+    command: Command,
     told: Mapping[str, str],
     *,
+    start: Start = fork,
     probe: str = "/readyz",
     log: IO[bytes] | None = None,
 ) -> AsyncIterator[Server]:
@@ -80,34 +126,35 @@ async def running(
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(512)
-    number = listener.fileno()
 
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own programs
-            [sys.executable, *(part.format(fd=number) for part in command)],
-            cwd=ROOT,
-            env={**told, "MENTORING_LISTEN_FD": str(number)},
-            pass_fds=[number],
-            stdout=log,
-            stderr=log,
-        )
+    def begin() -> psutil.Process:
+        return start(command, told, listener, log)
 
-    server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}", start(), start, probe)
+    server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}", begin(), begin, probe)
     try:
         await server.ready()
         yield server
     finally:
-        ended_with = server.child.poll()
-        server.child.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(server.child.wait, 20)
+        has_ended = _has_ended(server.process)
+        if not has_ended:
+            server.process.terminate()
+            await asyncio.to_thread(server.process.wait, END_SECONDS)
         listener.close()
-        if ended_with is not None and not server.is_killed:
-            raise RuntimeError(f"the server ended by itself with {ended_with}")
+        if has_ended and not server.is_killed:
+            raise RuntimeError("the server ended by itself")
 
 
-async def _ready(url: str, process: subprocess.Popen[bytes]) -> None:
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        process.wait(0)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+async def _ready(url: str, process: psutil.Process) -> None:
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_SECONDS):
-        while process.poll() is None:
+        while not _has_ended(process):
             try:
                 if (await client.get(url)).status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     return
