@@ -310,11 +310,11 @@ def is_database_away(error: BaseException, state: str | None) -> bool:
     """Tell whether the database refused, vanished or took too long, rather than disagreed."""
     if state is not None:
         return state.startswith(UNAVAILABLE_STATES) or state in {"40001", "40P01"}
-    return isinstance(error, OSError | TimeoutError) or type(error).__name__ in {
-        "InterfaceError",
-        "TimeoutError",
-        "OperationalError",
-    }
+    if isinstance(error, OSError | TimeoutError) or getattr(error, "connection_invalidated", False):
+        return True
+    # The last one is a driver's whose server ended between the parts of an answer.
+    names = {"InterfaceError", "TimeoutError", "OperationalError", "InternalClientError"}
+    return type(error).__name__ in names
 
 
 def _place(error: BaseException) -> str:
