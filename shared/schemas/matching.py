@@ -72,8 +72,8 @@ class Objective(StrEnum):
 
     `most_matched`: as many pairs as possible, then as many of them as possible at or above the
     policy's `floor`, then the highest total. `best_total`: the highest total. `fair_floor`: as
-    many pairs as possible, then the best worst pair, then the highest total. `stable`: no two
-    people would both rather have each other.
+    many pairs as possible, then the best worst pair of those that are not locked, then the highest
+    total. `stable`: no two people would both rather have each other.
     """
 
     MOST_MATCHED = "most_matched"

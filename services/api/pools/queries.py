@@ -299,7 +299,7 @@ async def read(reader: Reader, *, of: PoolOf, secret: bytes) -> dict[str, Any]:
     names = {participant_id: rules.opaque_id(key, one) for one, participant_id in known.items()}
     names |= {one.mentorship_id: rules.opaque_id(key, one.mentorship_id) for one in there}
 
-    decided, lost = await _decided(reader, of, names)
+    decided, lost = await _decided(reader, of, names, Format(track["format"]))
 
     def entry(row: Mapping[str, Any]) -> dict[str, Any]:
         return rules.pool_entry(
@@ -673,11 +673,11 @@ async def _together(
 
 
 async def _decided(
-    reader: Reader, of: PoolOf, names: Mapping[UUID, str]
+    reader: Reader, of: PoolOf, names: Mapping[UUID, str], format_: Format
 ) -> tuple[dict[str, list[Any]], int]:
     """Return pairs that are not to come again and those that are to stay.
 
-    Beside them stands how many locks there are of people who cannot be matched now.
+    Beside them stands of how many locks somebody cannot be matched now.
     """
     blocked: list[list[str]] = []
     turned_down: list[list[str]] = []
@@ -693,19 +693,19 @@ async def _decided(
         )
         if names.keys() >= set(pair)
     ]
-    locks = (await locked(reader, of=of)).values()
-    kept = [
-        [{"id": names[one["participant_id"]], "role": one["role"]} for one in members]
-        for members in locks
-        if names.keys() >= {one["participant_id"] for one in members}
+    locks = [
+        [(one["participant_id"], TrackRole(one["role"])) for one in members]
+        for members in (await locked(reader, of=of)).values()
     ]
+    left = [rules.still_together(format_, members, names) for members in locks]
+    kept = [[{"id": names[one], "role": role.value} for one, role in members] for members in left]
     found: dict[str, list[Any]] = {
         "blocked": sorted(blocked),
         "turned_down": sorted(turned_down),
         "current": sorted(current),
-        "locks": rules.without_repeats(kept),
+        "locks": rules.without_repeats([members for members in kept if members]),
     }
-    return found, len(locks) - len(kept)
+    return found, sum(before != after for before, after in zip(locks, left, strict=True))
 
 
 async def _marked(

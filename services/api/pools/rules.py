@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from functools import cached_property
@@ -287,6 +287,20 @@ def line_above(person_id: UUID, managers: Mapping[UUID, UUID]) -> list[UUID]:
     return line
 
 
+def still_together[One](
+    format_: Format, members: Sequence[tuple[One, TrackRole]], there: Container[One]
+) -> list[tuple[One, TrackRole]]:
+    """Return who of a lock stays together where only some of its people can be matched now.
+
+    A group goes on without a mentee who is missing; of anything else all are there, or none stay.
+    """
+    left = [one for one in members if one[0] in there]
+    if len(left) == len(members):
+        return left
+    goes_on = format_ is Format.GROUP and len({role in MENTEE_SIDE for _one, role in left}) > 1
+    return left if goes_on else []
+
+
 def without_repeats(groups: Sequence[list[dict[str, str]]]) -> list[list[dict[str, str]]]:
     """Return groups of locked members in a fixed order, each once."""
     ordered = [sorted(group, key=lambda one: (one["id"], one["role"])) for group in groups]
@@ -356,7 +370,9 @@ def problem_of(
         ),
         "past_pairs": _columns(seen.pairs(frozen["past"])),
         "current_pairs": _columns(seen.pairs(frozen["current"])),
-        "preferences": _favorites(seen.said(frozen["favorites"])),
+        "preferences": _favorites(
+            seen.said(frozen["favorites"]) if weighs(policy, SHORTLISTED) else []
+        ),
         "seed": seed,
         **more,
         **_of_earlier_draws(frozen),
@@ -636,8 +652,7 @@ def _of_earlier_draws(frozen: Mapping[str, Any]) -> dict[str, Any]:
 def texts_to_compare(problem: Mapping[str, Any]) -> list[str]:
     """Return the texts of a problem that become vectors, each once; none where none is used."""
     policy = problem["policy"]
-    is_weighed = any(one["rule"] == PATH_FIT and one["weight"] for one in policy["soft"])
-    if not is_weighed or policy["text_model"] != WORDS:
+    if not weighs(policy, PATH_FIT) or policy["text_model"] != WORDS:
         return []
     people = problem["participants"]
     return sorted({text for name in PATHS for text in people[name] if text})
@@ -790,6 +805,11 @@ def policy_of(policy: Mapping[str, Any], *, synonyms: Sequence[Sequence[str]]) -
         "hard": hard,
         "synonyms": synonyms,
     }
+
+
+def weighs(policy: Mapping[str, Any], rule: str) -> bool:
+    """Tell whether a criterion counts for anything in a policy."""
+    return any(one["rule"] == rule and one["weight"] for one in policy["soft"])
 
 
 def _columns(pairs: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:

@@ -494,6 +494,7 @@ async def move(
     """Take a locked proposal to its next state; leaving a state that holds seats frees them."""
     before = proposal.status
     proposal.status = rules.next_status(before, action)
+    proposal.is_locked &= rules.outlasts(action, is_decided=proposal.decided_by is not None)
     proposal.touch(now)
     if before in rules.HOLDING and proposal.status not in rules.HOLDING:
         proposal.holds_until = None

@@ -81,17 +81,23 @@ COMMON_GROUND = "common_ground"
 LONGEST_GROUND = 500
 MOST_FORCED = 50
 
-SHARED = frozenset(
+GROUND = frozenset(
     {
         *("offers_wants", "path_fit", "shared_values", "shared_interests", "shared_language"),
-        *("expectation_fit", "timezone_overlap", "availability_overlap", SHORTLISTED),
+        *("expectation_fit", "timezone_overlap", "availability_overlap"),
         COMMON_GROUND,
     }
 )
-"""What is found of people whose particulars are ground that all of them share.
+"""What is found of people as ground that all of them share, with its particulars."""
 
-Other particulars would tell of somebody's grade, of what they said for coordinators only, or of how
-much they want to be challenged.
+PUBLISHED = frozenset({"location"})
+ON_AN_ATTRIBUTE = frozenset({"attribute_equal", "attribute_different", "choice_overlap"})
+PUBLISHED_ATTRIBUTES = frozenset({"department", "location", "languages", "values", "interests"})
+"""What members know of each other beside common ground, from the directory or as ground.
+
+Everything else rests on what they may not read: grades, the day somebody came, marks, wishes, and
+answers that are for coordinators. Whoever can change their own side of a comparison finds out the
+other one from its result, so they are shown none.
 """
 
 OF_ONE = frozenset({"missing"})
@@ -129,6 +135,16 @@ def next_status(
             code="invalid_transition",
             allowed=allowed_actions(status, is_locked=is_locked),
         ) from None
+
+
+def outlasts(action: ProposalAction, *, is_decided: bool) -> bool:
+    """Tell whether a lock outlasts a step: nothing that somebody turned down is kept together.
+
+    What is rejected without anybody's decision was put aside, and comes again.
+    """
+    if action is ProposalAction.REJECT:
+        return not is_decided
+    return action not in {ProposalAction.DECLINE, ProposalAction.EXPIRE}
 
 
 def allowed_actions(status: ProposalStatus, *, is_locked: bool = False) -> list[ProposalAction]:
@@ -196,26 +212,32 @@ def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
     return (", ".join(words) or otherwise)[:LONGEST_GROUND]
 
 
+def is_told(rule: str, params: Mapping[str, Any]) -> bool:
+    """Tell whether members may know how a criterion judges them and somebody else."""
+    if rule in ON_AN_ATTRIBUTE:
+        return params.get("attribute") in PUBLISHED_ATTRIBUTES
+    return rule in GROUND | PUBLISHED
+
+
 def told(reason: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a part as members read it: particulars only of what they share."""
-    params = reason["params"] if reason["rule"] in SHARED else {}
+    params = reason["params"] if reason["rule"] in GROUND else {}
     return {**reason, "params": {name: one for name, one in params.items() if name not in OF_ONE}}
 
 
 def shown(
     score: float, parts: Sequence[Mapping[str, Any]], *, decides: bool
 ) -> tuple[float, list[Mapping[str, Any]]]:
-    """Return the score and parts that may be shown: whom somebody favors is their own secret.
+    """Return the score and parts that may be shown: all of them only to those who decide.
 
-    Its effect is for those who decide. A member could tell from it who marked whom, and from what
-    is left of a whole as well, so theirs are as if nothing else had been weighed. Nor are they
-    told more of each other than what they share.
+    Whom somebody favors is told to nobody, and only its effect to those. What is left of a whole
+    tells of the rest, so the score of members is as if nothing else had been weighed.
     """
     if decides:
         return score, [
             {**one, "params": {}} if one["rule"] == SHORTLISTED else one for one in parts
         ]
-    seen = [told(one) for one in parts if one["rule"] != SHORTLISTED]
+    seen = [told(one) for one in parts if is_told(one["rule"], one["params"])]
     if len(seen) == len(parts):
         return score, seen
     weights = sum(one["weight"] for one in seen)
@@ -235,7 +257,7 @@ def because(parts: Iterable[Mapping[str, Any]], *, are_two: bool) -> list[Mappin
     return [
         told(one)
         for one in parts
-        if one["rule"] != SHORTLISTED and (one["points"] > 0 or not are_two)
+        if is_told(one["rule"], one["params"]) and (one["points"] > 0 or not are_two)
     ]
 
 

@@ -56,11 +56,7 @@ class Search:
     problem: Mapping[str, Any]
     participants: Mapping[str, UUID]
     people: Mapping[UUID, UUID]
-
-    @property
-    def favorites(self) -> frozenset[str]:
-        """Return whom the asker marked as favorites."""
-        return frozenset(self.problem["preferences"]["about"])
+    favorites: frozenset[UUID]
 
 
 @calling_router.get(
@@ -170,6 +166,9 @@ async def _search(
             organization_id=actor.organization_id,
             participant_ids=[task.participants[one] for one in problem["participants"]["id"]],
         ),
+        favorites=await queries.favorites_of(
+            reader, organization_id=actor.organization_id, participant_id=participant_id
+        ),
     )
 
 
@@ -242,7 +241,7 @@ def _suggestion(participant_id: UUID, pair: PairScore, search: Search) -> Sugges
         participant_id=ids.format_id("participant", participant_id),
         person_id=ids.format_id("person", search.people[participant_id]),
         is_available=True,
-        is_favorite=_other(pair, search.me) in search.favorites,
+        is_favorite=participant_id in search.favorites,
         score=round(pair.score),
         parts=[part_view(proposal_rules.told(part.model_dump(mode="json"))) for part in pair.parts],
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from services.api.participants.rules import ParticipantStatus
 from services.api.pools import rules as pools
+from services.api.pools.rules import SHORTLISTED
 from services.api.programs.rules import (
     MENTEE_SIDE,
     MENTOR_SIDE,
@@ -13,7 +14,7 @@ from services.api.programs.rules import (
     ProgramStatus,
     TrackRole,
 )
-from services.api.proposals.rules import MATCHING_PROGRAM
+from services.api.proposals.rules import MATCHING_PROGRAM, is_told
 from shared.errors import ConflictError, Violation
 
 OFFERED_IN = frozenset({MatchMode.REQUEST, MatchMode.RANKED})
@@ -28,6 +29,9 @@ FACING: Mapping[TrackRole, frozenset[TrackRole]] = MappingProxyType(
     }
 )
 """Who faces whom: suggestions for a role come from these."""
+
+OFFERED_TO_SEEKERS = frozenset({"style_fit"})
+"""What mentors offer and mentees wish: an offer is there to be found, a wish is confided."""
 
 
 def not_available(reason: str, detail: str) -> ConflictError:
@@ -81,8 +85,9 @@ def role_among(held: Sequence[TrackRole], wanted: TrackRole | None) -> TrackRole
 def seen_by(problem: Mapping[str, Any], me: str, role: TrackRole) -> dict[str, Any]:
     """Return a problem of one person and everybody who might face them, in their own view.
 
-    Whoever is kept apart from them or was with them before is left out, and so is what others
-    noted: a score must not tell who marked whom.
+    Whoever is kept apart from them or was with them before is left out. So is what others noted,
+    and every criterion that rests on what they may not read: neither scores nor their order may
+    tell of it. Whoever seeks also compares how much encouragement and challenge others offer.
     """
     left_out = {
         other
@@ -109,5 +114,14 @@ def seen_by(problem: Mapping[str, Any], me: str, role: TrackRole) -> dict[str, A
         "by": [me] * len(own),
         "about": [about for about, _mark in own],
         "mark": [mark for _about, mark in own],
+    }
+    known = {SHORTLISTED, *(OFFERED_TO_SEEKERS if role in MENTEE_SIDE else ())}
+    policy = problem["policy"]
+    narrowed["policy"] = policy | {
+        "soft": [
+            one
+            for one in policy["soft"]
+            if one["rule"] in known or is_told(one["rule"], one["params"])
+        ]
     }
     return narrowed

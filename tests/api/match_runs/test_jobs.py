@@ -1039,8 +1039,8 @@ async def test_members_are_told_what_they_share_and_not_what_the_other_wants(
     assert (
         decided == [{"style_fit": strong, "offers_wants": {**covered, "missing": []}} | nothing] * 2
     )
-    assert own == [{"style_fit": {}, "offers_wants": covered, "location": {}}] * 2
-    assert _params(mentorship.json()["because"]) == {"style_fit": {}, "offers_wants": covered}
+    assert own == [{"offers_wants": covered, "location": {}}] * 2
+    assert _params(mentorship.json()["because"]) == {"offers_wants": covered}
 
 
 def _params(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from services.api.match_runs.jobs import Desk
+from tests.api.match_runs.test_places import groups, propose
+from tests.api.match_runs.test_places import members as group_of
 from tests.support.apps import World
 from tests.support.match_runs import Pool, gathered, members, waiting
 from tests.support.participants import PREFERENCES, Somebody
@@ -225,6 +227,25 @@ async def test_a_locked_circle_in_which_two_are_kept_apart_is_formed_anew(
     assert [people_of(one) for one in found if one["is_locked"]] == [people_of(proposals[1])]
 
 
+@pytest.mark.parametrize("go", ["withdraw", "pause-matching"])
+async def test_a_locked_group_stays_together_without_a_mentee_who_is_gone(
+    world: World, desk: Desk, go: str
+) -> None:
+    pool = await groups(world, 3, 3, mentees=5)
+    mentor, gone, *others = pool.mentors[0], *pool.mentees[:3]
+    composed = await propose(pool, group_of(mentor, gone, *others))
+    await pool.act(composed.json(), "lock")
+    await post(gone.client, f"{gone.path}/{go}", {})
+
+    run = await pool.reviewed(desk)
+
+    found = await pool.proposals_of(run)
+    [kept] = together(found, mentor, *others)
+    assert kept["is_locked"]
+    assert together(found, gone) == []
+    assert lost(run) == [("doubt.locks_not_kept", {"locks": 1})]
+
+
 async def test_a_circle_that_was_forced_and_locked_stays_together(world: World, desk: Desk) -> None:
     pool = await gathered(world, "facilitator", "mentor", "mentee", "mentee", **CIRCLE)
     await govern(pool, SPOKEN)
@@ -245,6 +266,26 @@ async def test_a_circle_that_was_forced_and_locked_stays_together(world: World, 
     [kept] = await pool.proposals_of(run)
     assert (people_of(kept), kept["is_locked"], lost(run)) == (people_of(forced), True, [])
     assert kept["forced"] == forced["forced"] != []
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+async def test_a_lock_ends_with_what_somebody_turned_down(
+    world: World, desk: Desk, *, is_asked: bool
+) -> None:
+    pool = await waiting(world)
+    run, mentor, mentee = await locked_pair(pool, desk)
+    [locked] = together(await pool.proposals_of(run), mentor, mentee)
+    if is_asked:
+        await pool.publish(run)
+        await post(mentee.client, f"/v1/proposals/{locked['id']}/decline", {"reason": "no_time"})
+    else:
+        await pool.act(locked, "reject")
+
+    [now] = together(await pool.proposals_of(run), mentor, mentee)
+
+    assert locked["is_locked"]
+    assert (now["status"], now["is_locked"]) == ("declined" if is_asked else "rejected", False)
+    assert "unlock" not in now["allowed"]
 
 
 async def test_a_dry_run_neither_takes_a_lock_nor_gives_one(world: World, desk: Desk) -> None:

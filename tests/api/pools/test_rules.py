@@ -179,7 +179,7 @@ def frozen(*people: dict[str, Any], **changes: Any) -> dict[str, Any]:
     }
 
 
-POLICY = {
+POLICY: dict[str, Any] = {
     "hard": [],
     "soft": [{"rule": "path_fit", "weight": 10}],
     "objective": "x",
@@ -191,8 +191,12 @@ POLICY = {
 }
 
 
-def problem(input_: dict[str, Any]) -> dict[str, Any]:
-    return rules.problem_of(input_, as_of=date(2026, 7, 1), policy=POLICY, seed=9)
+WISHES = {"rule": "shortlisted", "weight": 10}
+
+
+def problem(input_: dict[str, Any], *soft: dict[str, Any]) -> dict[str, Any]:
+    policy = {**POLICY, "soft": [*POLICY["soft"], *soft]}
+    return rules.problem_of(input_, as_of=date(2026, 7, 1), policy=policy, seed=9)
 
 
 def test_somebody_in_two_roles_is_one_participant_with_two_places() -> None:
@@ -323,7 +327,8 @@ def test_past_pairs_locks_and_favorites_mean_the_group() -> None:
             current=[["g", "o"]],
             favorites=[["n", "m"], ["m", "o"], ["n", "x"], ["o", "n"]],
             locks=[[{"id": "g", "role": "mentor"}, {"id": "n", "role": "mentee"}]],
-        )
+        ),
+        WISHES,
     )
 
     assert told["past_pairs"] == {"first": ["g"], "second": ["n"]}
@@ -537,18 +542,20 @@ def test_who_is_together_was_declined_or_turned_down_is_kept_apart() -> None:
 
 
 def test_whom_somebody_ignores_looks_like_any_other_block_and_a_favorite_is_a_wish() -> None:
-    told = problem(
-        frozen(
-            entry("a", "mentor"),
-            entry("b", "mentee"),
-            ignored=[["a", "b"]],
-            blocked=[["a", "b"]],
-            favorites=[["b", "a"]],
-        )
+    known = frozen(
+        entry("a", "mentor"),
+        entry("b", "mentee"),
+        ignored=[["a", "b"]],
+        blocked=[["a", "b"]],
+        favorites=[["b", "a"]],
     )
+
+    told = problem(known, WISHES)
 
     assert told["blocks"] == {"first": ["a"], "second": ["b"]}
     assert told["preferences"] == {"by": ["b"], "about": ["a"], "mark": ["favorite"]}
+    for policy in ([], [{**WISHES, "weight": 0}]):
+        assert problem(known, *policy)["preferences"] == {"by": [], "about": [], "mark": []}
 
 
 def test_no_policy_lets_two_of_one_reporting_line_meet() -> None:

@@ -11,6 +11,7 @@ from services.api.programs.rules import ConsentSides, ProgramStatus, TrackRole
 from services.api.proposals import rules
 from services.api.proposals.rules import ProposalAction, ProposalStatus
 from shared.errors import ConflictError
+from shared.schemas.matching import SOFT_RULES
 
 MENTOR, MENTEE, PEER = TrackRole.MENTOR, TrackRole.MENTEE, TrackRole.PEER
 
@@ -71,7 +72,7 @@ def part(rule: str, weight: int, value: float, points: float) -> dict[str, Any]:
 
 
 def test_without_favorites_a_member_is_shown_what_the_others_alone_would_give() -> None:
-    others = [part("path_fit", 30, 1.0, 25.0), part("style_fit", 50, 0.5, 20.83)]
+    others = [part("path_fit", 30, 1.0, 25.0), part("shared_values", 50, 0.5, 20.83)]
     shared = part("common_ground", 0, 1.0, 0.0)
     favored = part("shortlisted", 20, 0.7, 11.67)
 
@@ -79,7 +80,7 @@ def test_without_favorites_a_member_is_shown_what_the_others_alone_would_give() 
     alone = rules.shown(0.0, [favored], decides=False)
 
     assert [(one["rule"], one["points"]) for one in parts] == [
-        *(("path_fit", 37.5), ("style_fit", 31.25), ("common_ground", 0.0)),
+        *(("path_fit", 37.5), ("shared_values", 31.25), ("common_ground", 0.0)),
     ]
     assert score == 68.75
     assert alone == (0, [])
@@ -105,7 +106,7 @@ def test_of_more_than_two_only_common_ground_is_told() -> None:
 
 
 def test_members_read_particulars_of_what_they_share_only() -> None:
-    shared, own = part("offers_wants", 50, 1.0, 50.0), part("style_fit", 50, 0.5, 25.0)
+    shared, own = part("offers_wants", 50, 1.0, 50.0), part("location", 50, 0.5, 25.0)
     ground = part("common_ground", 0, 1.0, 0.0)
 
     member = rules.shown(75.0, [shared, own, ground], decides=False)
@@ -113,6 +114,28 @@ def test_members_read_particulars_of_what_they_share_only() -> None:
 
     assert member == (75.0, [shared, {**own, "params": {}}, ground])
     assert coordinator == (75.0, [shared, own, ground])
+
+
+KNOWN = {
+    *("shared_language", "timezone_overlap", "availability_overlap", "offers_wants", "path_fit"),
+    *("shared_values", "shared_interests", "expectation_fit", "location"),
+}
+
+
+@pytest.mark.parametrize("rule", sorted(SOFT_RULES))
+def test_members_learn_of_no_criterion_that_rests_on_what_they_may_not_read(rule: str) -> None:
+    takes_attribute = "attribute" in SOFT_RULES[rule]
+    answer = {**part(rule, 50, 1.0, 50.0), "params": {"attribute": "salary_band"}}
+    listed = {**part(rule, 50, 1.0, 50.0), "params": {"attribute": "department"}}
+    other = part("path_fit", 50, 0.5, 25.0)
+
+    of_answer = rules.shown(75.0, [answer, other], decides=False)
+    of_listed = rules.shown(75.0, [listed, other], decides=False)
+    hidden = (50.0, [{**other, "points": 50.0}])
+
+    assert (of_answer == hidden) is (rule not in KNOWN)
+    assert (of_listed == hidden) is (rule not in KNOWN and not takes_attribute)
+    assert ([answer] == rules.because([answer], are_two=False)) is (rule in KNOWN - {"location"})
 
 
 def test_nobody_publishes_a_single_proposal_or_lets_it_expire() -> None:
@@ -172,7 +195,8 @@ def test_only_what_gave_two_people_something_speaks_for_their_mentorship() -> No
     parts = [
         part("path_fit", 30, 1.0, 25.0),
         part("offers_wants", 50, 0.0, 0.0),
-        part("style_fit", 0, 1.0, 0.0),
+        part("location", 0, 1.0, 0.0),
+        part("style_fit", 20, 1.0, 11.67),
         part("shortlisted", 20, 0.7, 11.67),
         part("common_ground", 0, 1.0, 0.0),
     ]
@@ -182,7 +206,7 @@ def test_only_what_gave_two_people_something_speaks_for_their_mentorship() -> No
     )
 
     assert of_two == ["path_fit"]
-    assert of_more == ["path_fit", "offers_wants", "style_fit", "common_ground"]
+    assert of_more == ["path_fit", "offers_wants", "location", "common_ground"]
 
 
 def test_common_ground_is_a_part_without_points_and_becomes_words() -> None:

@@ -135,20 +135,7 @@ async def test_a_favorite_counts_for_whoever_marked_and_tells_the_other_nothing(
     world: World,
 ) -> None:
     pool = await choosing(world)
-    policy = await post(
-        pool.coordinator,
-        "/v1/policies",
-        {
-            "program_id": pool.offer.program["id"],
-            "name": "Wishes",
-            "soft": [{"rule": "shortlisted", "weight": 100}],
-        },
-    )
-    await pool.coordinator.patch(
-        f"/v1/tracks/{pool.offer.track['id']}",
-        json={"policy_id": policy["id"]},
-        headers={"If-Match": "*", "Content-Type": "application/merge-patch+json"},
-    )
+    await follow(pool, [{"rule": "shortlisted", "weight": 100}])
     mentor, mentee = pool.mentors[1], pool.mentees[1]
     unmoved = await suggested(mentor)
     await mark(mentee, mentor, "favorite")
@@ -158,6 +145,74 @@ async def test_a_favorite_counts_for_whoever_marked_and_tells_the_other_nothing(
     assert named(own)[0] == mentor.participant["id"]
     assert [one["is_favorite"] for one in own] == [True, False]
     assert await suggested(mentor) == unmoved
+
+
+ANSWER = {"key": "band", "label": {"en": "Band"}, "type": "single_choice", "options": ["a", "b"]}
+
+
+async def test_nobody_finds_out_by_changing_their_own_side_of_a_comparison(world: World) -> None:
+    pool = await choosing(world)
+    program = pool.offer.program["id"]
+    for role in ("mentor", "mentee"):
+        fields = [ANSWER | {"matchable": True}]
+        form = await post(
+            pool.coordinator, f"/v1/programs/{program}/forms", {"role": role, "fields": fields}
+        )
+        await post(pool.coordinator, f"/v1/forms/{form['id']}/publish", {})
+    soft = [
+        {"rule": "path_fit", "weight": 1},
+        {"rule": "attribute_equal", "weight": 50, "params": {"attribute": "band"}},
+        {"rule": "level_distance", "weight": 50},
+        {"rule": "style_fit", "weight": 50},
+    ]
+    await follow(pool, soft)
+    for mentor, said in zip(pool.mentors, ("a", "b"), strict=True):
+        await say(mentor, said)
+    mentee = pool.mentees[0]
+
+    await say(mentee, "a")
+    first = await suggested(mentee)
+    await say(mentee, "b")
+    second = await suggested(mentee)
+
+    assert first == second
+    assert {one["rule"] for item in first for one in item["parts"]} == {"path_fit", "style_fit"}
+    [seeker, *_] = await suggested(pool.mentors[0])
+    assert [one["rule"] for one in seeker["parts"]] == ["path_fit"]
+
+
+async def follow(pool: Pool, soft: list[dict[str, Any]]) -> None:
+    """Let the track be matched by such criteria."""
+    body = {"program_id": pool.offer.program["id"], "name": "New", "soft": soft}
+    policy = await post(pool.coordinator, "/v1/policies", body)
+    changed = await pool.coordinator.patch(
+        f"/v1/tracks/{pool.offer.track['id']}",
+        json={"policy_id": policy["id"]},
+        headers={"If-Match": "*", "Content-Type": "application/merge-patch+json"},
+    )
+    assert changed.status_code == 200, changed.text
+
+
+async def say(somebody: Somebody, answer: str) -> None:
+    """Answer the question that is for coordinators."""
+    changed = await somebody.client.patch(
+        somebody.path,
+        json={"answers": {"band": answer}},
+        headers={"If-Match": "*", "Content-Type": "application/merge-patch+json"},
+    )
+    assert changed.status_code == 200, changed.text
+
+
+async def test_a_favorite_shows_whatever_the_policy_weighs(world: World) -> None:
+    pool = await choosing(world)
+    before = await suggested(pool.mentees[0])
+    await mark(pool.mentees[0], pool.mentors[1], "favorite")
+
+    after = await suggested(pool.mentees[0])
+
+    marked = [one["participant_id"] for one in after if one["is_favorite"]]
+    assert marked == [pool.mentors[1].participant["id"]]
+    assert [one["score"] for one in after] == [one["score"] for one in before]
 
 
 async def test_two_or_three_are_compared_in_the_order_asked(world: World) -> None:
