@@ -16,6 +16,7 @@ from services.api.people import queries as people
 from services.api.programs import queries, rules
 from services.api.programs.rules import (
     FORMATS,
+    KNOWN_OF_EVERYBODY,
     Format,
     FormStatus,
     MatchMode,
@@ -524,12 +525,16 @@ def _check_fields(fields: list[dict[str, Any]]) -> None:
                 errors=[Violation(f"{pointer}/options", "missing", "A choice needs options.")]
             )
         if field["matchable"] and field["type"] in FREE_TEXT:
-            detail = "Free text is never matched on."
-            raise ConflictError(
-                detail,
-                code="not_matchable",
-                errors=[Violation(f"{pointer}/matchable", "not_matchable", detail)],
-            )
+            raise _not_matchable(f"{pointer}/matchable", "Free text is never matched on.")
+        if field["matchable"] and field["key"] in KNOWN_OF_EVERYBODY:
+            detail = "Policies know this of everybody already; give the question another key."
+            raise _not_matchable(f"{pointer}/key", detail)
+
+
+def _not_matchable(pointer: str, detail: str) -> ConflictError:
+    return ConflictError(
+        detail, code="not_matchable", errors=[Violation(pointer, "not_matchable", detail)]
+    )
 
 
 async def set_form_status(

@@ -217,6 +217,9 @@ class ManagerSilence(StrEnum):
 MENTOR_SIDE = frozenset({TrackRole.MENTOR, TrackRole.SPONSOR})
 MENTEE_SIDE = frozenset({TrackRole.MENTEE, TrackRole.PROTEGE})
 
+KNOWN_OF_EVERYBODY = frozenset({"department", "location", "languages", "values", "interests"})
+"""Attributes that policies know without a form, and that members may know of each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class FormatRules:

@@ -10,7 +10,13 @@ from uuid import UUID
 
 from services.api.access.rules import Declaration, Scope
 from services.api.pools.rules import SHORTLISTED, FrozenTask, revealed
-from services.api.programs.rules import MENTEE_SIDE, ConsentSides, ProgramStatus, TrackRole
+from services.api.programs.rules import (
+    KNOWN_OF_EVERYBODY,
+    MENTEE_SIDE,
+    ConsentSides,
+    ProgramStatus,
+    TrackRole,
+)
 from shared.errors import ConflictError, Violation
 from shared.schemas.matching import Circle, Match, Member, Part, Reason
 
@@ -92,7 +98,6 @@ GROUND = frozenset(
 
 PUBLISHED = frozenset({"location"})
 ON_AN_ATTRIBUTE = frozenset({"attribute_equal", "attribute_different", "choice_overlap"})
-PUBLISHED_ATTRIBUTES = frozenset({"department", "location", "languages", "values", "interests"})
 """What members know of each other beside common ground, from the directory or as ground.
 
 Everything else rests on what they may not read: grades, the day somebody came, marks, wishes, and
@@ -215,7 +220,7 @@ def common_ground(parts: Sequence[Mapping[str, Any]], *, otherwise: str) -> str:
 def is_told(rule: str, params: Mapping[str, Any]) -> bool:
     """Tell whether members may know how a criterion judges them and somebody else."""
     if rule in ON_AN_ATTRIBUTE:
-        return params.get("attribute") in PUBLISHED_ATTRIBUTES
+        return params.get("attribute") in KNOWN_OF_EVERYBODY
     return rule in GROUND | PUBLISHED
 
 

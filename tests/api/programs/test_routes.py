@@ -392,22 +392,18 @@ async def test_cancelling_repeats_the_count_of_live_mentorships(world: World) ->
     assert right.json()["status"] == "cancelled"
 
 
-async def test_free_text_is_never_matchable(world: World) -> None:
+@pytest.mark.parametrize(
+    ("key", "kind", "where"), [("story", "long_text", "matchable"), ("department", "number", "key")]
+)
+async def test_neither_free_text_nor_what_is_known_is_matchable(
+    world: World, key: str, kind: str, where: str
+) -> None:
     offer = await draft(world)
+    field = {"key": key, "label": {"en": "Story"}, "type": kind, "matchable": True}
 
     answer = await offer.coordinator.post(
-        f"/v1/programs/{offer.program['id']}/forms",
-        json={
-            "role": "mentor",
-            "fields": [
-                {
-                    "key": "story",
-                    "label": {"en": "Story"},
-                    "type": "long_text",
-                    "matchable": True,
-                }
-            ],
-        },
+        f"/v1/programs/{offer.program['id']}/forms", json={"role": "mentor", "fields": [field]}
     )
 
+    assert answer.json()["errors"][0]["pointer"] == f"#/fields/0/{where}"
     assert (answer.status_code, answer.json()["code"]) == (409, "not_matchable")
