@@ -36,7 +36,7 @@ from services.api.pools import queries as pools
 from services.api.pools import rules as pool_rules
 from services.api.pools.rules import PoolOf
 from services.api.programs import queries as programs
-from services.api.programs.rules import MENTOR_SIDE
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE
 from services.api.programs.schemas import ProgramId
 from services.api.programs.tables import MatchPolicy, Track
 from services.api.resources import Resources
@@ -44,7 +44,7 @@ from shared import ids
 from shared.errors import DomainError
 from shared.http import ServiceClient
 from shared.persistence.reads import Reader
-from shared.schemas.matching import ProgressLine, Solution
+from shared.schemas.matching import Match, ProgressLine, Solution
 from shared.web import responses
 
 calling_router = calling_door("programs")
@@ -193,12 +193,20 @@ async def _count_of(
         return
     fewest = stock.supply.groups.fewest if stock.supply.groups else None
     for size in rules.sizes_of(stock.supply):
+        if rules.groups_by_seats(stock.supply, size)[1] >= stock.unmatched:
+            # Rules let no more be than there are places for.
+            continue
         grouped = rules.in_groups(problem, size, fewest=fewest)
-        totals = (await _solved(grouped, actor, client)).totals
-        left = stock.supply.mentees - totals.pairs
-        stock.groups[size] = (totals.matches, left)
+        matches = (await _solved(grouped, actor, client)).matches
+        groups, held = rules.split(map(_mentees_of, matches), size, fewest=fewest)
+        left = stock.supply.mentees - held
+        stock.groups[size] = (groups, left)
         if not left:
             return
+
+
+def _mentees_of(match: Match) -> int:
+    return sum(one.role.value in MENTEE_SIDE for one in match.members)
 
 
 async def _solved(problem: Mapping[str, Any], actor: Actor, client: ServiceClient) -> Solution:
@@ -246,8 +254,19 @@ def _options(stock: Stock, topics: Sequence[Topic]) -> list[OptionView]:
         spare = supply.mentor_seats - supply.mentees
         return [_option(track_id, "option.recruit_mentees", mentees=spare)] if spare > 0 else []
     found = []
-    if supply.mentors and stock.track["format"] in rules.GROUPED:
-        found = _group_options(stock, track_id)
+    if stock.track["format"] in rules.GROUPED:
+        found = [
+            _option(
+                track_id,
+                "option.groups",
+                format="group",
+                size=one.size,
+                mentorships=one.mentorships,
+                unmatched=one.unmatched,
+                method=one.method.value,
+            )
+            for one in rules.groupings(supply, unmatched, solved=stock.groups)
+        ]
     scarce = [one.name for one in topics if one.short][: rules.TOLD_TOPICS]
     lack = rules.lacking(supply, unmatched)
     if lack.facilitators:
@@ -273,29 +292,6 @@ def _options(stock: Stock, topics: Sequence[Topic]) -> list[OptionView]:
         )
     if lack.mentees:
         found.append(_option(track_id, "option.recruit_mentees", mentees=lack.mentees))
-    return found
-
-
-def _group_options(stock: Stock, track_id: UUID) -> list[OptionView]:
-    found = []
-    for size in rules.sizes_of(stock.supply):
-        known = stock.groups.get(size)
-        groups, left = known or rules.groups_by_seats(stock.supply, size)
-        if not groups:
-            continue
-        found.append(
-            _option(
-                track_id,
-                "option.groups",
-                format="group",
-                size=size,
-                mentorships=groups,
-                unmatched=left,
-                method=(Method.FLOW if known else Method.SEATS).value,
-            )
-        )
-        if not left:
-            break
     return found
 
 

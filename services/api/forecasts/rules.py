@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -57,12 +57,21 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Groups by their places: one of fewer than `fewest` mentees is not held."""
+    """Groups by the free places of each mentor: one of fewer than `fewest` mentees is not held.
 
-    seats: tuple[int, ...]
+    A run gives every mentor one group; who has time for more than `most` may lead another beside.
+    """
+
+    free: tuple[int, ...]
     mentees: int
     fewest: int
     most: int
+
+    @property
+    def seats(self) -> list[int]:
+        """Return the places of the groups that a run could make, the largest first."""
+        usable = (min(one, self.most) for one in self.free if one >= self.fewest)
+        return sorted(usable, reverse=True)
 
     @property
     def sizes(self) -> range:
@@ -73,19 +82,25 @@ class Groups:
     @property
     def unmatched(self) -> int:
         """Return how many mentees no group takes: so many are held as reach their minimum."""
-        places, largest = 0, sorted((one for one in self.seats if one >= self.fewest), reverse=True)
-        for number, seats in enumerate(largest, start=1):
+        places = 0
+        for number, seats in enumerate(self.seats, start=1):
             if number * self.fewest <= self.mentees:
                 places += seats
         return max(0, self.mentees - places)
 
+    def of_size(self, size: int) -> tuple[int, int]:
+        """Return how many groups of a size all mentors have time for, and how many none takes."""
+        led = sum(one // size for one in self.free)
+        groups = min(led, math.ceil(self.mentees / size), self.mentees // self.fewest)
+        return groups, max(0, self.mentees - groups * size)
+
     def lacking(self, seats_each: int) -> "Lack":
         """Return who would have to come for every mentee to be in a group, both together."""
-        usable = [one for one in self.seats if one >= self.fewest]
+        usable = self.seats
         for more in range(self.fewest + 1):
             mentees = self.mentees + more
             mentors = math.ceil(max(0, mentees - sum(usable)) / seats_each)
-            tried = replace(self, mentees=mentees, seats=(*usable, *[seats_each] * mentors))
+            tried = replace(self, mentees=mentees, free=(*usable, *[seats_each] * mentors))
             if not tried.unmatched:
                 return Lack(mentors=mentors, mentees=more)
         return Lack(mentors=math.ceil(self.unmatched / seats_each))
@@ -162,32 +177,31 @@ def supply_of(people: Sequence[Mapping[str, Any]], terms: Mapping[str, Any]) -> 
     """Count places as matching does: a group has no more of them than the track lets in."""
     if terms["format"] == Format.CIRCLE:
         return _supply_of_circles(people, terms)
-    is_group = terms["format"] == Format.GROUP
     peers = [one for one in people if one["role"] == TrackRole.PEER]
     if peers:
         count = len(peers)
         return Supply(count, count, count, 1, is_peer=True, unmatched=count % 2)
-    seats = [
-        min(one["seats"], terms["max_members"]) if is_group else one["seats"]
-        for one in people
-        if one["role"] in MENTOR_SIDE
-    ]
+    free = [one["seats"] for one in people if one["role"] in MENTOR_SIDE]
     mentees = sum(one["seats"] for one in people if one["role"] in MENTEE_SIDE)
-    usual = max(1, math.floor(statistics.median(seats))) if seats else 1
-    if not is_group:
-        left = max(0, mentees - sum(seats))
-        return Supply(len(seats), sum(seats), mentees, usual, is_peer=False, unmatched=left)
-    groups = Groups(tuple(seats), mentees, terms["min_members"], terms["max_members"])
+    if terms["format"] != Format.GROUP:
+        left = max(0, mentees - sum(free))
+        return Supply(len(free), sum(free), mentees, _usual(free), is_peer=False, unmatched=left)
+    groups = Groups(tuple(free), mentees, terms["min_members"], terms["max_members"])
     return Supply(
-        mentors=len(seats),
+        mentors=len(free),
         # Places of somebody who takes fewer than a group must have are none.
-        mentor_seats=sum(one for one in seats if one >= groups.fewest),
+        mentor_seats=sum(groups.seats),
         mentees=mentees,
-        seats_each=max(usual, groups.fewest),
+        seats_each=max(_usual([min(one, groups.most) for one in free]), groups.fewest),
         is_peer=False,
         unmatched=groups.unmatched,
         groups=groups,
     )
+
+
+def _usual(places: Sequence[int]) -> int:
+    """Return how many places one more of these people would likely bring."""
+    return max(1, math.floor(statistics.median(places))) if places else 1
 
 
 def _supply_of_circles(people: Sequence[Mapping[str, Any]], terms: Mapping[str, Any]) -> Supply:
@@ -195,7 +209,7 @@ def _supply_of_circles(people: Sequence[Mapping[str, Any]], terms: Mapping[str, 
     leads = [one["seats"] for one in people if one["role"] == TrackRole.FACILITATOR]
     circles = Circles(
         led=sum(leads),
-        led_each=max(1, math.floor(statistics.median(leads))) if leads else 1,
+        led_each=_usual(leads),
         mentors=sum(one["role"] in MENTOR_SIDE for one in people),
         mentees=sum(one["role"] in MENTEE_SIDE for one in people),
         fewest=max(2, terms["min_members"] - 1),
@@ -233,28 +247,75 @@ def sizes_of(supply: Supply) -> range:
 
 
 def in_groups(problem: Mapping[str, Any], size: int, *, fewest: int | None) -> dict[str, Any]:
-    """Return the same people with every mentor leading one group of this size."""
+    """Return the same people, every mentor leading groups of this size.
+
+    In a track of groups those are as many as they have time for, solved as one and split by
+    `split`. In pairs, a place is the time for a mentorship of any size: each mentor leads one.
+    """
     places = problem["places"]
+
+    def led(seats: int) -> int:
+        return size if fewest is None else seats // size * size
+
     return {
         **problem,
         "format": Format.GROUP.value,
-        "track": {**problem["track"], "min_members": fewest, "max_members": size},
+        "track": {**problem["track"], "min_members": fewest, "max_members": None},
         "places": {
             **places,
             "capacity": [
-                size if role in MENTOR_SIDE else seats
+                led(seats) if role in MENTOR_SIDE else seats
                 for role, seats in zip(places["role"], places["capacity"], strict=True)
             ],
         },
     }
 
 
+def split(taken: Iterable[int], size: int, *, fewest: int | None) -> tuple[int, int]:
+    """Return how many groups hold the mentees that each mentor takes, and how many those hold."""
+    groups = held = 0
+    for mentees in taken:
+        number = min(math.ceil(mentees / size), mentees // (fewest or 1))
+        groups += number
+        held += min(mentees, number * size)
+    return groups, held
+
+
 def groups_by_seats(supply: Supply, size: int) -> tuple[int, int]:
     """Return how many groups there would be, and how many people none of them has a place for."""
-    groups = min(supply.mentors, math.ceil(supply.mentees / size))
     if supply.groups is not None:
-        groups = min(groups, supply.mentees // supply.groups.fewest)
+        return supply.groups.of_size(size)
+    groups = min(supply.mentors, math.ceil(supply.mentees / size))
     return groups, max(0, supply.mentees - groups * size)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Groups of one size that would leave fewer people than now."""
+
+    size: int
+    mentorships: int
+    unmatched: int
+    method: Method
+
+
+def groupings(
+    supply: Supply, unmatched: int, *, solved: Mapping[int, tuple[int, int]]
+) -> list[Grouping]:
+    """Return the sizes of groups that would help, up to one that leaves nobody.
+
+    `solved` are those that matching was asked about: how many groups, how many people left.
+    """
+    found = []
+    for size in sizes_of(supply):
+        groups, left = solved.get(size) or groups_by_seats(supply, size)
+        if left >= unmatched:
+            continue
+        method = Method.FLOW if size in solved else Method.SEATS
+        found.append(Grouping(size, groups, left, method))
+        if not left:
+            break
+    return found
 
 
 def lacking(supply: Supply, unmatched: int) -> Lack:

@@ -29,7 +29,7 @@ from services.api.participants.rules import CLOSED, MATCHABLE, ParticipantStatus
 from services.api.participants.tables import MatchPreference, Participant, ParticipantTrackRole
 from services.api.people.queries import TABLE as PERSON
 from services.api.programs.queries import PROGRAM
-from services.api.programs.rules import ManagerAcknowledgement, Visibility
+from services.api.programs.rules import MENTOR_SIDE, Format, ManagerAcknowledgement, Visibility
 from services.api.programs.tables import Form, Track
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
@@ -420,16 +420,32 @@ _IN_PROGRAM = and_(
 
 @once
 def _seat_counts() -> AnySelect:
+    """Count places as the forecast does: a new group has no more, and none below its minimum."""
+    free = func.greatest(SEAT.c.capacity - SEAT.c.load - SEAT.c.held, 0)
+    leads_group = and_(
+        cast(col(Track.format), Text) == Format.GROUP.value,
+        _stands_in(SEAT.c.role, sorted(MENTOR_SIDE)),
+    )
+    seats = case(
+        (and_(leads_group, free < col(Track.min_members)), 0),
+        (leads_group, func.least(free, col(Track.max_members))),
+        else_=free,
+    )
     return (
         select(
             SEAT.c.track_id,
             SEAT.c.role,
             func.count().label("participants"),
-            func.sum(func.greatest(SEAT.c.capacity - SEAT.c.load - SEAT.c.held, 0)).label(
-                "free_seats"
-            ),
+            func.sum(seats).label("free_seats"),
         )
         .join(PARTICIPANT, _SEATED)
+        .join(
+            Track,
+            and_(
+                col(Track.organization_id) == SEAT.c.organization_id,
+                col(Track.id) == SEAT.c.track_id,
+            ),
+        )
         .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))
         .group_by(SEAT.c.track_id, SEAT.c.role)
         .order_by(SEAT.c.track_id, SEAT.c.role)

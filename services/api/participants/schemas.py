@@ -238,7 +238,14 @@ class TrackReadinessView(TypedDict):
 
     track_id: Annotated[str, PublicId("track")]
     participants_by_role: Annotated[dict[str, Count], Field(max_length=10)]
-    free_seats_by_role: Annotated[dict[str, Count], Field(max_length=10)]
+    free_seats_by_role: Annotated[
+        dict[str, Count],
+        Field(
+            max_length=10,
+            description="Places that are free. Of the mentors of groups, those of one new group"
+            " each: `max_members` at most, none where fewer than `min_members` are free.",
+        ),
+    ]
     ratio: Annotated[
         Annotated[float, Field(ge=0, le=1e12, json_schema_extra={"format": "double"})] | None,
         Field(

@@ -93,7 +93,7 @@ async def test_a_rule_leaves_people_alone_beside_free_places(world: World) -> No
     assert found["tracks"][0]["reasons"] == [
         {"rule": "shared_language", "key": "unmatched.kept_apart", "count": 1}
     ]
-    assert [one["unmatched"] for one in options(found, "groups")] == [1] * 7
+    assert options(found, "groups") == []
     assert options(found, "recruit_mentors")[0]["mentors"] == 1
 
 
@@ -229,3 +229,39 @@ async def test_a_group_below_its_minimum_is_no_way_out(world: World) -> None:
     assert {one["key"] for one in track["reasons"]} == {"unmatched.group_too_small"}
     assert options(found, "groups") == []
     assert options(found, "recruit_mentors")[0]["seats_each"] == 5
+
+
+async def seats_of_mentors(pool: Pool) -> tuple[int, int]:
+    """Return the places of mentors as the forecast and as the readiness report count them."""
+    path = f"/v1/programs/{pool.offer.program['id']}/readiness"
+    readiness = (await pool.coordinator.get(path)).json()
+    [track] = [one for one in readiness["tracks"] if one["track_id"] == pool.offer.track["id"]]
+    return (await forecast(pool.offer))["mentor_seats"], track["free_seats_by_role"]["mentor"]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "seats", "left", "groups"),
+    [(1, 0, 7, []), (3, 3, 4, []), (4, 4, 3, []), (8, 4, 3, [(2, 3, 1), (3, 2, 1), (4, 2, 0)])],
+)
+async def test_a_mentor_of_groups_has_the_places_they_have_time_for(
+    world: World, capacity: int, seats: int, left: int, groups: list[tuple[int, int, int]]
+) -> None:
+    pool = await gathered(
+        world,
+        *["mentor", *["mentee"] * 7],
+        capacity=capacity,
+        format="group",
+        match_modes=["pool"],
+        min_members=2,
+        max_members=4,
+    )
+    for one in pool.mentees:
+        await _take_places(pool, one, mentee=1)
+
+    found = await forecast(pool.offer)
+
+    assert await seats_of_mentors(pool) == (seats, seats)
+    assert found["unmatched_expected"] == left
+    offered = options(found, "groups")
+    assert [(one["size"], one["mentorships"], one["unmatched"]) for one in offered] == groups
+    assert all(one["method"] == "flow" for one in offered)

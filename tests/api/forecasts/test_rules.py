@@ -81,7 +81,86 @@ def test_groups_are_thought_of_in_sizes_that_their_track_has() -> None:
     assert [*rules.sizes_of(of_groups((3,), 3))] == [5, 6, 7, 8]
     assert [*rules.sizes_of(of_groups((3,), 3, fewest=20, most=100))] == [20, 21, 22, 23, 24, 25]
     assert rules.groups_by_seats(of_groups((3,), 3), 5) == (0, 3)
-    assert rules.groups_by_seats(of_groups((3, 3), 7), 6) == (1, 1)
+    assert rules.groups_by_seats(of_groups((3, 3), 7), 6) == (0, 7)
+
+
+SIZES_OF_TRACKS = [(2, 2), (2, 4), (3, 3), (3, 4), (4, 5)]
+
+
+def most_held(groups: int, sizes: range, mentees: int) -> int:
+    """Return how many people so many groups hold at most, none of them of another size."""
+    held = {0}
+    for _ in range(groups):
+        held |= {before + size for before in held for size in sizes}
+    return max(one for one in held if one <= mentees)
+
+
+@pytest.mark.parametrize(("fewest", "most"), SIZES_OF_TRACKS)
+def test_groups_hold_nobody_for_whom_their_mentors_have_no_time(fewest: int, most: int) -> None:
+    for free in itertools.product(range(8), repeat=2):
+        for mentees in range(14):
+            supply = of_groups(free, mentees, fewest, most)
+            for size in rules.sizes_of(supply):
+                led = sum(one // size for one in free)
+                groups, left = rules.groups_by_seats(supply, size)
+                held = mentees - left
+                assert held == most_held(led, range(fewest, size + 1), mentees)
+                assert groups <= led
+                assert groups * fewest <= held <= groups * size
+
+
+@pytest.mark.parametrize(("fewest", "most"), SIZES_OF_TRACKS)
+def test_groups_are_offered_only_where_they_leave_fewer(fewest: int, most: int) -> None:
+    for free in itertools.product(range(10), repeat=2):
+        for mentees in range(14):
+            supply = of_groups(free, mentees, fewest, most)
+            found = rules.groupings(supply, supply.unmatched, solved={})
+            assert all(one.unmatched < supply.unmatched for one in found)
+            # One group each is what a run makes: more help only who has time for more than one.
+            assert not found or max(free) > most
+
+
+@pytest.mark.parametrize(
+    ("free", "mentees", "expected"),
+    [
+        ((2, 2), 10, []),
+        ((4, 1), 10, []),
+        ((4, 4), 10, []),
+        ((8, 8), 10, [(2, 5, 0)]),
+        ((8, 1), 20, [(2, 4, 12), (3, 2, 14), (4, 2, 12)]),
+        ((6, 3), 20, [(2, 4, 12), (3, 3, 11)]),
+    ],
+)
+def test_mentors_with_time_for_more_than_a_group_may_lead_several(
+    free: tuple[int, ...], mentees: int, expected: list[tuple[int, int, int]]
+) -> None:
+    supply = of_groups(free, mentees, fewest=2, most=4)
+
+    found = rules.groupings(supply, supply.unmatched, solved={})
+
+    assert [(one.size, one.mentorships, one.unmatched) for one in found] == expected
+
+
+def test_in_place_of_pairs_every_mentor_leads_one_group() -> None:
+    supply = Supply(3, 6, 12, 2, is_peer=False, unmatched=6)
+
+    found = rules.groupings(supply, 6, solved={3: (3, 4)})
+
+    assert [(one.size, one.mentorships, one.unmatched, one.method) for one in found] == [
+        (3, 3, 4, "flow"),
+        (4, 3, 0, "seats"),
+    ]
+
+
+@pytest.mark.parametrize(("fewest", "size"), [(2, 2), (2, 4), (3, 4), (4, 5)])
+def test_the_mentees_of_a_mentor_are_split_into_groups_of_the_sizes_there_are(
+    fewest: int, size: int
+) -> None:
+    for mentees in range(40):
+        groups, held = rules.split([mentees], size, fewest=fewest)
+        assert held == most_held(mentees // fewest, range(fewest, size + 1), mentees)
+        assert groups * fewest <= held <= groups * size
+    assert rules.split([4, 1, 0], 4, fewest=None) == (2, 5)
 
 
 def of_circles(facilitators: int, mentors: int, mentees: int, *bounds: int) -> Supply:
@@ -127,8 +206,8 @@ def test_with_whoever_lacks_everybody_has_a_circle_or_a_group(bounds: tuple[int,
         assert there.unmatched == 0
         groups = Groups((most,) * mentors, mentees * 2, fewest, most)
         more = groups.lacking(most)
-        seats = (*groups.seats, *[most] * more.mentors)
-        assert replace(groups, mentees=groups.mentees + more.mentees, seats=seats).unmatched == 0
+        free = (*groups.free, *[most] * more.mentors)
+        assert replace(groups, mentees=groups.mentees + more.mentees, free=free).unmatched == 0
 
 
 def test_a_topic_is_short_by_the_places_that_do_not_offer_it() -> None:
