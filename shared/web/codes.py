@@ -133,8 +133,6 @@ _ROWS = (
      "Offer only the steps listed in `allowed`."),
     (409, "already_ended", "It has ended already", "Es ist bereits beendet",
      "Stop offering changes; what has ended stays as it is."),
-    (409, "program_closed", "The program takes no new mentorships",
-     "Das Programm nimmt keine neuen Mentorings auf", "Offer programs in matching or running."),
     (409, "already_exists", "It exists already", "Das gibt es bereits",
      "Read the existing one instead of creating another."),
     (409, "already_enrolled", "The person takes part already", "Die Person nimmt bereits teil",

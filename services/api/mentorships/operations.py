@@ -44,6 +44,7 @@ from services.api.programs.rules import (
     ProgramAction,
     ProgramStatus,
     TrackRole,
+    check_matching,
 )
 from services.api.programs.tables import Program, Track
 from services.api.shortlists import queries as shortlists
@@ -63,7 +64,6 @@ from shared.web.preconditions import accept_match
 type Because = Sequence[Mapping[str, Any]]
 type Members = Sequence[MentorshipMember]
 
-MATCHES = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 _S, _A = MentorshipStatus, MentorshipAction
 
 EVENT_OF_ACTION: Mapping[MentorshipAction, str] = {
@@ -277,8 +277,9 @@ async def _matching_program(session: AsyncSession, track: Track) -> Program:
     program = await programs.find(session, **named)
     if program is not None and program.status is ProgramStatus.MATCHING:
         program = await programs.lock(session, **named)
-    if program is None or program.status not in MATCHES:
-        raise ConflictError("This program takes no new mentorships.", code="program_closed")
+    if program is None:
+        raise NotFoundError
+    check_matching(program.status)
     return program
 
 

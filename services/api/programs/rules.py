@@ -108,6 +108,21 @@ def next_status(status: ProgramStatus, action: ProgramAction) -> ProgramStatus:
         ) from None
 
 
+MATCHING = frozenset({_S.MATCHING, _S.RUNNING})
+"""States in which people are put together."""
+BEFORE_MATCHING = frozenset({_S.DRAFT, _S.PUBLISHED, _S.REGISTRATION_OPEN, _S.REGISTRATION_CLOSED})
+
+
+def check_matching(status: ProgramStatus) -> None:
+    """Refuse to put people together: `not_ready` ends when matching begins, the other never."""
+    if status in BEFORE_MATCHING:
+        detail = "The program is not in matching yet."
+        errors = [Violation("#", "program_status", detail)]
+        raise ConflictError(detail, code="not_ready", errors=errors)
+    if status not in MATCHING:
+        raise ConflictError("This program takes no new mentorships.", code="program_closed")
+
+
 class Format(StrEnum):
     """The form of mentorship a track offers."""
 

@@ -89,14 +89,23 @@ async def test_the_first_mentorship_starts_the_program(world: World) -> None:
     assert program.json()["status"] == "running"
 
 
-async def test_a_program_that_does_not_match_takes_no_mentorship(world: World) -> None:
+async def test_a_program_takes_no_mentorship_before_matching_nor_after_it(world: World) -> None:
     offer = await open_registration(world)
     mentor = await take_part(world, offer, "mentor")
     mentee = await take_part(world, offer, "mentee")
+    pair = member(mentor, "mentor"), member(mentee, "mentee")
 
-    answer = await attempt(offer, member(mentor, "mentor"), member(mentee, "mentee"))
+    early = await attempt(offer, *pair)
+    await offer.act("close-registration")
+    later = await attempt(offer, *pair)
+    path = f"/v1/programs/{offer.program['id']}/cancel"
+    await post(world.org_admin, path, {"live_mentorships": 0})
+    late = await attempt(offer, *pair)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, "program_closed")
+    for answer in (early, later):
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+        assert [one["code"] for one in answer.json()["errors"]] == ["program_status"]
+    assert (late.status_code, late.json()["code"]) == (409, "program_closed")
 
 
 async def test_only_a_coordinator_of_the_program_composes(world: World) -> None:

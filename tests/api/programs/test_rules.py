@@ -6,7 +6,9 @@ from itertools import product
 import pytest
 
 from services.api.programs.rules import (
+    BEFORE_MATCHING,
     FORMATS,
+    MATCHING,
     TRANSITIONS,
     Format,
     MatchMode,
@@ -20,6 +22,7 @@ from services.api.programs.rules import (
     allowed_actions,
     broken_dates,
     broken_rules,
+    check_matching,
     is_accepting,
     missing_for_publication,
     next_status,
@@ -160,6 +163,37 @@ def test_an_empty_program_lacks_everything() -> None:
         "no_agreement_template",
         "no_support_contact",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (ProgramStatus.DRAFT, "not_ready"),
+        (ProgramStatus.PUBLISHED, "not_ready"),
+        (ProgramStatus.REGISTRATION_OPEN, "not_ready"),
+        (ProgramStatus.REGISTRATION_CLOSED, "not_ready"),
+        (ProgramStatus.WINDING_DOWN, "program_closed"),
+        (ProgramStatus.COMPLETED, "program_closed"),
+        (ProgramStatus.CANCELLED, "program_closed"),
+        (ProgramStatus.ARCHIVED, "program_closed"),
+    ],
+)
+def test_who_puts_people_together_is_told_to_wait_before_matching_and_to_stop_after_it(
+    status: ProgramStatus, code: str
+) -> None:
+    with pytest.raises(ConflictError) as refused:
+        check_matching(status)
+
+    assert refused.value.code == code
+
+
+def test_people_are_put_together_in_every_other_state() -> None:
+    for status in MATCHING:
+        check_matching(status)
+    assert {*ProgramStatus} - MATCHING - BEFORE_MATCHING == {
+        *(ProgramStatus.WINDING_DOWN, ProgramStatus.COMPLETED),
+        *(ProgramStatus.CANCELLED, ProgramStatus.ARCHIVED),
+    }
 
 
 @pytest.mark.parametrize("status", ProgramStatus)
