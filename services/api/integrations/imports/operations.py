@@ -135,6 +135,8 @@ async def _referred(
         mapping_id=mapping.id,
         number=mapping.newest,
     )
+    # Since the mapping was made, a newer version of the product may know more names.
+    mappings.refuse_columns(document, pointer="#/mapping_id")
     return connection, mapping.newest, document
 
 

@@ -83,7 +83,7 @@ def _add_version(
     now: datetime,
 ) -> None:
     plain = plain_document(document)
-    _refuse_columns(plain)
+    refuse_columns(plain, pointer="#/document")
     session.add(
         MappingVersion(
             organization_id=mapping.organization_id,
@@ -101,14 +101,14 @@ def plain_document(document: MappingDocument) -> dict[str, Any]:
     return document.model_dump(mode="json", by_alias=True)
 
 
-def _refuse_columns(document: Rows[str, Any]) -> None:
+def refuse_columns(document: Rows[str, Any], *, pointer: str) -> None:
+    """Refuse a mapping that reads what is never read."""
     refused = rules.refused_by(document)
     if refused:
         raise InvalidError(
             "The mapping reads columns that are never read.",
             errors=[
-                Violation("#/document", "refused_column", f"{column}: {why}.")
-                for column, why in refused
+                Violation(pointer, "refused_column", f"{column}: {why}.") for column, why in refused
             ],
         )
 

@@ -123,74 +123,165 @@ class Refusal(StrEnum):
     PAY = "pay"
     BIRTH_DATE = "birth_date"
     GENDER = "gender"
+    SEXUAL_ORIENTATION = "sexual_orientation"
     ETHNICITY = "ethnicity"
     MARITAL_STATUS = "marital_status"
     CITIZENSHIP = "citizenship"
     IDENTITY_NUMBER = "identity_number"
     HEALTH = "health"
     BELIEF = "belief"
+    VETERAN = "veteran_status"
     PERFORMANCE = "performance"
     LEAVING_REASON = "leaving_reason"
 
 
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
+
+
+def _spelled(*lines: str) -> frozenset[str]:
+    """Return words as names spell them: without accents, and with `ae` for `ä`."""
+    words = [word for line in lines for word in line.split()]
+    expanded = [word.translate(_UMLAUTS) for word in words]
+    return frozenset(_bare(word).casefold() for word in [*words, *expanded])
+
+
+def _bare(text: str) -> str:
+    """Return a text in plain letters: no wide forms, no accents, nothing that is not seen."""
+    return "".join(
+        character
+        for character in unicodedata.normalize("NFKD", text)
+        if unicodedata.category(character) not in {"Mn", "Cf"}
+    )
+
+
+# Lines are English, German, French and Spanish, where a language adds to those before.
+# A word counts only as a whole one.
 _WORDS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
     {
-        Refusal.PAY: frozenset(
-            [
-                "pay",
-                "payroll",
-                "wage",
-                "wages",
-                "bonus",
-                "bonuses",
-                "income",
-                "stipend",
-                "iban",
-                "lohn",
-                "bezüge",
-            ]
+        Refusal.PAY: _spelled(
+            "pay payroll payslip payslips wage wages bonus bonuses income earnings stipend",
+            "allowance allowances salaried iban ctc",
+            "lohn löhne bezüge honorar",
+            "paie paye revenus honoraires",
+            "sueldo sueldos nómina ingresos honorarios",
         ),
-        Refusal.BIRTH_DATE: frozenset(["dob", "age", "birthdate", "birthday", "born", "alter"]),
-        Refusal.GENDER: frozenset({"sex", "gender", "geschlecht"}),
-        Refusal.ETHNICITY: frozenset({"race", "racial", "latino", "latinx", "diversity"}),
-        Refusal.MARITAL_STATUS: frozenset({"married", "spouse", "children", "dependents"}),
-        Refusal.CITIZENSHIP: frozenset({"visa", "citizen", "immigration"}),
-        Refusal.IDENTITY_NUMBER: frozenset({"ssn", "nin", "passport", "tin", "steuer"}),
-        Refusal.HEALTH: frozenset(
-            ["health", "medical", "sick", "sickness", "illness", "absence", "absences", "pregnancy"]
+        Refusal.BIRTH_DATE: _spelled(
+            "dob yob bday birth birthdate birthday born age ages alter geb",
+            "naissance anniversaire edad nacido nacida cumpleaños",
         ),
-        Refusal.BELIEF: frozenset({"religion", "faith", "union", "party", "politics"}),
-        Refusal.PERFORMANCE: frozenset(
-            {
-                *("perf", "performance", "rating", "appraisal", "engagement", "satisfaction"),
-                *("late", "lateness", "disciplinary", "warnings"),
-            }
+        Refusal.GENDER: _spelled("sex gender male female geschlecht sexe genre sexo género"),
+        Refusal.SEXUAL_ORIENTATION: _spelled("lgbt lgbtq lgbtqi lgbtqia queer lesbian bisexual"),
+        Refusal.ETHNICITY: _spelled(
+            "race races racial latino latina latinx diversity minority minorities bipoc indigenous",
+            "aboriginal caucasian ancestry caste rasse raza etnia etnias etnico etnica",
+        ),
+        Refusal.MARITAL_STATUS: _spelled(
+            "married marriage divorced widowed spouse spouses husband wife maiden",
+            "children kids dependents dependants",
+            "verheiratet heirat heiratsdatum ledig geschieden verwitwet kinder",
+            "mariage mariée divorcé divorcée conjoint conjointe enfants",
+            "matrimonio casado casada soltero soltera divorciado divorciada cónyuge hijos hijas",
+        ),
+        Refusal.CITIZENSHIP: _spelled("visa visas citizen immigration foreigner ausländer"),
+        Refusal.IDENTITY_NUMBER: _spelled("ssn nin passport tin steuer nir dni nif"),
+        Refusal.HEALTH: _spelled(
+            "health medical medication sick sickness illness absence absences absenteeism",
+            "pregnancy pregnant diagnosis diagnoses disease diseases injury injuries bmi hiv covid",
+            "blood smoker mental fmla allergy allergies",
+            "allergie allergien diagnose diagnosen gesundheit impfung gdb fehltage fehlzeiten",
+            "santé enceinte grossesse malade maladie invalide",
+            "salud diagnóstico enfermedad embarazo embarazada ausencia ausencias alergias",
+        ),
+        Refusal.BELIEF: _spelled(
+            "religion religious faith church union party politics political",
+            "glaube kirche weltanschauung",
+            "confession croyance église syndicat syndical syndicale",
+            "creencia iglesia sindicato sindical",
+        ),
+        Refusal.PERFORMANCE: _spelled(
+            "perf performance rating ratings appraisal appraisals evaluation evaluations",
+            "engagement satisfaction late lateness tardiness disciplinary warnings",
+            "leistung rendement evaluación evaluaciones rendimiento desempeño",
         ),
     }
 )
-# Stems that mean nothing else, wherever they stand in a name written without spaces.
-_STEMS: Mapping[Refusal, tuple[str, ...]] = MappingProxyType(
+# Stems mean nothing else, wherever they stand in a name; spaces are not minded.
+_STEMS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
     {
-        Refusal.PAY: ("salary", "salaries", "compensation", "gehalt", "vergütung"),
-        Refusal.BIRTH_DATE: ("dateofbirth", "birthdate", "geburt", "yearofbirth"),
-        Refusal.GENDER: ("gender", "geschlecht"),
-        Refusal.ETHNICITY: ("ethnic", "hispanic", "racedesc", "diversity"),
-        Refusal.MARITAL_STATUS: ("marital", "familienstand"),
-        Refusal.CITIZENSHIP: ("citizen", "nationality", "staatsang", "immigration"),
-        Refusal.IDENTITY_NUMBER: ("socialsecurity", "nationalid", "passport", "taxid", "steuerid"),
-        Refusal.HEALTH: ("disab", "medical", "behinder", "krank", "sickleave", "maternity"),
-        Refusal.BELIEF: ("religio", "konfession", "tradeunion"),
-        Refusal.PERFORMANCE: ("performance", "satisfaction"),
-        Refusal.LEAVING_REASON: ("termreason", "terminationreason", "leavingreason", "exitreason"),
+        Refusal.PAY: _spelled(
+            "salary salaries compensation remunerat hourlyrate dailyrate payrate rateofpay",
+            "paygrade payband payscale stockoption bankaccount",
+            "gehalt vergütung entgelt einkommen besoldung tarifgruppe stundensatz tagessatz",
+            "stundenlohn monatslohn jahreslohn bruttolohn nettolohn grundlohn lohngruppe",
+            "lohnsteuer bankverbindung kontonummer",
+            "salaire tauxhoraire salario remunerac tarifahora",
+        ),
+        Refusal.BIRTH_DATE: _spelled(
+            "dateofbirth birthdate yearofbirth birthday birthplace",
+            "geburt gebdat gebjahr altersgruppe altersklasse lebensalter nacimiento",
+        ),
+        Refusal.GENDER: _spelled("gender geschlecht"),
+        Refusal.SEXUAL_ORIENTATION: _spelled("sexual sexuel"),
+        Refusal.ETHNICITY: _spelled(
+            "ethni hispanic racedesc diversit diversidad skincolo",
+            "hautfarbe migrationshintergrund origenétnic",
+        ),
+        Refusal.MARITAL_STATUS: _spelled(
+            "marital matrimonial civilstatus familystatus relationshipstatus",
+            "familienstand familienstatus zivilstand personenstand ehegatte ehepartner",
+            "kinderzahl",
+            "étatcivil situationfamilial situationdefamille estadocivil situaciónfamiliar",
+        ),
+        Refusal.CITIZENSHIP: _spelled(
+            "citizen nationalit immigration workpermit residencepermit residencystatus",
+            "nationalorigin countryoforigin",
+            "staatsang staatsbürger herkunftsland aufenthaltstitel aufenthaltserlaubnis",
+            "arbeitserlaubnis",
+            "citoyennet paysdorigine permisdetravail titredeséjour",
+            "nacionalidad ciudadanía paísdeorigen permisodetrabajo permisoderesidencia",
+        ),
+        Refusal.IDENTITY_NUMBER: _spelled(
+            "socialsecurity nationalid nationalinsurance passport taxid",
+            "steuerid sozialversicherung rentenversicherung personalausweis reisepass",
+            "sécuritésociale passeport seguridadsocial pasaporte",
+        ),
+        Refusal.HEALTH: _spelled(
+            "disab medical handicap pregnan vaccin sickleave maternit paternit parentalleave",
+            "behinder krank schwanger mutterschutz mutterschaft elternzeit arbeitsunfähig",
+            "arbeitsunfall blutgruppe impfstatus gesundheitszustand",
+            "absentéisme maternidad paternidad discapaci incapacidad minusval",
+        ),
+        Refusal.BELIEF: _spelled(
+            "religio tradeunion konfession gewerkschaft parteizugehör parteimitglied kirchensteuer",
+        ),
+        Refusal.VETERAN: _spelled(
+            "veteran militarystatus militaryservice wehrdienst servicemilitaire serviciomilitar",
+        ),
+        Refusal.PERFORMANCE: _spelled(
+            "performance satisfaction highpotential reviewscore annualreview",
+            "beurteilung leistungsbewertung leistungsnote zielerreichung abmahnung",
+        ),
+        Refusal.LEAVING_REASON: _spelled(
+            "termreason terminationreason leavingreason exitreason separationreason",
+            "reasonforleaving reasonfortermination kündigungsgrund austrittsgrund",
+            "motifdedépart motifdesortie motivodebaja motivodesalida",
+        ),
     }
+)
+# What holds one of these and tells nothing about a person.
+_HARMLESS = re.compile(
+    r"\b(?:rating agenc(?:y|ies)|payroll (?:id|no|nr|number)|international id)\b"
 )
 _BEGINS_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[\W_]+")
+_NO_LETTER = re.compile(r"[\W\d_]+")
 
 
 def refusal_of(header: str) -> Refusal | None:
     """Return why a column of this name is never read, or None when it may be."""
-    words = [one for one in _NO_WORD.split(_BEGINS_WORD.sub(" ", header).casefold()) if one]
+    parted = _BEGINS_WORD.sub(" ", _bare(header)).casefold()
+    told = _HARMLESS.sub(" ", _NO_LETTER.sub(" ", parted))
+    words = told.split()
     squeezed = "".join(words)
     for refusal in Refusal:
         if not _WORDS.get(refusal, frozenset()).isdisjoint(words):

@@ -366,6 +366,28 @@ async def test_what_is_not_mapped_is_stored_nowhere(
     assert not any("canary" in text for text in kept)
 
 
+async def test_a_mapping_made_before_a_name_was_known_brings_nothing_in(
+    desk: Importing, beside: Bench, databases: Databases
+) -> None:
+    connection = await asyncpg.connect(databases.url(postgres.SUPERUSER, "api"))
+    try:
+        await connection.execute(
+            "UPDATE mapping_version SET document ="
+            """ jsonb_set(document, '{fields,title,columns}', '["Nationalit\u00e4t"]')"""
+            " WHERE organization_id = $1",
+            beside.organization_id,
+        )
+    finally:
+        await connection.close()
+
+    answer = await desk.send(csv(*TEAM))
+
+    assert answer.status_code == 400
+    assert [(one["pointer"], one["code"]) for one in answer.json()["errors"]] == [
+        ("#/mapping_id", "refused_column")
+    ]
+
+
 async def test_leavers_of_the_past_can_be_left_out(world: World, beside: Bench) -> None:
     document: dict[str, Any] = mapping(leavers="skip")
     desk = await importing(world, beside.resources.database, json.loads(json.dumps(document)))
