@@ -12,6 +12,7 @@ from services.api.access.rules import Declaration, Scope
 from services.api.pools.rules import SHORTLISTED, FrozenTask, revealed
 from services.api.programs.rules import (
     KNOWN_OF_EVERYBODY,
+    MATCHING,
     MENTEE_SIDE,
     ConsentSides,
     ProgramStatus,
@@ -108,7 +109,6 @@ other one from its result, so they are shown none.
 OF_ONE = frozenset({"missing"})
 """Particulars of it that are about one of them: what is wanted and not offered."""
 
-MATCHING_PROGRAM = frozenset({ProgramStatus.MATCHING, ProgramStatus.RUNNING})
 REMIND_AFTER = timedelta(days=3)
 EXPIRE_AFTER = timedelta(days=7)
 
@@ -170,7 +170,7 @@ def allowed_actions(status: ProposalStatus, *, is_locked: bool = False) -> list[
 
 def require_matching(status: ProgramStatus) -> None:
     """Refuse to match in a program that is not there yet, or no longer."""
-    if status not in MATCHING_PROGRAM:
+    if status not in MATCHING:
         raise not_ready("program_status", "The program is neither in matching nor running.")
 
 

@@ -8,13 +8,14 @@ from services.api.participants.rules import ParticipantStatus
 from services.api.pools import rules as pools
 from services.api.pools.rules import SHORTLISTED
 from services.api.programs.rules import (
+    MATCHING,
     MENTEE_SIDE,
     MENTOR_SIDE,
     MatchMode,
     ProgramStatus,
     TrackRole,
 )
-from services.api.proposals.rules import MATCHING_PROGRAM, is_told
+from services.api.proposals.rules import is_told
 from shared.errors import ConflictError, Violation
 
 OFFERED_IN = frozenset({MatchMode.REQUEST, MatchMode.RANKED})
@@ -56,7 +57,7 @@ def require_offered(
         ),
         (not has_policy, "no_policy", "The track has no match policy to rank by."),
         (
-            program not in MATCHING_PROGRAM,
+            program not in MATCHING,
             "program_status",
             "The program is neither in matching nor running.",
         ),
