@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from fastapi import FastAPI
 
+from services.api.compositions import routes as compositions
 from services.api.credentials import routes as credentials
 from services.api.decisions import routes as decisions
 from services.api.feed import routes as feed
@@ -19,6 +20,7 @@ from services.api.integrations.mappings import routes as mappings
 from services.api.issuer import routes as issuer
 from services.api.match_runs import routes as match_runs
 from services.api.meetings import routes as meetings
+from services.api.members import routes as members
 from services.api.mentorships import routes as mentorships
 from services.api.notifications_proxy import routes as inbox
 from services.api.operator import routes as operator
@@ -63,7 +65,9 @@ ROUTERS = (
     simulations.calling_router,
     run_diffs.calling_router,
     forecasts.calling_router,
+    compositions.router,
     mentorships.router,
+    members.router,
     meetings.router,
     home.router,
     inbox.router,

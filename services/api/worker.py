@@ -14,6 +14,7 @@ from services.api.integrations.imports import jobs as imports
 from services.api.issuer import jobs as issuer
 from services.api.match_runs import jobs as match_runs
 from services.api.meetings import jobs as meetings
+from services.api.members import jobs as members
 from services.api.mentorships import jobs as mentorships
 from services.api.participants import jobs as participants
 from services.api.programs import jobs as programs
@@ -52,11 +53,11 @@ CONSUMERS: Consumers = MappingProxyType(
         "person.manager_changed": (mentorships.on_manager_changed,),
         "participant.withdrawn": (
             proposals.on_participant_left,
-            mentorships.on_participant_withdrawn,
+            members.on_participant_withdrawn,
         ),
         "participant.removed": (
             proposals.on_participant_left,
-            mentorships.on_participant_removed,
+            members.on_participant_removed,
         ),
         "program.winding_down": (
             match_runs.on_program_closed,

@@ -15,7 +15,7 @@ from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
 from tests.support.beginnings import begun_once
 from tests.support.participants import Somebody, take_part
-from tests.support.programs import UNREVIEWED, Offer, open_registration, post
+from tests.support.programs import ONE_QUESTION, UNREVIEWED, Offer, draft, open_registration, post
 
 ADMITTED = 20
 
@@ -96,3 +96,38 @@ async def crowd(request: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.
             return await request()
 
     return await asyncio.gather(*(one() for _ in range(50)))
+
+
+async def other_track(offer: Offer, **track: Any) -> Offer:
+    """Give a program another track, and return it with that one."""
+    body = {
+        "name": "Another",
+        "match_modes": ["coordinator"],
+        "policy_id": offer.track["policy_id"],
+        **track,
+    }
+    path = f"/v1/programs/{offer.program['id']}/tracks"
+    offer.track = await post(offer.coordinator, path, body)
+    return offer
+
+
+async def in_format(world: World, *roles: str, **track: Any) -> tuple[Offer, list[dict[str, Any]]]:
+    """Return a matching program whose track has a format, and one available person per role."""
+    offer = await other_track(await draft(world), **track)
+    for role in sorted({*roles} - {"mentor", "mentee", "facilitator"}):
+        path = f"/v1/programs/{offer.program['id']}/forms"
+        form = await post(offer.coordinator, path, {"role": role, "fields": [ONE_QUESTION]})
+        await post(offer.coordinator, f"/v1/forms/{form['id']}/publish", {})
+    await offer.act("publish")
+    await offer.act("open-registration")
+    time = {"mentor": roles.count("mentee") if track["format"] == "group" else 1}
+    people = [
+        (await take_part(world, offer, role, capacity=time.get(role, 1)), role) for role in roles
+    ]
+    await matching(offer)
+    return offer, [member(one, role) | {"somebody": one} for one, role in people]
+
+
+def plain(members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return members as a request states them."""
+    return [{key: one[key] for key in ("participant_id", "role")} for one in members]

@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.api.access import rules as access
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
+from services.api.compositions import operations as compositions
+from services.api.compositions import rules as composition_rules
+from services.api.compositions.rules import Candidate
 from services.api.decisions import rules
 from services.api.decisions.rules import Judged, Members
 from services.api.match_runs import operations as run_operations
 from services.api.match_runs import queries as runs
 from services.api.match_runs.rules import RunMode, RunStatus
 from services.api.match_runs.tables import MatchRun
-from services.api.mentorships import operations as mentorships
-from services.api.mentorships import rules as mentorship_rules
-from services.api.mentorships.rules import Candidate
 from services.api.mentorships.tables import MentorshipMember
 from services.api.organizations import queries as organizations
 from services.api.participants import operations as participants
@@ -133,12 +133,12 @@ async def _require_rules(
         if person.status not in MATCHABLE_PERSON or participant.status not in MATCHABLE:
             detail = "Somebody does not take part in matching now."
             broken.append(Violation("#/members", "not_available", detail))
-    terms, there = mentorships.terms_of(track), list[Candidate]()
+    terms, there = compositions.terms_of(track), list[Candidate]()
     if present:
-        there = await mentorships.candidates_of(session, track, present)
-        broken += mentorship_rules.broken_joining(candidates, there, terms)
+        there = await compositions.candidates_of(session, track, present)
+        broken += composition_rules.broken_joining(candidates, there, terms)
     else:
-        broken += mentorship_rules.broken_composition(candidates, terms)
+        broken += composition_rules.broken_composition(candidates, terms)
     if await people.are_in_line(
         session,
         organization_id=track.organization_id,
@@ -171,7 +171,7 @@ async def _require_place(
         )
         < 1
     ):
-        raise mentorship_rules.full(track.format, track.max_members)
+        raise composition_rules.full(track.format, track.max_members)
 
 
 async def _require_places(session: AsyncSession, wanted: Sequence[Places]) -> None:

@@ -22,7 +22,6 @@ from services.api.home.schemas import (
 )
 from services.api.meetings import queries as meetings
 from services.api.meetings.rules import MeetingStatus
-from services.api.mentorships import operations as mentorship_operations
 from services.api.mentorships import queries as mentorships
 from services.api.mentorships import rules as mentorship_rules
 from services.api.mentorships.rules import LIVE, MemberStatus
@@ -123,13 +122,13 @@ def _mentorship(row: Mapping[str, Any], actor: Actor) -> MentorshipCard:
     me = actor.person_id
     members = [one for one in row["members"] if one["status"] == MemberStatus.ACTIVE]
     held = [(TrackRole(one["role"]), UUID(str(one["person_id"]))) for one in members]
-    facts = mentorship_operations.facts_of(actor, row, held)
+    facts = mentorship_rules.facts_of(actor, row, held)
     return MentorshipCard(
         id=ids.format_id("mentorship", row["id"]),
         program_id=ids.format_id("program", row["program_id"]),
         format=row["format"],
         status=row["status"],
-        allowed=mentorship_operations.offered(actor, row, facts),
+        allowed=mentorship_rules.offered(actor, row, facts),
         is_driver=row["driver_person_id"] == me,
         waits_for_you=_waits(row, held, me),
         starts_on=row["starts_on"],

@@ -7,13 +7,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.mentorships import operations, queries, rules
-from services.api.mentorships.rules import (
-    TWO_MEMBERS,
-    ClosingReason,
-    MemberStatus,
-    MentorshipAction,
-    MentorshipStatus,
-)
+from services.api.mentorships.rules import ClosingReason, MentorshipAction, MentorshipStatus
 from services.api.mentorships.tables import Mentorship, MentorshipMember
 from services.api.people import queries as people
 from services.api.programs import queries as programs
@@ -24,29 +18,18 @@ type Members = list[MentorshipMember]
 type Step = Callable[[AsyncSession, Mentorship, Members, datetime], Awaitable[None]]
 
 _S = MentorshipStatus
-RUNS_OR_RESTS = frozenset({_S.ACTIVE, _S.PAUSED})
 
 
 async def on_timer(
     session: AsyncSession, *, organization_id: UUID, kind: str, subject_id: UUID, now: datetime
 ) -> None:
     """Do what time has come for, unless somebody was faster."""
-    mentorship, members = await _lock(session, organization_id, subject_id)
+    mentorship, members = await operations.lock(
+        session, organization_id=organization_id, mentorship_id=subject_id
+    )
     step, states = STEP_OF_TIMER[kind]
     if mentorship.status in states:
         await step(session, mentorship, members, now)
-
-
-async def _lock(
-    session: AsyncSession, organization_id: UUID, mentorship_id: UUID
-) -> tuple[Mentorship, Members]:
-    mentorship = await queries.lock(
-        session, organization_id=organization_id, mentorship_id=mentorship_id
-    )
-    members = await queries.members_of(
-        session, organization_id=organization_id, mentorship_id=mentorship_id
-    )
-    return mentorship, members
 
 
 async def _nudge(
@@ -148,16 +131,13 @@ async def _close_unfilled(
     track, _program = await operations.setting(session, mentorship)
     found = rules.gaps(mentorship.format, queries.roles_of(members), min_members=track.min_members)
     if found.below_minimum or found.needs_mentor:
-        await _close_or_cancel(session, mentorship, members, now)
+        await _call_off(session, mentorship, members, now)
 
 
-async def _close_or_cancel(
+async def _call_off(
     session: AsyncSession, mentorship: Mentorship, members: Members, now: datetime
 ) -> None:
-    if mentorship.status is _S.PENDING_START:
-        await _end(session, mentorship, members, now)
-    elif mentorship.status in RUNS_OR_RESTS:
-        await _close(session, mentorship, members, ClosingReason.OTHER, now)
+    await operations.call_off(session, mentorship=mentorship, members=members, now=now)
 
 
 _PENDING = frozenset({_S.PENDING_START})
@@ -169,66 +149,9 @@ STEP_OF_TIMER: Mapping[str, tuple[Step, frozenset[MentorshipStatus]]] = {
     "mentorship.complete": (_complete, frozenset({_S.CLOSING})),
     "mentorship.pause_end": (_end_pause, frozenset({_S.PAUSED})),
     "mentorship.pause_lapse": (_close_idle, frozenset({_S.PAUSED})),
-    "mentorship.refill": (_close_unfilled, frozenset({_S.PENDING_START, *RUNS_OR_RESTS})),
+    "mentorship.refill": (_close_unfilled, frozenset({_S.PENDING_START, *rules.RUNS_OR_RESTS})),
 }
 """What each kind of timer does, and in which states it still matters."""
-
-
-async def on_participant_withdrawn(
-    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
-) -> None:
-    """Let the mentorships of somebody who withdrew close; from a group they just leave."""
-    await _let_go(
-        session,
-        organization_id,
-        subject_id,
-        status=MemberStatus.LEFT,
-        of_two=_close_or_cancel,
-        now=now,
-    )
-
-
-async def on_participant_removed(
-    session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
-) -> None:
-    """End the mentorships of somebody who was taken out; a group goes on without them."""
-    await _let_go(
-        session,
-        organization_id,
-        subject_id,
-        status=MemberStatus.REMOVED,
-        of_two=_end,
-        now=now,
-    )
-
-
-async def _let_go(
-    session: AsyncSession,
-    organization_id: UUID,
-    participant_id: UUID,
-    *,
-    status: MemberStatus,
-    of_two: Step,
-    now: datetime,
-) -> None:
-    for mentorship_id in await queries.live_ids_of_participant(
-        session, organization_id=organization_id, participant_id=participant_id
-    ):
-        mentorship, members = await _lock(session, organization_id, mentorship_id)
-        if mentorship.format in TWO_MEMBERS:
-            await of_two(session, mentorship, members, now)
-            continue
-        for member in members:
-            if member.participant_id == participant_id and member.status is MemberStatus.ACTIVE:
-                await operations.part(
-                    session,
-                    mentorship=mentorship,
-                    members=members,
-                    member=member,
-                    status=status,
-                    actor_id=None,
-                    now=now,
-                )
 
 
 async def on_manager_changed(
@@ -241,7 +164,9 @@ async def on_manager_changed(
     for mentorship_id in await queries.live_ids_of_people(
         session, organization_id=organization_id, person_ids=moved
     ):
-        mentorship, members = await _lock(session, organization_id, mentorship_id)
+        mentorship, members = await operations.lock(
+            session, organization_id=organization_id, mentorship_id=mentorship_id
+        )
         present = {person_id for _role, person_id in queries.roles_of(members)}
         if await people.reporting_lines(
             session, organization_id=organization_id, person_ids=sorted(present)
@@ -260,7 +185,7 @@ async def on_program_cancelled(
     session: AsyncSession, *, organization_id: UUID, subject_id: UUID, now: datetime
 ) -> None:
     """Let every mentorship of a program that was called off close, or not begin at all."""
-    await _each(session, organization_id, subject_id, _close_or_cancel, now)
+    await _each(session, organization_id, subject_id, _call_off, now)
 
 
 async def on_program_completed(
@@ -273,7 +198,7 @@ async def on_program_completed(
 async def _bring_to_end(
     session: AsyncSession, mentorship: Mentorship, members: Members, now: datetime
 ) -> None:
-    if mentorship.status in RUNS_OR_RESTS:
+    if mentorship.status in rules.RUNS_OR_RESTS:
         await _close(session, mentorship, members, ClosingReason.COMPLETED, now)
     if mentorship.status is _S.CLOSING:
         await _complete(session, mentorship, members, now)
@@ -320,5 +245,7 @@ async def _each(
     for mentorship_id in await queries.live_ids_of_program(
         session, organization_id=organization_id, program_id=program_id
     ):
-        mentorship, members = await _lock(session, organization_id, mentorship_id)
+        mentorship, members = await operations.lock(
+            session, organization_id=organization_id, mentorship_id=mentorship_id
+        )
         await step(session, mentorship, members, now)

@@ -16,12 +16,10 @@ from sqlmodel import col
 from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
-from services.api.mentorships.rules import LIVE, MemberStatus, MentorshipStatus
+from services.api.mentorships.rules import LIVE, MemberStatus
 from services.api.mentorships.tables import Mentorship, MentorshipMember, PrivateReason
-from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.people.queries import TABLE as PERSON
 from services.api.people.rules import PersonStatus
-from services.api.people.tables import Person
 from services.api.programs.queries import PROGRAM
 from services.api.programs.rules import TrackRole, Visibility
 from services.api.programs.tables import Track
@@ -253,64 +251,12 @@ async def find_member(
     return member
 
 
-async def newcomers(
-    session: AsyncSession, *, organization_id: UUID, track_id: UUID, participant_ids: Iterable[UUID]
-) -> list[tuple[Participant, Person, ParticipantTrackRole | None]]:
-    """Return participants with their person, and one row per role they hold in the track."""
-    seated = and_(
-        col(ParticipantTrackRole.organization_id) == col(Participant.organization_id),
-        col(ParticipantTrackRole.participant_id) == col(Participant.id),
-        col(ParticipantTrackRole.track_id) == track_id,
-    )
-    statement = (
-        select(Participant, Person, ParticipantTrackRole)
-        .join(
-            Person,
-            and_(
-                col(Person.organization_id) == col(Participant.organization_id),
-                col(Person.id) == col(Participant.person_id),
-            ),
-        )
-        .outerjoin(ParticipantTrackRole, seated)
-        .where(
-            col(Participant.organization_id) == organization_id,
-            col(Participant.id).in_(list(participant_ids)),
-        )
-    )
-    rows = (await session.execute(statement)).all()
-    return [(participant, person, seat) for participant, person, seat in rows]
-
-
-async def people_beside(
-    session: AsyncSession, *, organization_id: UUID, track_id: UUID, person_id: UUID
-) -> list[UUID]:
-    """Return whom a person has been with in a track, once per mentorship that took place."""
-    other = MEMBER.alias("other")
-    statement = (
-        select(other.c.person_id)
-        .join(
-            MEMBER,
-            and_(
-                MEMBER.c.organization_id == other.c.organization_id,
-                MEMBER.c.mentorship_id == other.c.mentorship_id,
-                MEMBER.c.person_id == person_id,
-            ),
-        )
-        .join(
-            MENTORSHIP,
-            and_(
-                MENTORSHIP.c.organization_id == other.c.organization_id,
-                MENTORSHIP.c.id == other.c.mentorship_id,
-            ),
-        )
-        .where(
-            other.c.organization_id == organization_id,
-            other.c.person_id != person_id,
-            MENTORSHIP.c.track_id == track_id,
-            MENTORSHIP.c.status != MentorshipStatus.CANCELLED,
-        )
-    )
-    return list((await session.execute(statement)).scalars())
+async def mentor_of_group(
+    session: AsyncSession, *, organization_id: UUID, mentorship_id: UUID
+) -> MentorshipMember | None:
+    """Return who mentors a group, or did."""
+    found = await members_of(session, organization_id=organization_id, mentorship_id=mentorship_id)
+    return next((one for one in found if one.role is TrackRole.MENTOR), None)
 
 
 async def live_ids_of_participant(

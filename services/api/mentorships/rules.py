@@ -1,23 +1,18 @@
-"""States of a mentorship (domain 5.4), who may be in one, and how it is driven, as data."""
+"""States of a mentorship (domain 5.4), what its formats are made of, and who drives, as data."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
-from services.api.access.rules import Declaration, Scope
-from services.api.programs.rules import (
-    FORMATS,
-    MENTEE_SIDE,
-    MENTOR_SIDE,
-    Format,
-    Seniority,
-    TrackRole,
-)
-from shared.errors import ConflictError, Violation
+from services.api.access import rules as access
+from services.api.access.roles import Role
+from services.api.access.rules import Actor, Declaration, Scope
+from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, TrackRole
+from shared.errors import ConflictError
 
 
 class MentorshipStatus(StrEnum):
@@ -87,6 +82,7 @@ NEEDS: Mapping[MentorshipAction, Declaration] = MappingProxyType(
 
 _END_GROUP = Declaration("mentorship.end_group", Scope.MENTORSHIPS_WRITE)
 
+RUNS_OR_RESTS = frozenset({_S.ACTIVE, _S.PAUSED})
 LIVE = frozenset({_S.PENDING_START, _S.ACTIVE, _S.PAUSED, _S.CLOSING})
 PAST = frozenset({_S.COMPLETED, _S.ENDED_EARLY})
 """States of a mentorship that took place and is over; a cancelled one never did."""
@@ -144,7 +140,6 @@ CLOSING_LASTS = timedelta(days=21)
 LONGEST_PAUSE = timedelta(days=90)
 PAUSE_LAPSES = timedelta(days=14)
 REFILL_LASTS = timedelta(days=14)
-MEETINGS_PER_MENTEE = 4
 LONGEST_EXTENSION = timedelta(days=365)
 CONTACT_AFTER_END = timedelta(days=90)
 
@@ -222,8 +217,6 @@ SIZED: Mapping[Format, frozenset[TrackRole]] = MappingProxyType(
 TWO_MEMBERS = frozenset(
     {Format.ONE_TO_ONE, Format.REVERSE, Format.FLASH, Format.SPONSORSHIP, Format.PEER}
 )
-STRICT_GRADES = frozenset({Format.REVERSE, Format.SPONSORSHIP})
-"""Formats in which somebody of unknown grade fails the grade rule."""
 
 FIRST_DRIVER: Mapping[Format, TrackRole] = MappingProxyType(
     {
@@ -237,148 +230,6 @@ FIRST_DRIVER: Mapping[Format, TrackRole] = MappingProxyType(
         Format.OFFICE_HOURS: _R.MENTOR,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NewMember:
-    """A participant who is to become a member, and as what."""
-
-    participant_id: UUID
-    role: TrackRole
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A person about to become a member; a rank of None is an unknown grade."""
-
-    person_id: UUID
-    participant_id: UUID
-    role: TrackRole
-    grade_rank: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a track demands of the people in one mentorship."""
-
-    format: Format
-    min_members: int
-    max_members: int
-    seniority: Seniority
-    grade_gap_min: int | None
-    grade_gap_max: int | None
-
-
-def broken_composition(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    """Return every rule of its format that these members would break."""
-    return [
-        *_broken_counts(candidates, terms),
-        *_broken_size(candidates, terms),
-        *_broken_grades(candidates, terms),
-    ]
-
-
-def broken_joining(
-    joining: Sequence[Candidate], present: Sequence[Candidate], terms: Terms
-) -> list[Violation]:
-    """Return every rule of its format that these would break by joining those who are there.
-
-    What those who are there lack or break already is not held against whoever joins. How many may
-    be there is `check_room`'s.
-    """
-    everybody = [*present, *joining]
-    counts = Counter(one.role for one in everybody)
-    named = {one.role for one in joining}
-    return [
-        *_foreign_roles(joining, terms),
-        *(
-            _wrong_count(terms, role)
-            for role, (_fewest, most, _code) in PEOPLE[terms.format].items()
-            if role in named and counts[role] > most
-        ),
-        *_broken_twice(everybody, terms),
-        *_broken_grades(everybody, terms, concerning=joining),
-    ]
-
-
-def check_room(
-    format_: Format, members: Iterable[tuple[TrackRole, UUID]], *, max_members: int
-) -> None:
-    """Refuse more members than a track's mentorships have."""
-    size = size_of(format_, members)
-    if size is None or size > max_members:
-        raise full(format_, max_members)
-
-
-def full(format_: Format, max_members: int) -> ConflictError:
-    """Refuse one more in a mentorship that has as many as its track allows."""
-    detail = f"It has {max_members} {FORMATS[format_].counted} at most."
-    return ConflictError(detail, code="full")
-
-
-def check_joinable(status: MentorshipStatus) -> None:
-    """Refuse to let anybody into a mentorship that is over, or that rests or closes."""
-    if status not in LIVE:
-        raise ConflictError("This mentorship is over.", code="already_ended")
-    if status not in JOINABLE:
-        raise ConflictError(f"A mentorship that is {status} takes nobody.", code="not_available")
-
-
-def _broken_counts(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    counts = Counter(one.role for one in candidates)
-    return [
-        *_foreign_roles(candidates, terms),
-        *(
-            _wrong_count(terms, role)
-            for role, (fewest, most, _code) in PEOPLE[terms.format].items()
-            if not fewest <= counts[role] <= most
-        ),
-        *_broken_twice(candidates, terms),
-    ]
-
-
-def _foreign_roles(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    foreign = sorted({one.role for one in candidates} - set(PEOPLE[terms.format]))
-    return [
-        Violation("#/members", "role", f"The format {terms.format} has no {role}.")
-        for role in foreign
-    ]
-
-
-def _wrong_count(terms: Terms, role: TrackRole) -> Violation:
-    fewest, most, code = PEOPLE[terms.format][role]
-    detail = f"The format {terms.format} takes {fewest}" + (
-        f" {role}." if fewest == most else f" or more as {role}."
-    )
-    return Violation("#/members", code, detail)
-
-
-def _broken_twice(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    if not _is_anybody_twice(candidates, terms):
-        return []
-    return [Violation("#/members", "not_unique", "Nobody is a member twice.")]
-
-
-def _is_anybody_twice(candidates: Sequence[Candidate], terms: Terms) -> bool:
-    """Tell whether somebody stands twice; who facilitates a circle may also be its mentor."""
-    held: dict[UUID, list[TrackRole]] = {}
-    for one in candidates:
-        held.setdefault(one.person_id, []).append(one.role)
-    double = [sorted(roles) for roles in held.values() if len(roles) > 1]
-    if terms.format is not Format.CIRCLE:
-        return bool(double)
-    return any(roles != [_R.FACILITATOR, _R.MENTOR] for roles in double)
-
-
-def _broken_size(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    size = size_of(terms.format, [(one.role, one.person_id) for one in candidates])
-    if size is None:
-        return []
-    if terms.min_members <= size <= terms.max_members:
-        return []
-    counted = FORMATS[terms.format].counted
-    detail = f"This track takes {terms.min_members} to {terms.max_members} {counted}."
-    return [Violation("#/members", "size", detail)]
 
 
 def size_of(format_: Format, members: Iterable[tuple[TrackRole, UUID]]) -> int | None:
@@ -397,57 +248,6 @@ def places_of(format_: Format, role: TrackRole, roles: Iterable[TrackRole]) -> i
     if format_ is Format.GROUP and role is TrackRole.MENTOR:
         return sum(one is TrackRole.MENTEE for one in roles)
     return 1
-
-
-def _broken_grades(
-    candidates: Sequence[Candidate], terms: Terms, *, concerning: Sequence[Candidate] | None = None
-) -> list[Violation]:
-    """Return whether grades do not fit; of `concerning`, only pairs that one of them is in."""
-    if terms.format is Format.PEER:
-        return _too_far_apart(candidates, terms)
-    if terms.seniority is Seniority.NONE:
-        return []
-    judged = candidates if concerning is None else concerning
-    fits = all(
-        _is_senior_enough(upper.grade_rank, lower.grade_rank, terms)
-        for upper in candidates
-        for lower in candidates
-        if upper.role in MENTOR_SIDE and lower.role in MENTEE_SIDE
-        if upper in judged or lower in judged
-    )
-    return [] if fits else [Violation("#/members", "seniority", "The grades do not fit.")]
-
-
-def _too_far_apart(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:
-    ranks = [one.grade_rank for one in candidates if one.grade_rank is not None]
-    if terms.grade_gap_max is None or not ranks or max(ranks) - min(ranks) <= terms.grade_gap_max:
-        return []
-    return [Violation("#/members", "grade_gap", "The grades lie too far apart.")]
-
-
-def _is_senior_enough(upper: int | None, lower: int | None, terms: Terms) -> bool:
-    if upper is None or lower is None:
-        return terms.format not in STRICT_GRADES
-    gap = upper - lower if terms.seniority is Seniority.MENTOR_HIGHER else lower - upper
-    least = max(terms.grade_gap_min or 0, 1)
-    return least <= gap and (terms.grade_gap_max is None or gap <= terms.grade_gap_max)
-
-
-def broken_flash(*, have_met: bool, mentee_meetings: int) -> list[Violation]:
-    """Return what forbids a flash meeting: they met before, or the mentee met enough people."""
-    found = []
-    if have_met:
-        found.append(Violation("#/members", "already_met", "These two have met in this track."))
-    if mentee_meetings >= MEETINGS_PER_MENTEE:
-        detail = f"Each mentee has {MEETINGS_PER_MENTEE} meetings in this track."
-        found.append(Violation("#/members", "mentee_quota", detail))
-    return found
-
-
-def first_driver(format_: Format, candidates: Sequence[Candidate]) -> UUID:
-    """Return whose move it is at the beginning: the first listed of the driving role."""
-    role = FIRST_DRIVER[format_]
-    return next(one.person_id for one in candidates if one.role is role)
 
 
 def next_driver(format_: Format, members: Sequence[tuple[TrackRole, UUID]]) -> UUID | None:
@@ -530,3 +330,33 @@ def check_extension(today: date, ends_on: date, *, program_ends_on: date | None)
     latest = program_ends_on or today + LONGEST_EXTENSION
     if not today < ends_on <= latest:
         raise ConflictError(f"It can last until {latest} at most.", code="beyond_program")
+
+
+def facts_of(
+    actor: Actor, mentorship: Mapping[str, Any], members: Sequence[tuple[TrackRole, UUID]]
+) -> frozenset[Role]:
+    """Return what the actor is towards one mentorship; `members` are those who are in it now.
+
+    A coordinator who is a member has no coordinator's rights on their own mentorship. Any of two
+    peers may pass the drive on, as its driver may elsewhere.
+    """
+    facts = actor.facts(program_id=mentorship["program_id"])
+    held = {role for role, person_id in members if person_id == actor.person_id}
+    if not held:
+        return facts
+    own = {Role.MEMBER}
+    if TrackRole.FACILITATOR in held:
+        own.add(Role.FACILITATOR)
+    if TrackRole.PEER in held or mentorship["driver_person_id"] == actor.person_id:
+        own.add(Role.DRIVER)
+    return facts - {Role.COORDINATOR} | own
+
+
+def offered(actor: Actor, mentorship: Mapping[str, Any], facts: frozenset[Role]) -> list[str]:
+    """Return what the actor, with these facts towards a mentorship, may do with it now."""
+    actions = open_actions(
+        MentorshipStatus(mentorship["status"]),
+        paused_by_safeguarding=mentorship["paused_by_safeguarding"],
+        is_member=Role.MEMBER in facts,
+    )
+    return access.offered(actor, actions, needs(Format(mentorship["format"])), facts)

@@ -1,21 +1,27 @@
 """Bodies of mentorships and their members."""
 
-from typing import Annotated, TypedDict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
-from annotated_types import MaxLen, MinLen
+from annotated_types import MaxLen
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from services.api.access import rules as access
+from services.api.access.rules import Actor
+from services.api.mentorships import rules
 from services.api.mentorships.rules import (
     ClosingReason,
     MemberStatus,
     MentorshipSource,
     MentorshipStatus,
 )
-from services.api.participants.schemas import Actions, Count, Cursor, ParticipantId, Version
+from services.api.participants.schemas import Actions, Count, Cursor, Version
 from services.api.programs.rules import Cadence, Format, TrackRole
-from services.api.programs.schemas import PersonId, ProgramId, TrackId
+from services.api.programs.schemas import ProgramId, TrackId
+from shared import ids
 from shared.schemas.base import (
     Body,
     Day,
@@ -31,7 +37,6 @@ from shared.schemas.base import (
 from shared.web.pagination import Page
 
 MentorshipId = Annotated[UUID, Id("mentorship")]
-MemberId = Annotated[UUID, Id("member")]
 Name = Annotated[str, Line(120, "New managers, autumn")]
 CommonGround = Annotated[str, Line(500, "All of us lead a team for the first time.")]
 Private = Annotated[
@@ -40,22 +45,6 @@ Private = Annotated[
 Coarse = Annotated[
     ClosingReason, Field(description="Coordinators read it; the other members do not.")
 ]
-
-
-class NewMemberBody(Body):
-    """A participant and what they will be."""
-
-    participant_id: ParticipantId
-    role: TrackRole
-
-
-class MentorshipCreate(Body):
-    """The people to put together; the first listed of the driving role drives."""
-
-    id: MentorshipId | None = None
-    members: Annotated[list[NewMemberBody], MinLen(1), MaxLen(110)]
-    name: Name | None = None
-    common_ground: CommonGround | None = None
 
 
 class MentorshipPause(Body):
@@ -86,12 +75,6 @@ class Ending(Body):
 
     reason: Coarse = ClosingReason.OTHER
     private_reason: Private | None = None
-
-
-class DriverChange(Body):
-    """Whose move it is from now on."""
-
-    person_id: PersonId
 
 
 class MentorshipsQuery(Page):
@@ -226,3 +209,149 @@ class MentorshipPage(TypedDict):
 
     items: Annotated[list[MentorshipView], MaxLen(200)]
     next_cursor: Cursor | None
+
+
+def mentorship_view(row: Mapping[str, Any], actor: Actor, *, today: date) -> MentorshipView:
+    """Show a mentorship: all to its members, no private words to staff, little to managers."""
+    status = MentorshipStatus(row["status"])
+    members = _members(row)
+    present_now = [(one["role"], one["person_id"]) for one in members if _is_in(one)]
+    facts = rules.facts_of(actor, row, present_now)
+    own = [one for one in members if one["person_id"] == actor.person_id and one["joined_at"]]
+    is_close = bool(own) or access.holds("mentorship.know", facts)
+    reads_reason = access.holds("mentorship.read_reason", facts)
+    may_write = access.holds("person.read_contact", facts)
+    seen = members if is_close else [one for one in members if _reports_to(one, actor)]
+    return MentorshipView(
+        id=ids.format_id("mentorship", row["id"]),
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        program_id=ids.format_id("program", row["program_id"]),
+        track_id=ids.format_id("track", row["track_id"]),
+        format=row["format"],
+        status=status,
+        allowed=rules.offered(actor, row, facts),
+        name=row["name"] if is_close else None,
+        common_ground=row["common_ground"] if is_close else None,
+        driver_person_id=(ids.format_id("person", row["driver_person_id"]) if is_close else None),
+        members=[
+            _present_member(
+                one,
+                shows_contact=may_write or _may_write(own, one, row["ended_on"], today=today),
+            )
+            for one in seen
+        ],
+        cadence=row["cadence"],
+        meeting_minutes=row["meeting_minutes"],
+        timezone=row["timezone"],
+        starts_on=row["starts_on"],
+        ends_on=row["ends_on"],
+        ended_on=row["ended_on"],
+        source=row["source"],
+        because=[_present_because(one) for one in row["because"]] if is_close else [],
+        flags=_flags(row, present_now),
+        pause=_pause(row),
+        extension=_extension(row["extension"]) if is_close else None,
+        closing_reason=_reason(row["closing_reason"], reads_all=reads_reason),
+        completed_by=_people(row["completed_by"]) if is_close else [],
+        own_reasons=[_present_reason(one) for one in row["own_reasons"] or ()],
+    )
+
+
+def _members(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            **one,
+            "id": UUID(one["id"]),
+            "participant_id": UUID(one["participant_id"]),
+            "person_id": UUID(one["person_id"]),
+            "role": TrackRole(one["role"]),
+            "joined_at": _instant(one["joined_at"]),
+            "left_at": _instant(one["left_at"]),
+        }
+        for one in row["members"]
+    ]
+
+
+def _instant(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def _is_in(member: Mapping[str, Any]) -> bool:
+    return MemberStatus(member["status"]) is MemberStatus.ACTIVE
+
+
+def _reports_to(member: Mapping[str, Any], actor: Actor) -> bool:
+    return actor.person_id is not None and member["manager_id"] == str(actor.person_id)
+
+
+def _may_write(
+    own: Sequence[Mapping[str, Any]],
+    other: Mapping[str, Any],
+    ended_on: date | None,
+    *,
+    today: date,
+) -> bool:
+    """Tell whether one member may still contact another."""
+    if not own or not other["joined_at"]:
+        return False
+    left = [one["left_at"].date() for one in (own[0], other) if one["left_at"]]
+    until = rules.contact_lasts_until(ended_on, *left)
+    return until is None or today <= until
+
+
+def _present_member(member: Mapping[str, Any], *, shows_contact: bool) -> MemberView:
+    contact = ContactView(email=member["email"], phone=member["phone"])
+    return MemberView(
+        id=ids.format_id("member", member["id"]),
+        participant_id=ids.format_id("participant", member["participant_id"]),
+        person_id=ids.format_id("person", member["person_id"]),
+        given_name=member["given_name"],
+        family_name=member["family_name"],
+        role=member["role"],
+        status=member["status"],
+        joined_at=member["joined_at"],
+        left_at=member["left_at"],
+        contact=contact if shows_contact else None,
+    )
+
+
+def _present_because(one: Mapping[str, Any]) -> BecauseView:
+    return BecauseView(rule=one["rule"], params=one.get("params") or {})
+
+
+def _present_reason(one: Mapping[str, Any]) -> OwnReasonView:
+    return OwnReasonView(
+        kind=one["kind"], reason=one["reason"], at=datetime.fromisoformat(one["at"])
+    )
+
+
+def _flags(row: Mapping[str, Any], members: Sequence[tuple[TrackRole, UUID]]) -> FlagsView:
+    found = rules.gaps(Format(row["format"]), members, min_members=row["min_members"])
+    return FlagsView(below_minimum=found.below_minimum, needs_mentor=found.needs_mentor)
+
+
+def _pause(row: Mapping[str, Any]) -> PauseView | None:
+    if row["paused_from_on"] is None:
+        return None
+    return PauseView(from_on=row["paused_from_on"], to_on=row["paused_to_on"])
+
+
+def _extension(value: Mapping[str, Any] | None) -> ExtensionView | None:
+    if value is None:
+        return None
+    return ExtensionView(
+        ends_on=date.fromisoformat(value["ends_on"]), agreed_by=_people(value["agreed_by"])
+    )
+
+
+def _people(texts: Sequence[str]) -> list[str]:
+    return [ids.format_id("person", UUID(one)) for one in texts]
+
+
+def _reason(value: str | None, *, reads_all: bool) -> rules.ClosingReason | None:
+    if value is None:
+        return None
+    reason = rules.ClosingReason(value)
+    return reason if reads_all or reason in rules.NEUTRAL_REASONS else None

@@ -9,14 +9,7 @@ from sqlalchemy import Date, ForeignKeyConstraint, Index, String, Text, text
 from services.api.database import Resource
 from services.api.mentorships.rules import MemberStatus, MentorshipSource, MentorshipStatus
 from services.api.programs.rules import Cadence, Format, TrackRole
-from shared.persistence.columns import (
-    column,
-    confidential,
-    document,
-    instant,
-    one_of,
-    reference,
-)
+from shared.persistence.columns import column, confidential, document, instant, one_of, reference
 
 
 class Mentorship(Resource, table=True):

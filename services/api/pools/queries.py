@@ -15,9 +15,10 @@ from sqlalchemy import LargeBinary, Text, Uuid, bindparam, cast, column, func, s
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import col
 
+from services.api.compositions.rules import MEETINGS_PER_MENTEE
 from services.api.mentorships import rules as mentorship_rules
 from services.api.mentorships.queries import MEMBER, MENTORSHIP
-from services.api.mentorships.rules import JOINABLE, MEETINGS_PER_MENTEE, MemberStatus
+from services.api.mentorships.rules import JOINABLE, MemberStatus
 from services.api.organizations import queries as organizations
 from services.api.organizations import rules as organization_rules
 from services.api.participants.queries import PARTICIPANT, PREFERENCE, SEAT

@@ -9,12 +9,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.api.access.rules import Actor
+from services.api.compositions import operations as compositions
+from services.api.compositions.rules import NewMember
 from services.api.credentials import queries as credentials
 from services.api.events import operations as events
-from services.api.mentorships import operations as mentorships
 from services.api.mentorships import queries as mentorship_queries
 from services.api.mentorships import rules as mentorship_rules
-from services.api.mentorships.rules import MentorshipSource, NewMember
+from services.api.mentorships.rules import MentorshipSource
 from services.api.mentorships.tables import MentorshipMember
 from services.api.participants import operations as participants
 from services.api.participants import queries as participant_queries
@@ -198,7 +199,7 @@ async def _held_too_often(
 ) -> int:
     """Lock a mentorship; return how many of those who are to come have no place in it."""
     try:
-        mentorship, present = await mentorships.lock_to_join(
+        mentorship, present = await compositions.lock_to_join(
             session, organization_id=track.organization_id, mentorship_id=mentorship_id
         )
     except ConflictError:
@@ -383,7 +384,7 @@ async def accept(
     if proposal.mentorship_id is None:
         proposal.mentorship_id = await _create(session, proposal, new, actor_id=actor_id, now=now)
     else:
-        await mentorships.join(
+        await compositions.join(
             session,
             organization_id=proposal.organization_id,
             mentorship_id=proposal.mentorship_id,
@@ -430,7 +431,7 @@ async def _create(
     now: datetime,
 ) -> UUID:
     track = await track_of(session, proposal=proposal)
-    mentorship = await mentorships.create(
+    mentorship = await compositions.create(
         session,
         organization_id=proposal.organization_id,
         track_id=proposal.track_id,
@@ -536,7 +537,7 @@ async def places_of(
     roles = [role for _one, role in members]
     taking = [*members]
     if mentorship_id is not None and track.format is Format.GROUP:
-        mentor = await mentorships.mentor_of_group(
+        mentor = await mentorship_queries.mentor_of_group(
             session, organization_id=track.organization_id, mentorship_id=mentorship_id
         )
         taking += [] if mentor is None else [(mentor.participant_id, mentor.role)]
@@ -556,7 +557,7 @@ async def present_in(session: AsyncSession, *, proposal: Proposal) -> list[Mento
     """Lock the mentorship that a proposal fills and return who is in it; nobody where it is new."""
     if proposal.mentorship_id is None:
         return []
-    _mentorship, present = await mentorships.lock_to_join(
+    _mentorship, present = await compositions.lock_to_join(
         session, organization_id=proposal.organization_id, mentorship_id=proposal.mentorship_id
     )
     return present

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from services.api.compositions import operations as compositions
+from services.api.compositions.rules import NewMember
 from services.api.meetings import jobs
-from services.api.mentorships import operations as mentorships
-from services.api.mentorships.rules import NewMember
 from services.api.programs.rules import TrackRole
 from shared import ids
 from shared.persistence.engine import create_engine
@@ -195,7 +195,7 @@ async def test_who_joined_a_group_attends_what_all_others_attend(world: World) -
         newcomer = NewMember(
             ids.parse_id("participant", people[3].participant["id"]), TrackRole.MENTEE
         )
-        await mentorships.join(
+        await compositions.join(
             session,
             organization_id=world.id,
             mentorship_id=ids.parse_id("mentorship", pair.mentorship["id"]),

@@ -151,27 +151,6 @@ async def test_a_pause_of_somebody_who_is_still_away_lapses(world: World) -> Non
 
 
 @pytest.mark.parametrize(
-    ("started", "consumer", "expected"),
-    [
-        (False, "on_participant_withdrawn", "cancelled"),
-        (True, "on_participant_withdrawn", "closing"),
-        (False, "on_participant_removed", "cancelled"),
-        (True, "on_participant_removed", "ended_early"),
-    ],
-)
-async def test_who_leaves_the_program_leaves_the_mentorship(
-    world: World, consumer: str, expected: str, *, started: bool
-) -> None:
-    pair = await pair_up(world, started=started)
-    participant = ids.parse_id("participant", pair.mentor.participant["id"])
-
-    await consume(world, consumer, participant)
-    await consume(world, consumer, participant)
-
-    assert (await pair.now())["status"] == expected
-
-
-@pytest.mark.parametrize(
     ("consumer", "before", "expected"),
     [
         ("on_program_cancelled", "pending_start", "cancelled"),

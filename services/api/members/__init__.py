@@ -1,0 +1,1 @@
+"""Members of mentorships: who drives, and who leaves."""
