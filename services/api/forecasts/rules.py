@@ -272,7 +272,10 @@ def in_groups(problem: Mapping[str, Any], size: int, *, fewest: int | None) -> d
 
 
 def split(taken: Iterable[int], size: int, *, fewest: int | None) -> tuple[int, int]:
-    """Return how many groups hold the mentees that each mentor takes, and how many those hold."""
+    """Return how many groups hold the mentees that each mentor takes, and how many those hold.
+
+    Whom a mentor's groups leave over is counted as left, though another might have a place.
+    """
     groups = held = 0
     for mentees in taken:
         number = min(math.ceil(mentees / size), mentees // (fewest or 1))
