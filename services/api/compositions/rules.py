@@ -17,6 +17,7 @@ from services.api.programs.rules import (
     FORMATS,
     MENTEE_SIDE,
     MENTOR_SIDE,
+    STRICT_GRADES,
     Format,
     Seniority,
     TrackRole,
@@ -24,9 +25,6 @@ from services.api.programs.rules import (
 from shared.errors import ConflictError, Violation
 
 MEETINGS_PER_MENTEE = 4
-
-STRICT_GRADES = frozenset({Format.REVERSE, Format.SPONSORSHIP})
-"""Formats in which somebody of unknown grade fails the grade rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,6 +231,8 @@ class ManagerSilence(StrEnum):
 
 MENTOR_SIDE = frozenset({TrackRole.MENTOR, TrackRole.SPONSOR})
 MENTEE_SIDE = frozenset({TrackRole.MENTEE, TrackRole.PROTEGE})
+STRICT_GRADES = frozenset({Format.REVERSE, Format.SPONSORSHIP})
+"""Formats in which somebody of unknown grade fails the grade rule."""
 
 KNOWN_OF_EVERYBODY = frozenset({"department", "location", "languages", "values", "interests"})
 """Attributes that policies know without a form, and that members may know of each other."""

@@ -5,7 +5,6 @@ from uuid import UUID
 import pytest
 
 from services.api.compositions.rules import (
-    STRICT_GRADES,
     Candidate,
     Terms,
     broken_composition,
@@ -23,7 +22,7 @@ from services.api.mentorships.rules import (
     SIZED,
     MentorshipStatus,
 )
-from services.api.programs.rules import FORMATS, Format, Seniority, TrackRole
+from services.api.programs.rules import FORMATS, STRICT_GRADES, Format, Seniority, TrackRole
 from shared.errors import ConflictError
 
 R = TrackRole
