@@ -25,11 +25,19 @@ from sqlmodel import col
 from services.api.access import roles
 from services.api.access.roles import Role
 from services.api.access.rules import Actor
+from services.api.organizations.tables import Organization
 from services.api.participants.rules import CLOSED, MATCHABLE, ParticipantStatus, Places
 from services.api.participants.tables import MatchPreference, Participant, ParticipantTrackRole
 from services.api.people.queries import TABLE as PERSON
 from services.api.programs.queries import PROGRAM
-from services.api.programs.rules import MENTOR_SIDE, Format, ManagerAcknowledgement, Visibility
+from services.api.programs.rules import (
+    MENTOR_SIDE,
+    STRICT_GRADES,
+    Format,
+    ManagerAcknowledgement,
+    Seniority,
+    Visibility,
+)
 from services.api.programs.tables import Form, Track
 from shared.errors import NotFoundError
 from shared.persistence.reads import AnySelect, Reader, keyset, once, place_of
@@ -412,6 +420,10 @@ _SEATED = and_(
     SEAT.c.organization_id == PARTICIPANT.c.organization_id,
     SEAT.c.participant_id == PARTICIPANT.c.id,
 )
+_TRACK_OF_SEAT = and_(
+    col(Track.organization_id) == SEAT.c.organization_id,
+    col(Track.id) == SEAT.c.track_id,
+)
 _IN_PROGRAM = and_(
     PARTICIPANT.c.organization_id == bindparam("organization_id"),
     PARTICIPANT.c.program_id == bindparam("program_id"),
@@ -439,13 +451,7 @@ def _seat_counts() -> AnySelect:
             func.sum(seats).label("free_seats"),
         )
         .join(PARTICIPANT, _SEATED)
-        .join(
-            Track,
-            and_(
-                col(Track.organization_id) == SEAT.c.organization_id,
-                col(Track.id) == SEAT.c.track_id,
-            ),
-        )
+        .join(Track, _TRACK_OF_SEAT)
         .where(_IN_PROGRAM, _stands_in(PARTICIPANT.c.status, _IN_MATCHING))
         .group_by(SEAT.c.track_id, SEAT.c.role)
         .order_by(SEAT.c.track_id, SEAT.c.role)
@@ -539,6 +545,44 @@ def _placeless() -> AnySelect:
     )
 
 
+@once
+def _gradeless() -> AnySelect:
+    """Everybody in matching in a track that keeps those apart whose grade is not known."""
+    strict: AnySelect = (
+        select(literal_column("1"))
+        .select_from(SEAT)
+        .join(Track, _TRACK_OF_SEAT)
+        .where(
+            SEAT.c.organization_id == PARTICIPANT.c.organization_id,
+            SEAT.c.participant_id == PARTICIPANT.c.id,
+            _stands_in(col(Track.format), sorted(STRICT_GRADES)),
+            cast(col(Track.seniority), Text) != Seniority.NONE.value,
+        )
+        .correlate(PARTICIPANT)
+    )
+    graded: AnySelect = (
+        select(literal_column("1"))
+        .select_from(PERSON)
+        .join(Organization, col(Organization.organization_id) == PERSON.c.organization_id)
+        .where(
+            PERSON.c.organization_id == PARTICIPANT.c.organization_id,
+            PERSON.c.id == PARTICIPANT.c.person_id,
+            PERSON.c.grade == func.any(col(Organization.grade_order)),
+        )
+        .correlate(PARTICIPANT)
+    )
+    return (
+        select(PARTICIPANT.c.id, literal_column("'no_grade'").label("reason"))
+        .where(
+            _IN_PROGRAM,
+            _stands_in(PARTICIPANT.c.status, _IN_MATCHING),
+            strict.exists(),
+            ~graded.exists(),
+        )
+        .order_by(PARTICIPANT.c.id)
+    )
+
+
 async def seat_counts(
     reader: Reader, *, organization_id: UUID, program_id: UUID
 ) -> list[Mapping[str, Any]]:
@@ -555,7 +599,7 @@ async def blocked(
     named = {"organization_id": organization_id, "program_id": program_id}
     return [
         row
-        for statement in (_blocked(), _unanswered(), _placeless())
+        for statement in (_blocked(), _unanswered(), _placeless(), _gradeless())
         for row in await reader.fetch(statement, **named)
     ]
 

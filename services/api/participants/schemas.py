@@ -224,8 +224,10 @@ class PreferencesView(TypedDict):
 class BlockedView(TypedDict):
     """Why some participants cannot be matched yet.
 
-    `paused`, `no_preferences`, `missing_answers` to a form published after they sent theirs, or
-    `no_places`: their capacity is 0 wherever they take part.
+    `paused`, `no_preferences`, `missing_answers` to a form published after they sent theirs,
+    `no_places`: their capacity is 0 wherever they take part, or `no_grade`: they are in a reverse
+    or sponsorship track, and their grade is not known or not one of the organization's
+    `grade_order`.
     """
 
     reason: Annotated[str, Field(max_length=40, examples=["no_preferences"])]

@@ -1,6 +1,9 @@
 """Registration over HTTP, from the first answer to an approved place, and who may know."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from services.api.participants import operations
 from services.api.participants.jobs import on_person_left, on_timer
@@ -11,6 +14,7 @@ from shared.errors import ConflictError
 from shared.persistence.sessions import transaction
 from shared.persistence.tenancy import Tenant
 from tests.support.apps import World
+from tests.support.match_runs import Pool, gathered
 from tests.support.participants import PREFERENCES, Somebody, register, submit, take_part
 from tests.support.programs import ONE_QUESTION, Offer, draft, open_registration, post
 
@@ -438,3 +442,51 @@ async def test_readiness_counts_seats_and_names_who_is_not_ready(world: World) -
     ]
     refused = await silent.client.get(f"/v1/programs/{offer.program['id']}/readiness")
     assert refused.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("format_", "roles"),
+    [("sponsorship", ("sponsor", "protege")), ("reverse", ("mentor", "mentee"))],
+)
+async def test_readiness_names_whose_grade_is_unknown_where_grades_are_needed(
+    world: World, format_: str, roles: tuple[str, str]
+) -> None:
+    pool = await gathered(world, *roles, *roles, format=format_, match_modes=["pool"])
+    everybody = pool.everybody
+    grades = ["Senior", "Lead", "Wizard", None]
+    for somebody, grade in zip(everybody, grades, strict=True):
+        await graded(world, somebody, grade)
+
+    unknown = {one.participant["id"] for one in everybody[2:]}
+    [named] = await blocked(pool)
+    assert (named["reason"], named["count"]) == ("no_grade", 2)
+    assert {*named["participant_ids"]} == unknown
+
+
+async def test_readiness_asks_for_no_grade_where_an_unknown_one_passes(world: World) -> None:
+    pool = await gathered(
+        world,
+        *("mentor", "mentee"),
+        format="one_to_one",
+        match_modes=["pool"],
+        seniority="mentor_higher",
+    )
+
+    assert await blocked(pool) == []
+
+
+async def graded(world: World, somebody: Somebody, grade: str | None) -> None:
+    """Let the directory say what grade somebody has."""
+    answer = await world.org_admin.patch(
+        f"/v1/people/{somebody.person['id']}",
+        json={"grade": grade},
+        headers=PATCH | {"If-Match": "*"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+async def blocked(pool: Pool) -> list[dict[str, Any]]:
+    """Return who cannot be matched yet, by reason."""
+    answer = await pool.coordinator.get(f"/v1/programs/{pool.offer.program['id']}/readiness")
+    found: list[dict[str, Any]] = answer.json()["blocked"]
+    return found
