@@ -1,6 +1,7 @@
 """The demo organization of a running stack, and a development credential per role."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -24,6 +25,12 @@ CAST = {
     "mentor": ("Mona", "Mentor"),
     "mentee": ("Theo", "Mentee"),
 }
+FIRST_PROGRAM: Mapping[str, Any] = {
+    "name": "First program",
+    "code": "first-program",
+    "kind": "evergreen",
+    "starts_on": "2026-01-01",
+}
 INTEGRATION_SCOPES = (
     *("people:read", "people:write", "programs:read", "participants:read"),
     *("participants:write", "mentorships:read", "meetings:read", "imports:write"),
@@ -32,7 +39,10 @@ INTEGRATION_SCOPES = (
 
 
 async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
-    """Make the demo organization if it is new; return a credential for each role."""
+    """Make the demo organization if it is new; return a credential for each role.
+
+    A draft of a program makes the coordinator one.
+    """
     async with httpx.AsyncClient(base_url=api_root, trust_env=False, timeout=20) as http:
         http.headers["Authorization"] = f"Bearer {operator_token}"
         founded = await found(http, DEMO_WORKS)
@@ -41,6 +51,8 @@ async def prepare(api_root: str, operator_token: str) -> dict[str, str]:
         for role, (given_name, family_name) in CAST.items():
             person_id = await _person(http, admin, role, given_name, family_name)
             given[role] = await sign_in(http, person_id)
+            if role == "coordinator":
+                await _draft(http, admin, person_id)
         given["integration"] = await _key(http, admin)
         return given
 
@@ -75,6 +87,17 @@ async def _person(
     body = {"email": email, "given_name": given_name, "family_name": family_name}
     made = await http.post("/v1/people", json=body, headers=own)
     return str(made.raise_for_status().json()["id"])
+
+
+async def _draft(http: httpx.AsyncClient, admin: str, coordinator_id: str) -> None:
+    """Draft a program; where its code is taken it is there, whatever became of it."""
+    answer = await http.post(
+        "/v1/programs",
+        json={**FIRST_PROGRAM, "coordinator_ids": [coordinator_id]},
+        headers={"Authorization": f"Bearer {admin}"},
+    )
+    if answer.status_code != HTTPStatus.CONFLICT:
+        answer.raise_for_status()
 
 
 async def _key(http: httpx.AsyncClient, admin: str) -> str:

@@ -23,9 +23,11 @@ def test_one_stack_starts_survives_its_supervisor_and_goes_down(tmp_path: Path) 
         state = said(stack)
         again = stack.run("up", "--detach", "--no-demo")
         people = directory(stack)
+        roles = roles_of_coordinator(stack)
         kill_the_supervisor(stack)
         restarted = stack.run("up", "--detach", "--no-demo")
         people_left = directory(stack)
+        roles_left = roles_of_coordinator(stack)
         processes = stack.processes()
     finally:
         down = stack.run("down")
@@ -41,6 +43,8 @@ def test_one_stack_starts_survives_its_supervisor_and_goes_down(tmp_path: Path) 
     assert "already running" in again.stderr
     assert restarted.returncode == 0, restarted.stderr
     assert people_left == people != []
+    assert roles_left == roles
+    assert [one["role"] for one in roles] == ["coordinator"]
     assert down.returncode == 0
     assert [one for one in processes if one.is_running()] == []
     assert after.returncode == 3
@@ -63,16 +67,28 @@ def said(stack: Stack) -> dict[str, Any]:
 
 def directory(stack: Stack) -> list[dict[str, Any]]:
     """Return the people of the organization that the product starts with."""
-    token = stack.run("token", "org_admin").stdout.strip()
+    people: list[dict[str, Any]] = read(stack, "org_admin", "/people")["items"]
+    return people
+
+
+def roles_of_coordinator(stack: Stack) -> list[dict[str, Any]]:
+    """Return what the coordinator of that organization is granted."""
+    granted: list[dict[str, Any]] = read(stack, "coordinator", "/me")["granted"]
+    return granted
+
+
+def read(stack: Stack, role: str, path: str) -> dict[str, Any]:
+    """Return what the api answers to somebody of the development organization."""
+    token = stack.run("token", role).stdout.strip()
     answer = httpx.get(
-        f"{stack.state['api_url']}/people",
+        f"{stack.state['api_url']}{path}",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
-    people: list[dict[str, Any]] = answer.json()["items"]
-    return people
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def kill_the_supervisor(stack: Stack) -> None:

@@ -643,7 +643,10 @@ async def list_policies(
     reader: ReaderDep,
     query: Annotated[PoliciesQuery, Query()],
 ) -> Response:
-    """Return the match policies of a program, oldest first."""
+    """Return the match policies of the program that `program_id` names, oldest first.
+
+    Policies belong to a program, so without `program_id` the answer is 400.
+    """
     return await _parts(
         request, actor, reader, query, query.program_id, MatchPolicy, present_policy
     )
