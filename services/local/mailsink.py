@@ -7,6 +7,7 @@ file is on disk, so a killed sink loses nothing it promised.
 import asyncio
 import html
 import os
+import re
 import signal
 import socket
 from bisect import bisect_right
@@ -40,6 +41,8 @@ HEAD = (
     "pre{white-space:pre-wrap}iframe{width:100%;height:24rem;border:1px solid gray}</style>"
 )
 LARGEST = 10 * 1024 * 1024
+FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
+BETWEEN_ENCODED_WORDS = re.compile(r"(?<=\?=)[ \t]+(?==\?)")
 
 
 class Mailbox:
@@ -142,12 +145,23 @@ def _described(name: str, message: EmailMessage) -> dict[str, Any]:
     return {
         "id": name,
         "received_at": _time_of(name),
-        "from": str(message["From"]),
-        "to": [part.strip() for part in str(message["To"]).split(",")],
-        "subject": str(message["Subject"]),
+        "from": str(_header(message, "From")),
+        "to": [str(address) for address in _header(message, "To").addresses],
+        "subject": str(_header(message, "Subject")),
         "message_id": str(message["Message-ID"]),
         "parts": list(_parts(message)),
     }
+
+
+def _header(message: EmailMessage, name: str) -> Any:
+    """Return a header as it was meant; one that is missing is empty.
+
+    The parser alone would show a fold as two spaces where the sender left one at the end of the
+    line, and a space inside of names that take several encoded words (RFC 2047, section 6.2).
+    """
+    raw = next((str(text) for key, text in message.raw_items() if key.lower() == name.lower()), "")
+    text = FOLD.sub(" ", raw.encode(errors="surrogateescape").decode(errors="replace"))
+    return policy.default.header_factory(name, BETWEEN_ENCODED_WORDS.sub("", text))
 
 
 def _time_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
 from threading import Thread
@@ -30,10 +31,10 @@ def reader(mailbox: Mailbox) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://mail.test")
 
 
-def mail(subject: str) -> bytes:
+def mail(subject: str, *, to: str | Address | list[Address] = "b@example.org") -> bytes:
     """Return a mail with a text, a page and a calendar entry."""
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", subject
+    message["From"], message["To"], message["Subject"] = "a@example.org", to, subject
     message["Message-ID"] = f"<{len(subject)}@example.org>"
     message.set_content("Hello")
     message.add_alternative("<p onclick=alert(1)>Hello</p>", subtype="html")
@@ -55,6 +56,48 @@ async def test_shows_every_part_as_json(mailbox: Mailbox, reader: httpx.AsyncCli
         "text/calendar",
     ]
     assert shown["parts"][2]["method"] == "REQUEST"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        'Ünï "Q" <x@evil.example>, Bcc: z@evil.example; 日本',
+        "Lovelace, Ada",
+        "Dr. Jürgen Müller-Lüdenscheidt und von der Größe; Köln, am Rhein",
+    ],
+)
+async def test_each_address_is_one_entry_whatever_its_name(
+    mailbox: Mailbox, reader: httpx.AsyncClient, name: str
+) -> None:
+    sent = [Address(name, addr_spec="b@example.org"), Address("C", addr_spec="c@example.org")]
+    mailbox.put(mail("Hello", to=sent))
+
+    (shown,) = (await reader.get("/messages")).json()["items"]
+
+    assert shown["to"] == [str(one) for one in sent]
+
+
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        (b"The next \r\n =?utf-8?q?n=C3=A4chsten?= steps", "The next nächsten steps"),
+        (
+            b"=?utf-8?q?M=C3=BC?=\r\n =?utf-8?q?ller_?=\r\n =?utf-8?b?w7xiZXI=?=",
+            "Müller über",
+        ),
+        (b"First\r\n second\r\n\tthird", "First second third"),
+        ("Müller".encode(), "Müller"),
+        (b"Two  spaces", "Two  spaces"),
+    ],
+)
+async def test_a_folded_subject_reads_as_it_was_meant(
+    mailbox: Mailbox, reader: httpx.AsyncClient, header: bytes, subject: str
+) -> None:
+    mailbox.put(b"From: a@example.org\r\nSubject: " + header + b"\r\n\r\nHello")
+
+    (shown,) = (await reader.get("/messages")).json()["items"]
+
+    assert (shown["subject"], shown["to"]) == (subject, [])
 
 
 async def test_goes_on_after_the_last_one_seen(mailbox: Mailbox, reader: httpx.AsyncClient) -> None:
