@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers as RequestHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shared.web.admission import AdmissionMiddleware
@@ -14,7 +17,7 @@ from shared.web.caching import CompressionMiddleware, ConditionalMiddleware
 from shared.web.callers import Callers
 from shared.web.limits import Buckets, QuotaMiddleware, Quotas
 from shared.web.methods import MethodsMiddleware
-from shared.web.problems import NOTHING_NAMED, Taken, install_problem_handlers
+from shared.web.problems import NOTHING_NAMED, Taken, install_problem_handlers, refuse
 from shared.web.requests import Headers, RequestMiddleware
 
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -42,6 +45,26 @@ class CrossOriginMiddleware(CORSMiddleware):
         is_of_page = any(name == b"origin" for name, _value in scope.get("headers", ()))
         is_shared = is_of_page and not scope["path"].startswith(self._own_pages)
         await (super().__call__ if is_shared else self.app)(scope, receive, send)
+
+    def preflight_response(self, request_headers: RequestHeaders) -> Response:
+        """Answer whether a page may ask; a refusal is a problem as every other."""
+        answer = super().preflight_response(request_headers)
+        return answer if answer.status_code == HTTPStatus.OK else RefusedPreflight(answer)
+
+
+class RefusedPreflight(Response):
+    """The refusal of a preflight, with the headers by which a browser knows it."""
+
+    def __init__(self, answer: Response) -> None:
+        """Take what the framework would answer."""
+        super().__init__(status_code=answer.status_code)
+        self._known_by = {
+            name: value for name, value in answer.headers.items() if not name.startswith("content-")
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the problem, which names the request it refuses."""
+        await refuse(scope, receive, send, code="origin_not_allowed", headers=self._known_by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ FAMILIES: Mapping[int, Family] = MappingProxyType(
         ),
         404: Family("Hier ist nichts zu finden.", "Go back and look again.", "Nothing."),
         405: Family("Diese Adresse kennt die Methode nicht.", "Nothing.", "Nothing."),
-        406: Family("Diese Darstellung gibt es nicht.", "Nothing.", "Nothing."),
         409: Family(
             "Der aktuelle Stand lässt das nicht zu.", "Look at the current state.", "Nothing."
         ),
@@ -71,6 +70,11 @@ FAMILIES: Mapping[int, Family] = MappingProxyType(
 # Where what holds for the status would mislead.
 EXCEPTIONS: Mapping[str, Family] = MappingProxyType(
     {
+        "origin_not_allowed": Family(
+            "Bitte wenden Sie sich an den Betrieb.",
+            "Nothing.",
+            "Add the origin to `MENTORING_CORS_ORIGINS` if its pages are trusted.",
+        ),
         "email_codes_off": Family(
             "Bitte melden Sie sich mit dem Konto Ihrer Organisation an.",
             "Sign in with the account of your organization.",
@@ -111,6 +115,9 @@ _ROWS = (
      "Offer this only to the roles that the operation names in `x-access`."),
     (403, "insufficient_scope", "A scope is missing", "Ein Berechtigungsumfang fehlt",
      "Use a credential that carries the scope named in `x-access`."),
+    (403, "origin_not_allowed", "Pages of this origin may not ask that",
+     "Seiten dieser Herkunft dürfen das nicht fragen",
+     "Call from an origin that the operator lists, with the methods and headers documented."),
     (403, "email_codes_off", "Codes by mail are not in use here",
      "Codes per E-Mail sind hier nicht in Gebrauch",
      "Send the person to `/oauth/authorize`; the organization has its own identity provider."),
@@ -119,8 +126,6 @@ _ROWS = (
      "Treat absent and hidden alike; the API does not tell them apart."),
     (405, "method_not_allowed", "The method is not allowed here", "Die Methode ist nicht erlaubt",
      "Use one of the methods listed in `Allow`."),
-    (406, "not_acceptable", "No such representation", "Keine solche Darstellung",
-     "Accept `application/json`."),
     (413, "content_too_large", "The body is too large", "Der Inhalt ist zu groß",
      "Keep bodies below 1 MiB; larger files go through imports."),
     (415, "unsupported_media_type", "The body has the wrong media type",

@@ -50,7 +50,6 @@ CODE_OF_STATUS: Mapping[int, str] = MappingProxyType(
         403: "forbidden",
         404: "not_found",
         405: "method_not_allowed",
-        406: "not_acceptable",
         413: "content_too_large",
         415: "unsupported_media_type",
     }

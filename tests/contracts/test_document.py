@@ -23,7 +23,7 @@ def sources() -> list[ast.Module]:
 
 def raised_codes() -> set[str]:
     """Return every code that is named where something is refused."""
-    found = set(problems.CODE_OF_STATUS.values()) - {"not_acceptable"}
+    found = set(problems.CODE_OF_STATUS.values())
     found |= {code for _status, code, _detail in problems.CONSTRAINTS.values()}
     for tree in sources():
         for node in ast.walk(tree):

@@ -405,6 +405,35 @@ async def test_a_known_origin_may_read_what_it_needs(http: httpx.AsyncClient) ->
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("origin", "method", "header"),
+    [
+        ("https://elsewhere.example", "GET", "authorization"),
+        (ORIGIN, "TRACE", "authorization"),
+        (ORIGIN, "GET", "x-of-its-own"),
+    ],
+)
+async def test_a_preflight_that_is_refused_is_a_problem(
+    http: httpx.AsyncClient, origin: str, method: str, header: str
+) -> None:
+    answer = await http.options(
+        "/v1/thing",
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": header,
+            "Accept-Language": "de",
+        },
+    )
+    assert (answer.status_code, code_of(answer)) == (403, "origin_not_allowed")
+    assert answer.headers["Content-Language"] == "de"
+    assert answer.json()["request_id"] == answer.headers["Request-Id"]
+    assert "Origin" in answer.headers["Vary"]
+    assert answer.headers.get("Access-Control-Allow-Origin") == (
+        ORIGIN if origin == ORIGIN else None
+    )
+
+
 async def test_a_foreign_origin_is_told_nothing(http: httpx.AsyncClient) -> None:
     answer = await http.get("/v1/thing", headers={"Origin": "https://elsewhere.example"})
     assert "Access-Control-Allow-Origin" not in answer.headers
