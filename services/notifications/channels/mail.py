@@ -5,10 +5,17 @@ Structure: mixed( alternative( text, html, calendar ), attachment invite.ics ).
 
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
+from email.header import Header
+from email.headerregistry import (
+    Address,
+    HeaderRegistry,
+    UniqueAddressHeader,
+    UniqueUnstructuredHeader,
+)
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from aiosmtplib.errors import (
@@ -25,7 +32,66 @@ from services.notifications.channels.results import Accepted, Rejected, Result, 
 from shared import ids
 
 LONGEST_ANSWER = 500
+LONGEST_LINE = 78
 PERMANENT = HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+
+class WholeSubject(UniqueUnstructuredHeader):
+    """A subject that arrives with its spaces.
+
+    The library's own folding loses some between encoded words and doubles others.
+    """
+
+    name: str
+
+    def fold(self, *, policy: Policy) -> str:
+        """Return the header in lines."""
+        text = str(self)
+        line = f"{self.name}: {text}"
+        if not _fits(line):
+            line = f"{self.name}: {_encoded(self.name, text, policy)}"
+        return line + policy.linesep
+
+
+class WholeAddress(UniqueAddressHeader):
+    """Addresses whose names arrive as they are.
+
+    The library's own folding drops the quotation marks of long names: a comma inside then begins
+    another address.
+    """
+
+    name: str
+
+    def fold(self, *, policy: Policy) -> str:
+        """Return the header in lines."""
+        line = f"{self.name}: {self}"
+        if not _fits(line):
+            written = [self._written(one, policy) for one in self.addresses]
+            line = f"{self.name}: {', '.join(written)}"
+        return line + policy.linesep
+
+    def _written(self, address: Address, policy: Policy) -> str:
+        if not address.display_name:
+            return str(address)
+        # The address on a line of its own: the last one of the name may be full.
+        name = _encoded(self.name, address.display_name, policy)
+        return f"{name}{policy.linesep} <{address.addr_spec}>"
+
+
+def _fits(line: str) -> bool:
+    return line.isascii() and len(line) <= LONGEST_LINE
+
+
+def _encoded(name: str, text: str, policy: Policy) -> str:
+    return Header(text, "utf-8", header_name=name).encode(linesep=policy.linesep)
+
+
+# Any: the types of the library ask for a base that the registry adds by itself.
+_HEADERS: Any = HeaderRegistry()
+_HEADERS.map_to_type("subject", WholeSubject)
+_HEADERS.map_to_type("from", WholeAddress)
+_HEADERS.map_to_type("to", WholeAddress)
+POLICY = SMTP.clone(header_factory=_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +119,7 @@ class Mailer:
 
     def compose(self, letter: Letter) -> EmailMessage:
         """Return the mail; the same letter has the same Message-ID, however often it is sent."""
-        message = EmailMessage(policy=SMTP)
+        message = EmailMessage(policy=POLICY)
         message["From"] = Address(self.name, addr_spec=self.address)
         message["To"] = Address(letter.to_name, addr_spec=letter.to_address)
         message["Subject"] = letter.subject
