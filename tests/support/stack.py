@@ -1,5 +1,6 @@
 """The whole product as processes, in a state folder of its own."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 MENTORING = Path(sys.executable).parent / "mentoring"
 # Rows that count attempts and leases: a killed worker may leave more of them behind.
 TRACES = frozenset({"alembic_version", "attempt", "seen_token", "relay_lease"})
+UNSENT = "SELECT EXISTS (SELECT FROM outbox_message WHERE sent_at IS NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,12 @@ class Stack:
         return f"postgresql://postgres:{password}@{where.hostname}:{where.port}/{database}"
 
     async def row_counts(self) -> dict[str, int]:
-        """Return how many rows every table of both databases holds."""
+        """Return how many rows every table of both databases holds once all events are there."""
         counts = {}
         for database in ("api", "notifications"):
             connection = await asyncpg.connect(self.database_url(database))
+            if database == "api":
+                await _all_sent(connection)
             tables = await connection.fetch(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
             )
@@ -91,6 +95,13 @@ class Stack:
                     )
             await connection.close()
         return counts
+
+
+async def _all_sent(connection: asyncpg.Connection) -> None:
+    """Wait until notifications has every event."""
+    async with asyncio.timeout(60):
+        while await connection.fetchval(UNSENT):  # noqa: ASYNC110 - another process, no event
+            await asyncio.sleep(0.05)
 
 
 def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
