@@ -214,11 +214,12 @@ def member_of(side: Side, place: int) -> Member:
 
 
 def mean_part(parts: Sequence[Part]) -> Part:
-    """Return what one criterion gave several pairs, on average."""
+    """Return what one criterion gave several pairs, on average; which column it compares stays."""
+    column = {name: one for name, one in parts[0].params.items() if name == "attribute"}
     return Part(
         rule=parts[0].rule,
         key=f"{parts[0].key}.group",
-        params={"pairs": len(parts)},
+        params={"pairs": len(parts), **column},
         points=mean_of([part.points for part in parts], 2),
         weight=parts[0].weight,
         value=mean_of([part.value for part in parts], 4),

@@ -165,12 +165,25 @@ async def lock_to_join(
     session: AsyncSession, *, organization_id: UUID, mentorship_id: UUID
 ) -> tuple[Mentorship, list[MentorshipMember]]:
     """Lock a mentorship that somebody may come into; return who is in it now."""
-    mentorship = await mentorship_queries.lock(
+    mentorship, members = await mentorships.lock(
         session, organization_id=organization_id, mentorship_id=mentorship_id
     )
     rules.check_joinable(mentorship.status)
-    members = await mentorships.members_of(session, mentorship)
     return mentorship, [one for one in members if one.status is MemberStatus.ACTIVE]
+
+
+async def require_led(session: AsyncSession, track: Track, present: Members) -> None:
+    """Refuse to ask anybody into a mentorship that nobody leads.
+
+    Of a member whose participation has ended only a worker has yet to take notice. Whoever was
+    asked before may still come: somebody else is looked for who leads.
+    """
+    gone = await queries.gone(
+        session,
+        organization_id=track.organization_id,
+        participant_ids=[one.participant_id for one in present],
+    )
+    rules.check_led(track.format, [one.role for one in present if one.participant_id not in gone])
 
 
 async def candidates_of(session: AsyncSession, track: Track, members: Members) -> list[Candidate]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import and_, select
+from sqlalchemy import Text, and_, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from services.api.mentorships.queries import MEMBER, MENTORSHIP
 from services.api.mentorships.rules import MentorshipStatus
+from services.api.participants.rules import CLOSED
 from services.api.participants.tables import Participant, ParticipantTrackRole
 from services.api.people.tables import Person
 
@@ -39,6 +40,18 @@ async def newcomers(
     )
     rows = (await session.execute(statement)).all()
     return [(participant, person, seat) for participant, person, seat in rows]
+
+
+async def gone(
+    session: AsyncSession, *, organization_id: UUID, participant_ids: Iterable[UUID]
+) -> set[UUID]:
+    """Return those who no longer take part."""
+    statement = select(col(Participant.id)).where(
+        col(Participant.organization_id) == organization_id,
+        col(Participant.id).in_(list(participant_ids)),
+        cast(col(Participant.status), Text).in_([one.value for one in CLOSED]),
+    )
+    return set((await session.execute(statement)).scalars())
 
 
 async def people_beside(

@@ -1,13 +1,14 @@
 """Who may be in one mentorship (domain section 9), and who may still join it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from services.api.mentorships.rules import (
     FIRST_DRIVER,
     JOINABLE,
+    LED_BY,
     LIVE,
     PEOPLE,
     MentorshipStatus,
@@ -110,6 +111,12 @@ def check_joinable(status: MentorshipStatus) -> None:
         raise ConflictError("This mentorship is over.", code="already_ended")
     if status not in JOINABLE:
         raise ConflictError(f"A mentorship that is {status} takes nobody.", code="not_available")
+
+
+def check_led(format_: Format, roles: Collection[TrackRole]) -> None:
+    """Refuse to let anybody into a mentorship that nobody leads."""
+    if format_ in LED_BY and LED_BY[format_] not in roles:
+        raise ConflictError(f"Nobody is there as {LED_BY[format_]}.", code="not_available")
 
 
 def _broken_counts(candidates: Sequence[Candidate], terms: Terms) -> list[Violation]:

@@ -162,9 +162,10 @@ async def _require_rules(
 async def _require_place(
     session: AsyncSession, track: Track, proposal: Proposal, present: Sequence[MentorshipMember]
 ) -> None:
-    """Refuse to fill a mentorship that is full with those who are in it or may yet join it."""
+    """Refuse to fill a mentorship that nobody leads, or that those in it or asked make full."""
     if proposal.mentorship_id is None:
         return
+    await compositions.require_led(session, track, present)
     if (
         await proposals.free_places(
             session, track=track, mentorship_id=proposal.mentorship_id, present=present

@@ -214,6 +214,11 @@ SIZED: Mapping[Format, frozenset[TrackRole]] = MappingProxyType(
 )
 """Roles that count towards a track's smallest and largest size."""
 
+LED_BY: Mapping[Format, TrackRole] = MappingProxyType(
+    {Format.GROUP: TrackRole.MENTOR, Format.CIRCLE: TrackRole.FACILITATOR}
+)
+"""Without whom a mentorship that is there is not filled, because nobody knows what it will be."""
+
 TWO_MEMBERS = frozenset(
     {Format.ONE_TO_ONE, Format.REVERSE, Format.FLASH, Format.SPONSORSHIP, Format.PEER}
 )

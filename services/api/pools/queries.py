@@ -461,7 +461,9 @@ def _meant(
     """Return what the rows of a problem mean: the mentorship, the participant, and if they lead."""
     found: dict[str, tuple[str, str, bool]] = {}
     for one in there:
-        leads = next(row for row in one.members if row["role"] == rules.LED_BY[track["format"]])
+        leads = next(
+            row for row in one.members if row["role"] == mentorship_rules.LED_BY[track["format"]]
+        )
         name = rules.opaque_id(key, one.mentorship_id)
         found[name] = (str(one.mentorship_id), str(leads["participant_id"]), True)
         if track["format"] == Format.CIRCLE:

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from services.api.mentorships.rules import LED_BY
 from services.api.participants.rules import ParticipantStatus
 from services.api.programs.rules import MENTEE_SIDE, MENTOR_SIDE, Format, MatchMode, TrackRole
 from shared import ids
@@ -45,10 +46,6 @@ JOINING: Mapping[Format, frozenset[TrackRole]] = MappingProxyType(
     }
 )
 """As what people join a mentorship that is there; who leads one is not found by filling it."""
-LED_BY: Mapping[Format, TrackRole] = MappingProxyType(
-    {Format.GROUP: TrackRole.MENTOR, Format.CIRCLE: TrackRole.FACILITATOR}
-)
-"""Without whom a mentorship that is there is not filled, because nobody knows what it will be."""
 
 OF_A_POLICY = ("hard", "soft", "objective", "floor", "stay_bonus", "text_model", "seed", "limits")
 """What matching is told of a stored policy."""
@@ -600,6 +597,9 @@ def _of_circles_there(frozen: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+SIZES = frozenset({"min_members", "max_members"})
+
+
 def rests_on(
     known: Mapping[str, Any], *, person: str, role: str, mentorship: str
 ) -> dict[str, Any] | None:
@@ -615,7 +615,7 @@ def rests_on(
         return None
     others = {mentorship, *(one["id"] for one in there["members"])}
     return {
-        "track": known["track"],
+        "track": {name: one for name, one in known["track"].items() if name not in SIZES},
         "person": {name: one for name, one in entry.items() if name != "seats"},
         "members": there["members"],
         **{

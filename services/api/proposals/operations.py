@@ -181,8 +181,9 @@ async def without_a_place(
 ) -> set[UUID]:
     """Return the approved proposals that have no place left in the mentorship they fill.
 
-    It has ended or become full since, or somebody whose places they hold offers fewer. Locks
-    mentorships, then people, then places, each in a fixed order: two runs may be published at once.
+    It has ended, become full or lost who leads it, or somebody whose places they hold offers fewer.
+    Locks mentorships, then people, then places, each in a fixed order: two runs may be published at
+    once.
     """
     joined = {one.id: one.mentorship_id for one in approved if one.mentorship_id is not None}
     too_many: dict[Hashable, int] = {
@@ -202,6 +203,7 @@ async def _held_too_often(
         mentorship, present = await compositions.lock_to_join(
             session, organization_id=track.organization_id, mentorship_id=mentorship_id
         )
+        await compositions.require_led(session, track, present)
     except ConflictError:
         return coming
     # Their own places are held; less than none are free where the track takes fewer now.

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from services.api.match_runs.jobs import Desk
 from tests.support.apps import World
@@ -248,6 +249,64 @@ async def test_a_mentor_who_takes_fewer_loses_the_newest_and_holds_up_nobody_els
     assert (await offer(pool, pool.mentors[0], 4)).status_code == 200
     _again, [proposal] = await filled(desk, pool)
     assert proposal["mentorship_id"] == there[0]["id"]
+
+
+@pytest.mark.parametrize("most", [3, 4, 6])
+async def test_a_smaller_track_holds_up_nobody_who_still_fits(
+    world: World, desk: Desk, most: int
+) -> None:
+    pool = await groups(world, 8, mentees=5, max_members=8, consent_sides="none")
+    await begun(pool, pool.mentors[0], *pool.mentees[:2])
+    run, proposals = await filled(desk, pool)
+    for proposal in proposals:
+        await pool.act(proposal, "approve")
+    smaller = await pool.coordinator.patch(
+        f"/v1/tracks/{pool.offer.track['id']}",
+        json={"max_members": most},
+        headers={"Content-Type": "application/merge-patch+json", "If-Match": "*"},
+    )
+
+    published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+
+    assert smaller.status_code == 200, smaller.text
+    by_status = {"accepted": min(3, most - 2), "rejected": max(0, 5 - most)}
+    assert published["proposals_by_status"] == {
+        status: count for status, count in by_status.items() if count
+    }
+
+
+async def test_nobody_is_asked_into_a_group_whose_mentor_has_gone(world: World, desk: Desk) -> None:
+    pool = await groups(world, 8, 8, mentees=6, max_members=3)
+    there = [
+        await begun(pool, mentor, *pool.mentees[2 * index : 2 * index + 2])
+        for index, mentor in enumerate(pool.mentors)
+    ]
+    run, proposals = await filled(desk, pool)
+    [first, second] = [
+        next(one for one in proposals if one["mentorship_id"] == group["id"]) for group in there
+    ]
+    for proposal in (first, second):
+        await pool.act(proposal, "approve")
+    await post(pool.mentors[0].client, f"{pool.mentors[0].path}/withdraw", {})
+
+    published = await post(pool.coordinator, f"/v1/match-runs/{run['id']}/publish", {})
+
+    assert published["proposals_by_status"] == {"rejected": 1, "awaiting_people": 1}
+    now = {one["id"]: one["status"] for one in await pool.proposals_of(run)}
+    assert (now[first["id"]], now[second["id"]]) == ("rejected", "awaiting_people")
+
+
+async def test_nobody_is_approved_for_a_group_whose_mentor_has_gone(
+    world: World, desk: Desk
+) -> None:
+    pool = await groups(world, 8, mentees=3, max_members=8)
+    await begun(pool, pool.mentors[0], *pool.mentees[:2])
+    _run, [proposal] = await filled(desk, pool)
+    await post(pool.mentors[0].client, f"{pool.mentors[0].path}/withdraw", {})
+
+    approved = await pool.coordinator.post(f"/v1/proposals/{proposal['id']}/approve", json={})
+
+    assert refusal(approved) == (409, "not_available")
 
 
 async def test_of_many_who_approve_for_two_groups_at_once_one_gets_the_last_time(

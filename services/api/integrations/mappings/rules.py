@@ -167,7 +167,7 @@ _WORDS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
         ),
         Refusal.BIRTH_DATE: _spelled(
             "dob yob bday birth birthdate birthday born age ages alter geb",
-            "naissance anniversaire edad nacido nacida cumpleaños",
+            "naissance anniversaire edad nac nacido nacida cumpleaños",
         ),
         Refusal.GENDER: _spelled("sex gender male female geschlecht sexe genre sexo género"),
         Refusal.SEXUAL_ORIENTATION: _spelled("lgbt lgbtq lgbtqi lgbtqia queer lesbian bisexual"),
@@ -178,12 +178,12 @@ _WORDS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
         Refusal.MARITAL_STATUS: _spelled(
             "married marriage divorced widowed spouse spouses husband wife maiden",
             "children kids dependents dependants",
-            "verheiratet heirat heiratsdatum ledig geschieden verwitwet kinder",
+            "verheiratet heirat heiratsdatum ehestand ledig geschieden verwitwet kinder",
             "mariage mariée divorcé divorcée conjoint conjointe enfants",
             "matrimonio casado casada soltero soltera divorciado divorciada cónyuge hijos hijas",
         ),
         Refusal.CITIZENSHIP: _spelled("visa visas citizen immigration foreigner ausländer"),
-        Refusal.IDENTITY_NUMBER: _spelled("ssn nin passport tin steuer nir dni nif"),
+        Refusal.IDENTITY_NUMBER: _spelled("ssn nin passport tin steuer sv svnr nir dni nie nif"),
         Refusal.HEALTH: _spelled(
             "health medical medication sick sickness illness absence absences absenteeism",
             "pregnancy pregnant diagnosis diagnoses disease diseases injury injuries bmi hiv covid",
@@ -256,6 +256,7 @@ _STEMS: Mapping[Refusal, frozenset[str]] = MappingProxyType(
         ),
         Refusal.VETERAN: _spelled(
             "veteran militarystatus militaryservice wehrdienst servicemilitaire serviciomilitar",
+            "anciencombattant excombatiente",
         ),
         Refusal.PERFORMANCE: _spelled(
             "performance satisfaction highpotential reviewscore annualreview",
