@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.matching.explanations import mean_part
 from shared.schemas.matching import Part
 from tests.support.pools import pairs, peers, problem, scored, solve, weigh
 
@@ -195,3 +196,18 @@ def test_peers_fit_each_other_alike() -> None:
     weighed = weigh(peers(6))
 
     assert (weighed.scores == weighed.scores.T).all()
+
+
+def test_a_mean_of_pairs_says_which_column_it_compares() -> None:
+    same = Part(
+        rule="attribute_equal",
+        key="because.attribute_equal",
+        params={"attribute": "department", "shared": ["legal"]},
+        points=40,
+        weight=2,
+        value=1,
+    )
+    mean = mean_part([same, same.model_copy(update={"points": 0, "value": 0})])
+
+    assert mean.params == {"pairs": 2, "attribute": "department"}
+    assert (mean.points, mean.value) == (20, 0.5)
