@@ -28,6 +28,7 @@ from services.api.people import queries as people
 from services.api.people.rules import PersonStatus
 from services.api.pools import rules as pool_rules
 from services.api.programs import queries as programs
+from services.api.programs import rules as program_rules
 from services.api.programs.rules import Format, TrackRole
 from services.api.programs.tables import Track
 from services.api.proposals import operations as proposals
@@ -65,7 +66,7 @@ async def compose(
     program = await run_operations.program_to_match(
         session, actor=actor, program_id=track.program_id, permission="proposal.decide"
     )
-    proposal_rules.require_matching(program.status)
+    program_rules.check_matching(program.status)
     found = await _participants(session, track, members)
     await _require_rules(session, track, members, found)
     wanted = await proposals.places_of(session, track=track, members=members, mentorship_id=None)

@@ -18,6 +18,7 @@ from services.api.pools import rules as pool_rules
 from services.api.pools.rules import FrozenTask, PoolOf, There
 from services.api.programs import operations as program_operations
 from services.api.programs import queries as programs
+from services.api.programs import rules as program_rules
 from services.api.programs.rules import ProgramStatus, TrackRole
 from services.api.programs.tables import MatchPolicy, Program, Track
 from services.api.proposals import operations as proposals
@@ -116,7 +117,7 @@ async def _track_of(session: AsyncSession, program: Program, track_id: UUID) -> 
 
 
 def _require_startable(program: Program, track: Track, kind: RunKind) -> None:
-    proposal_rules.require_matching(program.status)
+    program_rules.check_matching(program.status)
     if program.matching_paused:
         raise ConflictError("Matching is paused in this program.", code="matching_paused")
     if rules.MODE_OF_KIND[kind] not in track.match_modes:
@@ -252,7 +253,7 @@ async def publish(
     )
     if program is None:
         raise NotFoundError
-    proposal_rules.require_matching(program.status)
+    program_rules.check_matching(program.status)
     track = await _track_of(session, program, run.track_id)
     approved, members = await _lock_proposals(session, run, [ProposalStatus.APPROVED])
     lost = await proposals.without_a_place(session, track=track, approved=approved, members=members)

@@ -12,10 +12,8 @@ from services.api.access.rules import Declaration, Scope
 from services.api.pools.rules import SHORTLISTED, FrozenTask, revealed
 from services.api.programs.rules import (
     KNOWN_OF_EVERYBODY,
-    MATCHING,
     MENTEE_SIDE,
     ConsentSides,
-    ProgramStatus,
     TrackRole,
 )
 from shared.errors import ConflictError, Violation
@@ -166,12 +164,6 @@ def allowed_actions(status: ProposalStatus, *, is_locked: bool = False) -> list[
     if is_locked:
         return [*steps, ProposalAction.UNLOCK]
     return [*steps, ProposalAction.LOCK] if status in OPEN else steps
-
-
-def require_matching(status: ProgramStatus) -> None:
-    """Refuse to match in a program that is not there yet, or no longer."""
-    if status not in MATCHING:
-        raise not_ready("program_status", "The program is neither in matching nor running.")
 
 
 def overbooked(

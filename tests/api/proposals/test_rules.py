@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from services.api.programs.rules import ConsentSides, ProgramStatus, TrackRole
+from services.api.programs.rules import ConsentSides, TrackRole
 from services.api.proposals import rules
 from services.api.proposals.rules import ProposalAction, ProposalStatus
 from shared.errors import ConflictError
@@ -156,16 +156,6 @@ def test_a_lock_is_set_while_one_decides_and_taken_away_at_any_time(
 ) -> None:
     assert rules.allowed_actions(status) == unlocked
     assert rules.allowed_actions(status, is_locked=True) == [*locked, "unlock"]
-
-
-@pytest.mark.parametrize("status", ProgramStatus)
-def test_matching_needs_a_program_in_matching_or_running(status: ProgramStatus) -> None:
-    if status in {ProgramStatus.MATCHING, ProgramStatus.RUNNING}:
-        rules.require_matching(status)
-        return
-    with pytest.raises(ConflictError) as refused:
-        rules.require_matching(status)
-    assert refused.value.code == "not_ready"
 
 
 @pytest.mark.parametrize(
